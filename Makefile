@@ -1,0 +1,62 @@
+# Trapeze. `make help` lists the targets. Plain GNU make; fragments are in tools/make/*.mk.
+
+MODE ?= release
+BUILD := build
+OBJ := $(BUILD)/$(MODE)
+
+CC ?= gcc
+WARN := -Wall -Wextra -Wshadow -Wundef -Wmissing-prototypes -Wstrict-prototypes -Werror
+CFLAGS_release := -O2 -g
+CFLAGS_debug := -O1 -g -DTRAPEZE_DEBUG
+CFLAGS_asan := -O1 -g -fsanitize=address -fno-omit-frame-pointer
+CFLAGS_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
+CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS += -std=gnu17 $(CFLAGS_$(MODE)) $(WARN) -fno-strict-aliasing -fPIC -pthread
+CPPFLAGS += -I. -Iinclude -MMD -MP
+LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -pthread
+LDLIBS += -lZydis -ljansson
+
+# Every C file of these rooms is in the library; control/ is the program.
+ROOMS := host/linux cpu machine device engine/mmu engine/interp backend boot save board
+LIB_SRC := $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
+MAIN_SRC := $(sort $(wildcard control/*.c))
+LIB := $(OBJ)/libtrapeze.a
+
+.PHONY: all lib clean help
+all: $(BUILD)/trapeze
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+lib: $(LIB)
+
+$(OBJ)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+
+$(LIB): $(LIB_SRC:%.c=$(OBJ)/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(OBJ)/trapeze: $(MAIN_SRC:%.c=$(OBJ)/%.o) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/trapeze: $(OBJ)/trapeze
+	@ln -sf $(MODE)/trapeze $@
+
+# One cmocka program a file of test/unit, test/device and test/save.
+UNIT_SRC := $(sort $(wildcard test/unit/*.c test/device/*.c test/save/*.c))
+UNIT_BIN := $(UNIT_SRC:%.c=$(OBJ)/%)
+$(UNIT_BIN): $(OBJ)/test/%: $(OBJ)/test/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcmocka $(LDLIBS)
+
+## make unit         build and run the unit, device and save tests
+.PHONY: unit
+unit: $(UNIT_BIN)
+	@for t in $(UNIT_BIN); do $$t || exit 1; done
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(wildcard tools/make/*.mk)
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

@@ -1,0 +1,60 @@
+/*
+ * cpuid.h - the CPU models a guest may be shown, and the CPUID answer for each.
+ *
+ * A model is a named, versioned, fixed set of features: state saved under it
+ * loads on any host and engine that has them. The host's own CPUID never leaks
+ * through; what the model has and the host lacks makes cpu_model_usable() fail.
+ *
+ * Spec: SDM vol. 2 CPUID; KVM's paravirtual leaves 0x4000_0000, 0x4000_0001.
+ * Tested by test/unit/cpuid.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef CPU_CPUID_H
+#define CPU_CPUID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpu/state.h"
+#include "host/fail.h"
+
+struct cpu_model; /* cpu/cpuid.c */
+
+struct cpuid_answer {
+	uint32_t eax, ebx, ecx, edx;
+};
+
+struct cpuid_topology {
+	uint32_t apic_id; /* of the vCPU that asks */
+	uint32_t vcpus;
+	uint64_t tsc_khz;
+};
+
+/* NULL-terminated, default first. */
+extern const struct cpu_model *const cpu_models[];
+const char *cpu_model_name(const struct cpu_model *m); /* "trapeze-v1" */
+
+/* Has this host every feature that the software engines execute natively? 0 or -ENOTSUP. */
+int cpu_model_usable(const struct cpu_model *m, struct fail *why);
+
+/* What the guest sees. `s` gives the dynamic bits (OSXSAVE, XCR0 size, APIC enable). */
+struct cpuid_answer cpuid_query(const struct cpu_model *m, const struct x86_state *s,
+				const struct cpuid_topology *t, uint32_t leaf, uint32_t sub);
+
+/* Bits that may be set; anything else is #GP. */
+uint64_t cpu_model_cr4_mask(const struct cpu_model *m);
+uint64_t cpu_model_efer_mask(const struct cpu_model *m);
+uint64_t cpu_model_xcr0_mask(const struct cpu_model *m);
+unsigned cpu_model_phys_bits(const struct cpu_model *m); /* MAXPHYADDR */
+
+/* One feature, for engines that must refuse an instruction the model lacks.
+ * X(name, leaf, sub, register, bit): rows in cpu/features.h */
+enum cpu_feature {
+#define X(name, leaf, sub, reg, bit) FEATURE_##name,
+#include "cpu/features.h"
+#undef X
+	FEATURE_COUNT
+};
+bool cpu_model_has(const struct cpu_model *m, enum cpu_feature f);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * bind.h - from a Zydis-decoded instruction to a handler.
+ *
+ * decode.c fills in what every instruction has (length, prefixes, memory operand,
+ * address size) and then calls the binder of its mnemonic, which picks the handler
+ * and fills in the rest. Each subject file exports one table of rows; decode.c
+ * merges them into one array indexed by mnemonic and refuses duplicates. A
+ * mnemonic with no row decodes to #UD.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef ENGINE_INTERP_BIND_H
+#define ENGINE_INTERP_BIND_H
+
+#include <Zydis/Zydis.h>
+
+#include "engine/interp/interp.h"
+
+struct decoding {
+	struct interp *c;            /* for CPU model features; NULL in decoder tests */
+	const uint8_t *bytes;
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	uint8_t code_bits; /* 16, 32, 64 */
+};
+
+/* false: this form does not exist: #UD. Sets i->fn at least. */
+typedef bool (*bind_fn)(const struct decoding *d, struct insn *i);
+
+struct bind_row {
+	ZydisMnemonic mnemonic;
+	bind_fn bind;
+	uint16_t feature; /* enum cpu_feature the model must have + 1; 0: none */
+};
+
+/* Each ends with a row of mnemonic ZYDIS_MNEMONIC_INVALID. */
+extern const struct bind_row interp_binds_integer[]; /* integer.c and its neighbours */
+extern const struct bind_row interp_binds_string[];
+extern const struct bind_row interp_binds_control[]; /* branches, calls, near and far */
+extern const struct bind_row interp_binds_system[];  /* privileged and sensitive */
+extern const struct bind_row interp_binds_vector[];  /* x87, MMX, SSE, AVX, XSAVE family */
+
+/* Byte offset into interp.r of a general register (AH..BH too). */
+uint8_t bind_gpr(ZydisRegister reg);
+
+/* Blocks end after instructions that set this flag: branches, and whatever can change the
+ * mode, rights, IF or the code itself in a way the next instruction must see. */
+static inline void bind_last(struct insn *i)
+{
+	i->flags |= INSN_LAST;
+}
+
+#endif

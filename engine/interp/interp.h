@@ -1,0 +1,198 @@
+/*
+ * interp.h - the interpreter's inside: its CPU, a decoded instruction, and what
+ * a handler may do.
+ *
+ * Guest code is decoded once into blocks (cache.h), an array of struct insn that
+ * ends at a branch, at a page end or at something that changes the mode. The run
+ * loop (run.c) calls insn->fn for one after the other. While a block runs,
+ * r[R_RIP] is the address of the block's FIRST instruction: displacement of
+ * RIP-relative operands and of relative branches were adjusted for that at decode
+ * time, so no instruction pays for keeping RIP current.
+ *
+ * A handler checks every operand before it changes anything, so each instruction
+ * can be restarted. It reads and writes memory through mem.h only.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef ENGINE_INTERP_INTERP_H
+#define ENGINE_INTERP_INTERP_H
+
+#include <stdatomic.h>
+
+#include "cpu/paging.h"
+#include "cpu/segment.h"
+#include "cpu/state.h"
+#include "engine/mmu/tlb.h"
+#include "machine/vm.h"
+
+#define R_ZERO     16 /* always 0: "no base", "no index" */
+#define R_RIP      17 /* see above */
+#define R_COUNT    18
+#define LIKELY(x)   __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+struct interp;
+struct insn;
+struct block;
+
+/* What became of an instruction. */
+enum step {
+	STEP_NEXT = 0,  /* retired; the next one in the block follows */
+	STEP_BRANCH,    /* retired; r[R_RIP] is the target, the mode did not change */
+	STEP_LEAVE,     /* retired; next sequential instruction, but leave the block first: mode,
+			 * TLB, interrupt flag or code may have changed */
+	STEP_JUMP,      /* retired; r[R_RIP] is the target and the mode may have changed */
+	STEP_FAULT,     /* not retired; c->fault is to be delivered with RIP at this instruction */
+	STEP_TRAP,      /* retired; then c->fault is to be delivered with RIP after it */
+	STEP_AGAIN,     /* not retired; RIP stays (a rep that was interrupted part-way) */
+	STEP_STALE,     /* this decoded form is out of date; nothing was done */
+	STEP_HALT,      /* HLT retired */
+};
+
+typedef enum step (*insn_fn)(struct interp *c, const struct insn *i);
+
+#define INSN_REP   1u /* F3 */
+#define INSN_REPNE 2u /* F2 */
+#define INSN_LOCK  4u
+#define INSN_MEM   8u /* has a memory operand: base, index, scale, disp, seg */
+#define INSN_LAST  16u /* ends its block */
+#define INSN_REX   32u /* (8-bit registers were resolved at decode time; for FXSAVE64 and such: REX.W) */
+
+struct insn {
+	insn_fn fn;
+	uint64_t imm;  /* immediate, sign-extended; relative branch: target - block start */
+	void *aux;     /* belongs to the handler; lives as long as the block (vector thunks) */
+	int32_t disp;  /* RIP-relative: already relative to the block start */
+	uint16_t at;   /* bytes from the block start */
+	uint8_t len;   /* bytes */
+	uint8_t a, b;  /* register operands as byte offsets into interp.r (AH is 1) */
+	uint8_t base, index; /* indices into interp.r; R_ZERO: none */
+	uint8_t scale; /* shift count */
+	uint8_t seg;   /* enum seg */
+	uint8_t osz;   /* operand size: 1, 2, 4, 8 */
+	uint8_t asz;   /* address size: 2, 4, 8 */
+	uint8_t flags; /* INSN_* */
+	uint8_t op;    /* per handler: condition code, register number, ... */
+	uint8_t c;     /* third operand: register offset or a small number */
+};
+
+/* A fault or trap on its way to the guest. */
+struct fault {
+	uint8_t vector;
+	bool has_error;
+	bool soft;     /* INT n, INT3, INTO: privilege-checked, RIP after the instruction */
+	bool icebp;    /* INT1 */
+	uint32_t error;
+	uint64_t cr2;  /* VEC_PF */
+	uint64_t dr6;  /* VEC_DB: bits to set */
+};
+
+struct interp {
+	uint64_t r[R_COUNT];
+	/*
+	 * Arithmetic flags (CF PF AF ZF SF OF) in their RFLAGS positions, other bits
+	 * garbage. s.rflags holds the rest. Use interp_rflags().
+	 */
+	uint64_t arith;
+	struct x86_state s; /* everything but gpr, rip and the arithmetic flags is current */
+	struct fault fault;
+	struct tlb tlb;
+	struct vcpu *vcpu;
+
+	/* Derived from s by interp_mode_changed(). */
+	uint8_t cpl;
+	uint8_t code_bits;    /* 16, 32, 64 */
+	uint8_t mode;         /* decode key: enum decode_mode */
+	uint8_t flat_read;    /* bit n: segment n needs no check for reads */
+	uint8_t flat_write;
+	bool user;            /* cpl == 3 */
+	bool has_breakpoints; /* DR7 enables a data or I/O breakpoint */
+	bool single;          /* TF, an instruction breakpoint or a shadow: one at a time */
+
+	/* Where the run loop is. */
+	const struct insn *current; /* the instruction being executed */
+	const struct insn *first;   /* its block's first */
+	struct block *block;
+	uint64_t retired_before;    /* retired when the block was entered */
+	bool jumped_out;            /* the current block's decoded form was invalidated */
+	bool db_hit;                /* data breakpoint hit by the current instruction */
+	uint64_t db_bits;           /* its DR6 bits */
+	atomic_bool kicked;
+
+	struct block_cache *cache;
+	void *vector; /* vector.c: thunk arena */
+};
+
+/* Raising: record the fault, return STEP_FAULT: `return raise_gp(c, 0);` */
+enum step raise_vector(struct interp *c, enum vector v);                    /* no error code */
+enum step raise_error(struct interp *c, enum vector v, uint32_t error);
+enum step raise_pf(struct interp *c, uint64_t linear, uint32_t error);
+static inline enum step raise_gp(struct interp *c, uint32_t error)
+{
+	return raise_error(c, VEC_GP, error);
+}
+static inline enum step raise_ud(struct interp *c)
+{
+	return raise_vector(c, VEC_UD);
+}
+
+/* exception.c: delivers c->fault (RIP already right) through the IDT, with double and triple
+ * faults. false: triple fault, the CPU is in shutdown. */
+bool interp_deliver_fault(struct interp *c);
+/* External interrupt or NMI: the same path, EXT set. false: triple fault. */
+bool interp_deliver_interrupt(struct interp *c, uint8_t vector, bool nmi);
+
+/* mode.c: call after s changed in a way that rights or decoding depend on (CR0, CR4,
+ * EFER, CS, SS, other segments, RFLAGS.AC/TF/VM, DR7): re-derives the fields above and the TLB
+ * context. The TLB itself is flushed by whoever knows that it must be. */
+void interp_mode_changed(struct interp *c);
+/* Cheaper: only the segment `seg` (not CS, SS) was loaded. */
+void interp_segment_changed(struct interp *c, enum seg seg);
+
+static inline uint64_t interp_rflags(const struct interp *c)
+{
+	return (c->s.rflags & ~(uint64_t)FLAG_ARITH) | (c->arith & FLAG_ARITH);
+}
+
+static inline void interp_set_arith(struct interp *c, uint64_t rflags)
+{
+	c->arith = rflags;
+}
+
+/* RIP of, and after, the instruction that is being executed (before masking to 16 or 32 bits). */
+static inline uint64_t insn_rip(const struct interp *c, const struct insn *i)
+{
+	return c->r[R_RIP] + i->at;
+}
+
+static inline uint64_t insn_next_rip(const struct interp *c, const struct insn *i)
+{
+	return c->r[R_RIP] + i->at + i->len;
+}
+
+/* Makes s.instructions (hence virtual time) exact in mid-block: before any exit_handle(). */
+static inline void interp_sync(struct interp *c)
+{
+	c->s.instructions = c->retired_before + (uint64_t)(c->current - c->first);
+}
+
+/* Register access by byte offset. A 32-bit write zeroes the upper half. */
+static inline void *reg_at(struct interp *c, uint8_t offset)
+{
+	return (uint8_t *)c->r + offset;
+}
+
+static inline uint64_t asz_mask(uint8_t asz)
+{
+	return asz == 8 ? ~UINT64_C(0) : asz == 4 ? UINT64_C(0xffffffff) : UINT64_C(0xffff);
+}
+
+/* Offset within the segment of the memory operand. */
+static inline uint64_t insn_ea(const struct interp *c, const struct insn *i)
+{
+	uint64_t off = c->r[i->base] + (c->r[i->index] << i->scale) + (uint64_t)(int64_t)i->disp;
+
+	return i->asz == 8 ? off : off & asz_mask(i->asz);
+}
+
+#endif

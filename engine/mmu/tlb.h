@@ -1,0 +1,89 @@
+/*
+ * tlb.h - the software TLB: the product of the two translation steps, cached.
+ *
+ * A hit turns a linear address into a host pointer by one compare and one add.
+ * Each entry has a tag for each kind of access; a tag that can never match
+ * (TLB_NEVER) sends that kind to the slow path, which walks, reaches devices,
+ * watches code pages and debug registers, and raises faults. So everything
+ * unusual costs nothing on the common path.
+ *
+ * Arrays: the low half of the linear space has one array per recently used
+ * PCID, the high half has one for all; each again per context (user,
+ * supervisor, supervisor with EFLAGS.AC): rights depend on it. interp and bt
+ * share this TLB, because its contents decide when A bits are set.
+ *
+ * Tested by test/unit/tlb.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef ENGINE_MMU_TLB_H
+#define ENGINE_MMU_TLB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpu/paging.h"
+
+#define TLB_BITS    10
+#define TLB_ENTRIES (1u << TLB_BITS) /* in each array */
+#define TLB_PCIDS   4
+
+/*
+ * The tag that entry number `index` of an array never matches: its page number
+ * differs from the entry's own in bit 0, so for every address that can be looked up
+ * there - canonical or not, the guest chooses - tag ^ address is at least 4096.
+ */
+#define TLB_NEVER(index) ((uint64_t)((index) ^ 1u) << PAGE_SHIFT)
+
+enum tlb_context { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
+
+struct tlb_entry {
+	uint64_t tag[ACCESS_COUNT]; /* linear page address, or one that never matches */
+	uint64_t addend;            /* host address - linear address */
+};
+
+struct tlb {
+	/* The current context's arrays: now[0] low half, now[1] high half. */
+	struct tlb_entry *now[2];
+	enum tlb_context context;
+	unsigned slot; /* which low array set is current */
+	uint64_t slot_key[TLB_PCIDS];
+	uint64_t slot_used[TLB_PCIDS];
+	uint64_t uses;
+	struct tlb_entry (*low)[TLB_CONTEXTS][TLB_ENTRIES]; /* [TLB_PCIDS] */
+	struct tlb_entry (*high)[TLB_ENTRIES];              /* [TLB_CONTEXTS] */
+	/* Large pages are filled as 4 KiB entries; an INVLPG inside this range flushes all. */
+	uint64_t large_first, large_last;
+	uint64_t fills, flushes;
+};
+
+int tlb_init(struct tlb *t); /* -ENOMEM */
+void tlb_fini(struct tlb *t);
+void tlb_set_context(struct tlb *t, enum tlb_context context);
+void tlb_flush_all(struct tlb *t);               /* global entries too */
+void tlb_flush_local(struct tlb *t);             /* current PCID: all but global */
+void tlb_flush_page(struct tlb *t, gva_t at);    /* INVLPG: current PCID and global */
+/* CR3 load: selects the arrays of `pcid`; flush: CR3 bit 63 was clear (or PCIDE off). */
+void tlb_switch(struct tlb *t, unsigned pcid, bool flush);
+void tlb_flush_pcid(struct tlb *t, unsigned pcid); /* INVPCID type 1 */
+void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at); /* INVPCID type 0 */
+/* Takes the write tag off every entry whose host page is `host` (the page is now watched). */
+void tlb_protect_host(struct tlb *t, const void *host);
+/* Takes every tag off that maps `host` (the page is going away, or debug registers moved). */
+void tlb_drop_host(struct tlb *t, const void *host);
+
+static inline struct tlb_entry *tlb_at(struct tlb *t, uint64_t linear)
+{
+	return &t->now[linear >> 63][(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
+}
+
+/* The host address of [linear, +size), or NULL: no entry, no right, or it crosses the page. */
+static inline void *tlb_hit(struct tlb *t, uint64_t linear, unsigned size, enum access access)
+{
+	struct tlb_entry *e = tlb_at(t, linear);
+
+	if (__builtin_expect((linear ^ e->tag[access]) > PAGE_SIZE - size, 0))
+		return (void *)0;
+	return (void *)(uintptr_t)(linear + e->addend);
+}
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * host.h - everything the monitor asks of whatever it stands on.
+ *
+ * host/linux/ fills this with system calls, a later host/metal/ with page
+ * tables and privileged instructions. Nothing below floor 3 calls libc for
+ * memory, time or threads: it calls this. (memcpy, memset, memcmp and
+ * snprintf are assumed everywhere.)
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "host/fail.h"
+
+/* Zeroed memory, 64-byte aligned; NULL when there is none. Any thread. */
+void *host_alloc(size_t bytes);
+void host_free(void *p);
+
+/*
+ * Zeroed, page-aligned memory that costs host memory only when touched: guest
+ * RAM and large tables. `bytes` is rounded up to pages. NULL when refused.
+ */
+void *host_map(size_t bytes);
+void host_unmap(void *p, size_t bytes);
+/* Gives the contents back to the host: the range reads as zero afterwards. */
+void host_discard(void *p, size_t bytes);
+
+/* Executable memory, mapped twice so that no page is ever writable and
+ * executable at one address (W^X). write_at and exec_at show the same bytes. */
+struct host_code {
+	uint8_t *write_at;
+	const uint8_t *exec_at;
+	size_t bytes;
+};
+int host_code_open(struct host_code *code, size_t bytes, struct fail *why);
+void host_code_close(struct host_code *code);
+
+/*
+ * A native fault (SIGFPE, SIGSEGV, SIGBUS, SIGILL) whose program counter lies inside
+ * [code->exec_at, +bytes) resumes at `landing` with `token` in RAX instead of
+ * ending the process. Registering is per process; landing is called with the
+ * registers the faulting instruction had. signo is stored at *signo_out.
+ */
+int host_code_catch(const struct host_code *code, const void *landing, struct fail *why);
+/* The signal the calling thread's last caught fault raised; cleared by reading. */
+int host_code_caught(void);
+
+/* Nanoseconds. monotonic: never steps. wall: since 1970-01-01 UTC.
+ * cpu: processor time used by this process, user and system. */
+uint64_t host_monotonic_ns(void);
+uint64_t host_wall_ns(void);
+uint64_t host_cpu_ns(void);
+
+/* Fills `buf` from the host's random source. Guests see it only through the gate. */
+void host_random(void *buf, size_t bytes);
+
+/* Locks and wake-ups. Opaque storage is allocated by _new (NULL: no memory). */
+struct host_mutex;
+struct host_mutex *host_mutex_new(void);
+void host_mutex_free(struct host_mutex *m);
+void host_mutex_lock(struct host_mutex *m);
+void host_mutex_unlock(struct host_mutex *m);
+
+struct host_cond;
+struct host_cond *host_cond_new(void);
+void host_cond_free(struct host_cond *c);
+/* Waits until signalled or until host_monotonic_ns() reaches `until_ns`
+ * (UINT64_MAX: no limit); may wake early: re-test the condition. */
+void host_cond_wait(struct host_cond *c, struct host_mutex *m, uint64_t until_ns);
+void host_cond_signal(struct host_cond *c);
+
+struct host_thread;
+struct host_thread *host_thread_start(void (*run)(void *arg), void *arg, const char *name);
+void host_thread_join(struct host_thread *t);
+
+/* One line to standard error, prefixed "trapeze: ". */
+__attribute__((format(printf, 1, 2))) void host_warn(const char *fmt, ...);
+
+#endif

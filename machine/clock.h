@@ -1,0 +1,64 @@
+/*
+ * clock.h - the gate through which time enters a machine.
+ *
+ * Virtual time is nanoseconds since the machine was powered on. It has two
+ * sources: REAL, the host's monotonic clock less the time spent paused; and
+ * COUNTED, one nanosecond a retired instruction plus the time skipped while
+ * halted. Devices cannot tell which. Alarms fire on the vCPU thread at
+ * instruction boundaries, in order of time, then of setting.
+ *
+ * The guest's time-stamp counter is virtual time times tsc_khz / 10^6.
+ *
+ * Tested by test/unit/clock.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MACHINE_CLOCK_H
+#define MACHINE_CLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ALARM_NONE UINT64_MAX
+
+struct clock;
+
+struct alarm {
+	uint64_t at;    /* virtual ns; ALARM_NONE: not set */
+	uint64_t order; /* ties: first set, first fired */
+	void (*fn)(void *arg, uint64_t now);
+	void *arg;
+	struct alarm *prev, *next; /* clock's sorted list */
+};
+
+enum clock_source { CLOCK_SOURCE_REAL, CLOCK_SOURCE_COUNTED };
+
+struct clock {
+	enum clock_source source;
+	uint64_t tsc_khz;
+	uint64_t wall_base_ns; /* wall-clock ns (since 1970 UTC) at virtual time 0 */
+	uint64_t skipped_ns;   /* COUNTED: time jumped over while halted */
+	uint64_t real_base_ns; /* REAL: host monotonic ns that is virtual time 0 */
+	const uint64_t *instructions; /* COUNTED: the count time is derived from */
+	uint64_t next_order;
+	struct alarm *first;
+	void (*earlier)(void *arg); /* told when `first` becomes an earlier alarm */
+	void *earlier_arg;
+};
+
+void clock_init(struct clock *c, enum clock_source source, const uint64_t *instructions);
+uint64_t clock_now(const struct clock *c);
+uint64_t clock_tsc(const struct clock *c);
+/* Virtual time of the next alarm, or ALARM_NONE. */
+uint64_t clock_next(const struct clock *c);
+void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at);
+/* Fires every alarm due now. Returns how many fired. */
+unsigned clock_fire(struct clock *c);
+/* COUNTED: moves time forward to `at` (no effect when past). */
+void clock_skip_to(struct clock *c, uint64_t at);
+/* REAL: virtual time becomes `now` (after loading a saved machine). */
+void clock_restore(struct clock *c, uint64_t now);
+/* Virtual ns at which the time-stamp counter reaches `tsc` (rounded up, saturating). */
+uint64_t clock_tsc_to_ns(const struct clock *c, uint64_t tsc);
+
+#endif

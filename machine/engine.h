@@ -1,0 +1,87 @@
+/*
+ * engine.h - the seam between the machine and whatever executes it.
+ *
+ * Five engines fill in this table: interp, bt (same-ISA translator), kvm, vmx,
+ * svm. The run loop in machine/vcpu.c is the only caller:
+ *
+ *	inject pending event -> run() -> exit_handle() -> again
+ *
+ * State. While run() is not on the stack, get_state()/set_state() speak the
+ * one architectural form, struct x86_state. An engine may cache state
+ * privately; settle() finishes a half-done instruction first.
+ *
+ * Threads. kick() may come from any thread. Everything taking a vcpu runs on
+ * that vCPU's own thread. map()/unmap() run with every vCPU parked.
+ *
+ * Guest faults are not failures: an engine delivers them to the guest. The
+ * int returns below report host trouble only (see host/fail.h).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MACHINE_ENGINE_H
+#define MACHINE_ENGINE_H
+
+#include "cpu/state.h"
+#include "machine/exit.h"
+#include "machine/mem.h"
+
+struct vm;
+struct vcpu;
+
+enum engine_cap {
+	ENGINE_DIRTY_LOG = 1 << 0, /* dirty pages are tracked */
+	ENGINE_STEP = 1 << 1,      /* can stop after one instruction */
+	ENGINE_COUNTED = 1 << 2,   /* exact instruction count: replayable */
+};
+
+struct event {
+	enum { EVENT_IRQ, EVENT_NMI } kind;
+	uint8_t vector;
+};
+
+struct engine_ops {
+	const char *name; /* as typed after --engine */
+	unsigned caps;    /* enum engine_cap */
+
+	/* 0 if this host can run it; else why not, in words for a person. */
+	int (*probe)(struct fail *why);
+
+	int (*vm_open)(struct vm *vm, struct fail *why);
+	void (*vm_close)(struct vm *vm);
+	int (*map)(struct vm *vm, const struct mem_slot *slot);
+	void (*unmap)(struct vm *vm, const struct mem_slot *slot);
+
+	int (*vcpu_open)(struct vcpu *vcpu, struct fail *why);
+	void (*vcpu_close)(struct vcpu *vcpu);
+
+	/*
+	 * Runs the guest until something needs the machine, then describes it
+	 * in *exit. Ends with EXIT_BUDGET after exactly vcpu->budget retired
+	 * instructions (ENGINE_COUNTED engines; others treat it as a hint) and
+	 * with EXIT_KICK when kicked or when vcpu->notice is set.
+	 */
+	int (*run)(struct vcpu *vcpu, struct exit *exit);
+
+	/* Makes a run() in progress, or the next one, return EXIT_KICK. Any thread. */
+	void (*kick)(struct vcpu *vcpu);
+
+	/* Finishes a half-done instruction without running the next one. */
+	int (*settle)(struct vcpu *vcpu, struct exit *exit);
+
+	/* Can an interrupt be delivered before the next instruction? (IF, shadows, NMI mask,
+	 * no exception already pending.) */
+	bool (*can_inject)(struct vcpu *vcpu, const struct event *event);
+	/* Delivers it: the next instruction to run is the handler's first. Only after can_inject. */
+	int (*inject)(struct vcpu *vcpu, const struct event *event);
+
+	/* Retired instructions since reset. */
+	uint64_t (*instructions)(const struct vcpu *vcpu);
+
+	void (*get_state)(struct vcpu *vcpu, struct x86_state *out);
+	int (*set_state)(struct vcpu *vcpu, const struct x86_state *in, struct fail *why);
+
+	/* Drops everything cached about the guest (TLB, decoded code): a snapshot was taken. */
+	void (*forget)(struct vcpu *vcpu);
+};
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * irq.h - from a device's line to a vector at a vCPU.
+ *
+ * A line change goes to every controller that subscribed (the 8259 pair, the
+ * IOAPIC). The IOAPIC and MSI send messages; the local APICs receive them. Each
+ * vCPU has one interrupt controller face (struct intc): what the CPU core asks
+ * about pending vectors. All of it runs with the device lock held.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MACHINE_IRQ_H
+#define MACHINE_IRQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+struct vcpu;
+
+#define IRQ_LINES 24
+
+enum apic_delivery { /* SDM vol. 3 11.5.1, the encoding of the delivery mode field */
+	APIC_FIXED = 0,
+	APIC_LOWEST = 1,
+	APIC_SMI = 2,
+	APIC_NMI = 4,
+	APIC_INIT = 5,
+	APIC_SIPI = 6,
+	APIC_EXTINT = 7,
+};
+
+/* One message on the APIC bus. */
+struct apic_message {
+	uint32_t dest; /* APIC ID or logical mask; 0xffffffff (x2APIC) or 0xff: everyone */
+	uint8_t vector;
+	uint8_t mode;  /* enum apic_delivery */
+	bool logical;
+	bool level;    /* level triggered (else edge) */
+	bool assert;   /* INIT de-assert has it false */
+};
+
+/* What listens to lines. Up to IRQ_SINKS of them. */
+struct irq_sink {
+	void (*line)(void *arg, unsigned gsi, int level);
+	void *arg;
+};
+#define IRQ_SINKS 4
+
+/* A vCPU's interrupt controller, as the CPU core sees it. vCPU thread, device lock held. */
+struct intc_ops {
+	/* The vector that would be delivered now (priority against TPR applied), or -1. */
+	int (*pending)(void *arg);
+	/* Takes it: INTA cycle. Returns the vector, or -1 when it went away. */
+	int (*acknowledge)(void *arg);
+	/* MSRs: APIC_BASE, TSC_DEADLINE, x2APIC 0x800-0x8ff. false: #GP. */
+	bool (*rdmsr)(void *arg, uint32_t index, uint64_t *value);
+	bool (*wrmsr)(void *arg, uint32_t index, uint64_t value);
+	uint8_t (*get_tpr)(void *arg); /* CR8: bits 7:4 of TPR */
+	void (*set_tpr)(void *arg, uint8_t cr8);
+};
+
+struct irq {
+	uint8_t level[IRQ_LINES];
+	struct irq_sink sink[IRQ_SINKS];
+	unsigned sinks;
+	/* The APIC bus: set by the local APICs' code. */
+	void (*message)(void *arg, const struct apic_message *m);
+	void *message_arg;
+	/* EOI of a level-triggered vector, broadcast to the IOAPIC. */
+	void (*eoi)(void *arg, uint8_t vector);
+	void *eoi_arg;
+	/* ExtINT: the 8259 pair. intr() says whether INTR is high, inta() takes a vector. */
+	bool (*extint_intr)(void *arg);
+	uint8_t (*extint_inta)(void *arg);
+	void *extint_arg;
+};
+
+void irq_add_sink(struct vm *vm, void (*line)(void *, unsigned, int), void *arg);
+void irq_set(struct vm *vm, unsigned gsi, int level);
+void irq_message(struct vm *vm, const struct apic_message *m);
+void irq_eoi(struct vm *vm, uint8_t vector);
+
+/* Tells the vCPU to look at its intc again, soon: what the 8259 or local APIC calls
+ * whenever pending() may have changed from -1. Any thread. */
+void irq_notice(struct vm *vm, unsigned vcpu_index);
+/* NMI, INIT, SIPI to a vCPU. Device lock held. */
+void irq_nmi(struct vm *vm, unsigned vcpu_index);
+void irq_init(struct vm *vm, unsigned vcpu_index);
+void irq_sipi(struct vm *vm, unsigned vcpu_index, uint8_t vector);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * mem.h - the machine map: which guest-physical pages are memory, and where.
+ *
+ * This is the second of the two translation steps. Guest page tables (cpu/paging.h)
+ * give a guest-physical address; mem_find() gives the host bytes behind it, or
+ * says that a device must answer. A TLB caches their product, never replaces them.
+ *
+ * Every page has a byte of marks. A software engine may write a page without
+ * asking only while neither MARK_CODE nor MARK_CLEAN is set; otherwise it calls
+ * mem_written() after (or, for code, engine-side) the store.
+ *
+ * Tested by test/unit/mem.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MACHINE_MEM_H
+#define MACHINE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu/addr.h"
+#include "host/fail.h"
+
+struct vm;
+
+#define MARK_CODE  1u /* an engine holds decoded or translated code of this page */
+#define MARK_CLEAN 2u /* dirty logging is on and the page is not yet dirty */
+
+/* A run of guest-physical pages backed by host memory. */
+struct mem_slot {
+	gpa_t start;    /* page aligned */
+	uint64_t bytes; /* multiple of the page size */
+	uint8_t *host;  /* outlives the mapping */
+	bool readonly;  /* writes are ignored (ROM) */
+	bool owned;     /* host came from host_map: freed with the machine */
+	uint8_t *marks; /* one byte a page */
+	struct mem_slot *next;
+};
+
+struct mem {
+	struct mem_slot *slots;  /* sorted by start */
+	struct mem_slot *recent; /* last one found */
+	uint64_t ram_bytes;
+	/* Told when a page with MARK_CODE was written by something other than the engine's own
+	 * store path (DMA, loaders); bytes lie within one page. */
+	void (*code_written)(void *arg, gpa_t at, uint64_t bytes);
+	void *code_arg;
+};
+
+/* Adds RAM or ROM. host NULL: allocated. Vcpus parked. -EEXIST: overlaps; -ENOMEM. */
+int mem_add(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool readonly,
+	    struct fail *why);
+void mem_free(struct vm *vm);
+
+/* The slot that holds `at`, or NULL: a device (or nothing) is there. */
+struct mem_slot *mem_find(struct mem *m, gpa_t at);
+
+/* Host bytes of [at, at + bytes), or NULL when they do not lie in one slot. */
+void *mem_host(struct mem *m, gpa_t at, uint64_t bytes);
+
+/* Copies; 0, or -EFAULT with nothing copied when any byte is not RAM (write: or is ROM). */
+int mem_read(struct mem *m, gpa_t from, void *to, uint64_t bytes);
+int mem_write(struct mem *m, gpa_t to, const void *from, uint64_t bytes);
+/* As mem_write, but may fill ROM: loaders only. */
+int mem_load(struct mem *m, gpa_t to, const void *from, uint64_t bytes);
+
+static inline uint8_t *mem_mark(struct mem_slot *slot, gpa_t at)
+{
+	return &slot->marks[(at.v - slot->start.v) >> PAGE_SHIFT];
+}
+
+/* Called for every write that did not go through a TLB write tag: clears MARK_CLEAN,
+ * and when MARK_CODE is set calls code_written for each page touched. */
+void mem_written(struct mem *m, gpa_t at, uint64_t bytes);
+
+/* Dirty log: start clears the log and marks every page clean; collect ors the pages
+ * written since into `bits` (one bit a page of the slot) and marks them clean again. */
+void mem_dirty_start(struct mem *m);
+void mem_dirty_collect(struct mem *m, struct mem_slot *slot, uint64_t *bits);
+void mem_dirty_stop(struct mem *m);
+
+#endif

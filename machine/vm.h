@@ -1,0 +1,128 @@
+/*
+ * vm.h - one virtual machine: its vCPUs, memory, buses, clock and lines.
+ *
+ * Nothing here is global: any number of machines live in one process.
+ *
+ * Lock order: device lock -> posted-input lock. The device lock is recursive
+ * only in the sense that code already holding it never takes it again: devices
+ * are entered from bus.c and clock.c alone.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MACHINE_VM_H
+#define MACHINE_VM_H
+
+#include <stdatomic.h>
+
+#include "cpu/cpuid.h"
+#include "cpu/state.h"
+#include "host/host.h"
+#include "machine/bus.h"
+#include "machine/clock.h"
+#include "machine/device.h"
+#include "machine/engine.h"
+#include "machine/exit.h"
+#include "machine/irq.h"
+#include "machine/mem.h"
+
+#define VCPUS_MAX 64
+
+struct vcpu {
+	struct vm *vm;
+	unsigned index;
+	void *engine;        /* the engine's own per-vCPU data */
+	uint64_t budget;     /* instructions run() may retire before EXIT_BUDGET */
+	uint64_t *retired;   /* the engine's instruction counter: time is read through it */
+	atomic_bool notice;  /* look again: interrupt, event or request waits */
+	const struct intc_ops *intc;
+	void *intc_arg;
+	uint64_t exits[EXIT_REASON_COUNT];
+	bool halted;         /* in HLT: woken by an interrupt */
+	bool nmi_waiting;
+	/* KVM paravirtual clock (machine/kvmclock.c). */
+	uint64_t kvm_system_time;
+	uint32_t kvm_clock_version;
+};
+
+/* What a hypercall may do beyond the machine: print, exit. Set by the embedder; may be NULL. */
+struct vm_hooks {
+	void (*print)(void *arg, const char *text, size_t bytes);
+	void *arg;
+};
+
+struct posted; /* machine/post.c */
+
+struct vm_config {
+	const struct engine_ops *engine;
+	const struct cpu_model *cpu; /* NULL: the default model */
+	unsigned vcpus;              /* 1 .. VCPUS_MAX */
+	bool counted;
+	uint64_t tsc_khz; /* 0: 1,000,000 */
+	uint64_t wall_ns; /* wall clock at power-on; 0: the host's (counted: a fixed date) */
+	unsigned trace;   /* enum trace_topic bits */
+};
+
+struct vm {
+	const struct engine_ops *engine;
+	void *engine_data;
+	const struct cpu_model *cpu_model;
+	struct mem mem;
+	struct bus port, mmio;
+	struct clock clock;
+	struct irq irq;
+	struct device *devices, **devices_tail;
+	struct vcpu *vcpu[VCPUS_MAX];
+	unsigned vcpus;
+	struct host_mutex *lock; /* the device lock */
+	struct posted *posted;
+	unsigned trace;
+	struct vm_hooks hooks;
+
+	/* The stop request: first one wins until vm_run returns. */
+	_Atomic(int) request; /* enum vm_request */
+	int request_status;
+	bool no_reboot;
+	uint64_t stop_at;       /* retired instructions; UINT64_MAX: never */
+	uint64_t kvm_wall_msr;
+	struct host_mutex *wake_lock;
+	struct host_cond *wake; /* vCPU thread sleeps here in HLT */
+	bool woken;
+};
+
+/* Opens the machine with its vCPUs (no memory, no devices). NULL and *why on failure. */
+struct vm *vm_open(const struct vm_config *config, struct fail *why);
+void vm_close(struct vm *vm);
+
+/* Power-on reset of every vCPU and device. Memory is kept. */
+void vm_reset(struct vm *vm);
+
+/*
+ * Runs vCPU 0's loop on the calling thread until a request ends it, or until
+ * `instructions` more have retired (UINT64_MAX: no limit; then VM_NONE is returned).
+ * Returns the request; *status its status. Resets (unless no_reboot) are handled inside.
+ */
+enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why);
+
+/* Any thread, also from a signal handler. */
+void vm_request(struct vm *vm, enum vm_request what, int status);
+/* Wakes a halted vCPU and sets notice. Any thread. */
+void vm_wake(struct vm *vm, unsigned vcpu_index);
+
+/* The architectural state of a vCPU, whatever the engine. Not while vm_run is on the stack. */
+void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out);
+int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why);
+/* Registers, segments and code bytes, as the unknown-exit dump prints them, to standard error. */
+void vcpu_dump(struct vcpu *vcpu);
+
+/* Trace topics: X(name). --trace takes the lower-case names, comma-separated. */
+#define TRACE_TOPICS(X) X(exits) X(irq) X(devices) X(exceptions) X(boot)
+enum trace_topic {
+#define X(name) TRACE_BIT_##name,
+	TRACE_TOPICS(X)
+#undef X
+	TRACE_TOPIC_COUNT
+};
+#define TRACE(vm, topic) __builtin_expect((vm)->trace & (1u << TRACE_BIT_##topic), 0)
+__attribute__((format(printf, 2, 3))) void vm_trace(struct vm *vm, const char *fmt, ...);
+
+#endif
