@@ -6,6 +6,10 @@
  * vCPU has one interrupt controller face (struct intc): what the CPU core asks
  * about pending vectors. All of it runs with the device lock held.
  *
+ * INIT and SIPI replace the CPU's whole state, which only works between two runs
+ * of the engine: they are noted in the vcpu and taken by the run loop.
+ *
+ * Spec: SDM vol. 3 9.4, 9.1.4 (INIT), 11.4.7. Tested by test/unit/irq.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef MACHINE_IRQ_H
@@ -13,6 +17,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "host/fail.h"
 
 struct vm;
 struct vcpu;
@@ -75,7 +81,9 @@ struct irq {
 	void *extint_arg;
 };
 
-void irq_add_sink(struct vm *vm, void (*line)(void *, unsigned, int), void *arg);
+/* Subscribes to every line; sinks beyond IRQ_SINKS are refused (false). At board set-up. */
+bool irq_add_sink(struct vm *vm, void (*line)(void *, unsigned, int), void *arg);
+/* Drives a line; a level that does not change is not passed on. One driver a line. */
 void irq_set(struct vm *vm, unsigned gsi, int level);
 void irq_message(struct vm *vm, const struct apic_message *m);
 void irq_eoi(struct vm *vm, uint8_t vector);
@@ -83,9 +91,14 @@ void irq_eoi(struct vm *vm, uint8_t vector);
 /* Tells the vCPU to look at its intc again, soon: what the 8259 or local APIC calls
  * whenever pending() may have changed from -1. Any thread. */
 void irq_notice(struct vm *vm, unsigned vcpu_index);
-/* NMI, INIT, SIPI to a vCPU. Device lock held. */
+/* NMI, INIT, SIPI to a vCPU: noted there, and the vCPU is woken. Device lock held. */
 void irq_nmi(struct vm *vm, unsigned vcpu_index);
 void irq_init(struct vm *vm, unsigned vcpu_index);
 void irq_sipi(struct vm *vm, unsigned vcpu_index, uint8_t vector);
+/* Does what INIT and SIPI asked for. The run loop calls it on the vCPU's own thread, device
+ * lock held, while the engine's run() is not on the stack. 0, or host trouble. */
+int irq_take_signals(struct vcpu *vcpu, struct fail *why);
+/* No INIT, SIPI or NMI waits any more: machine reset. */
+void irq_drop_signals(struct vcpu *vcpu);
 
 #endif

@@ -39,6 +39,8 @@ struct vcpu {
 	uint64_t exits[EXIT_REASON_COUNT];
 	bool halted;         /* in HLT: woken by an interrupt */
 	bool nmi_waiting;
+	bool init_waiting, sipi_waiting; /* machine/irq.c */
+	uint8_t sipi_vector;
 	/* KVM paravirtual clock (machine/kvmclock.c). */
 	uint64_t kvm_system_time;
 	uint32_t kvm_clock_version;
