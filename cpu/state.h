@@ -72,6 +72,7 @@ enum x86_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_SHUTDOWN, ACTIVITY_WAI
 
 #define SHADOW_STI   1u /* the instruction after STI is still to run */
 #define SHADOW_MOVSS 2u /* the instruction after MOV SS / POP SS is still to run */
+#define SHADOW_DB_SHIFT 4 /* bits 4-7: DR6.B0-B3 that MOV SS held back (SDM vol. 3 6.8.3) */
 
 #define MTRR_VAR_COUNT 8
 

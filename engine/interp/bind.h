@@ -40,6 +40,14 @@ extern const struct bind_row interp_binds_control[]; /* branches, calls, near an
 extern const struct bind_row interp_binds_system[];  /* privileged and sensitive */
 extern const struct bind_row interp_binds_vector[];  /* x87, MMX, SSE, AVX, XSAVE family */
 
+/*
+ * Mnemonics with both plain and system forms (MOV, PUSH, POP, CALL, JMP, RET) have one row, in
+ * the plain table; its binder begins with `if (bind_is_system(d)) return bind_system(d, i);`.
+ * System: a segment, control or debug register operand of MOV, PUSH, POP; far CALL, JMP, RET.
+ */
+bool bind_is_system(const struct decoding *d);
+bool bind_system(const struct decoding *d, struct insn *i);
+
 /* Byte offset into interp.r of a general register (AH..BH too). */
 uint8_t bind_gpr(ZydisRegister reg);
 

@@ -117,6 +117,8 @@ struct interp {
 	bool jumped_out;            /* the current block's decoded form was invalidated */
 	bool db_hit;                /* data breakpoint hit by the current instruction */
 	uint64_t db_bits;           /* its DR6 bits */
+	bool stepping;              /* TF was set when the current instruction began (debug.c) */
+	uint8_t shadow_before;      /* s.shadow then */
 	atomic_bool kicked;
 
 	struct block_cache *cache;
@@ -148,6 +150,21 @@ bool interp_deliver_interrupt(struct interp *c, uint8_t vector, bool nmi);
 void interp_mode_changed(struct interp *c);
 /* Cheaper: only the segment `seg` (not CS, SS) was loaded. */
 void interp_segment_changed(struct interp *c, enum seg seg);
+
+/*
+ * debug.c. c->single is interp_debug_single(c): TF, RF, a shadow or an instruction breakpoint.
+ * While it is set the run loop executes one instruction at a time and calls both of these.
+ *
+ * before(): r[R_RIP] is exactly at the instruction. true: an instruction breakpoint matches;
+ * deliver c->fault as for STEP_FAULT, execute nothing.
+ *
+ * after(): for every step but FAULT and STALE, r[R_RIP] where the guest goes on, when c->single
+ * or c->db_hit is set or the step is AGAIN (`again`). Ends the shadow of the instruction
+ * before, clears RF, db_hit and db_bits. true: deliver c->fault, a #DB trap, with RIP as is.
+ */
+bool interp_debug_single(const struct interp *c);
+bool interp_debug_before(struct interp *c);
+bool interp_debug_after(struct interp *c, bool again);
 
 static inline uint64_t interp_rflags(const struct interp *c)
 {
