@@ -4,8 +4,12 @@
  * decode.c fills in what every instruction has (length, prefixes, memory operand,
  * address size) and then calls the binder of its mnemonic, which picks the handler
  * and fills in the rest. Each subject file exports one table of rows; decode.c
- * merges them into one array indexed by mnemonic and refuses duplicates. A
- * mnemonic with no row decodes to #UD.
+ * merges them into one array indexed by mnemonic. Some mnemonics belong to several subjects
+ * (MOV: general, segment and control registers; MOVSD and CMPSD: string and vector; JMP, CALL
+ * and RET: near and far; PUSH and POP: general and segment registers): their rows, at most one
+ * in a table, are tried in the order of the declarations below until one binder says true. A
+ * binder therefore says false to every form that is not its own. No row, or none that says
+ * true: #UD.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -24,7 +28,7 @@ struct decoding {
 	uint8_t code_bits; /* 16, 32, 64 */
 };
 
-/* false: this form does not exist: #UD. Sets i->fn at least. */
+/* false: not a form of this table's (see above). Sets i->fn at least. */
 typedef bool (*bind_fn)(const struct decoding *d, struct insn *i);
 
 struct bind_row {
