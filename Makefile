@@ -12,7 +12,7 @@ CFLAGS_asan := -O1 -g -fsanitize=address -fno-omit-frame-pointer
 CFLAGS_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS += -std=gnu17 $(CFLAGS_$(MODE)) $(WARN) -fno-strict-aliasing -fPIC -pthread
-CPPFLAGS += -I. -Iinclude -MMD -MP
+CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude -MMD -MP
 LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -pthread
 LDLIBS += -lZydis -ljansson
 

@@ -78,6 +78,8 @@ struct host_thread;
 struct host_thread *host_thread_start(void (*run)(void *arg), void *arg, const char *name);
 void host_thread_join(struct host_thread *t);
 
+/* Text to standard error as it is, in one write. */
+void host_log(const char *text, size_t bytes);
 /* One line to standard error, prefixed "trapeze: ". */
 __attribute__((format(printf, 1, 2))) void host_warn(const char *fmt, ...);
 

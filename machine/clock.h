@@ -56,7 +56,7 @@ void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at);
 unsigned clock_fire(struct clock *c);
 /* COUNTED: moves time forward to `at` (no effect when past). */
 void clock_skip_to(struct clock *c, uint64_t at);
-/* REAL: virtual time becomes `now` (after loading a saved machine). */
+/* Virtual time becomes `now`: after loading a saved machine, or a reset of the counter. */
 void clock_restore(struct clock *c, uint64_t now);
 /* Virtual ns at which the time-stamp counter reaches `tsc` (rounded up, saturating). */
 uint64_t clock_tsc_to_ns(const struct clock *c, uint64_t tsc);

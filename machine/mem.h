@@ -74,7 +74,10 @@ static inline uint8_t *mem_mark(struct mem_slot *slot, gpa_t at)
  * and when MARK_CODE is set calls code_written for each page touched. */
 void mem_written(struct mem *m, gpa_t at, uint64_t bytes);
 
-/* Dirty log: start clears the log and marks every page clean; collect ors the pages
+/* Write tags that an engine cached before start or collect must be dropped by the caller
+ * (engine forget()): the marks alone do not stop a write that asks nobody.
+ *
+ * Dirty log: start clears the log and marks every page clean; collect ors the pages
  * written since into `bits` (one bit a page of the slot) and marks them clean again. */
 void mem_dirty_start(struct mem *m);
 void mem_dirty_collect(struct mem *m, struct mem_slot *slot, uint64_t *bits);

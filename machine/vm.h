@@ -32,8 +32,12 @@ struct vcpu {
 	unsigned index;
 	void *engine;        /* the engine's own per-vCPU data */
 	uint64_t budget;     /* instructions run() may retire before EXIT_BUDGET */
-	uint64_t *retired;   /* the engine's instruction counter: time is read through it */
-	atomic_bool notice;  /* look again: interrupt, event or request waits */
+	const uint64_t *retired; /* the engine's instruction counter: time is read through it */
+	atomic_bool notice;  /* look again: interrupt, event or request waits. A software engine
+			      * returns EXIT_KICK before the next instruction when an exit it
+			      * handled inside an instruction has set it, and at the next block
+			      * boundary when another thread did */
+	bool want_window;    /* run() returns EXIT_IRQ_WINDOW as soon as an interrupt can be injected */
 	const struct intc_ops *intc;
 	void *intc_arg;
 	uint64_t exits[EXIT_REASON_COUNT];
@@ -62,6 +66,7 @@ struct vm_config {
 	uint64_t tsc_khz; /* 0: 1,000,000 */
 	uint64_t wall_ns; /* wall clock at power-on; 0: the host's (counted: a fixed date) */
 	unsigned trace;   /* enum trace_topic bits */
+	uint64_t slice;   /* 0: the default */
 };
 
 struct vm {
@@ -82,13 +87,20 @@ struct vm {
 
 	/* The stop request: first one wins until vm_run returns. */
 	_Atomic(int) request; /* enum vm_request */
-	int request_status;
+	_Atomic(int) request_status;
 	bool no_reboot;
+	/* Called after a reset to put the boot image back; 0, or the machine stops. NULL: a
+	 * reset ends the run. Set by the board. */
+	int (*booted)(void *arg);
+	void *booted_arg;
 	uint64_t stop_at;       /* retired instructions; UINT64_MAX: never */
 	uint64_t kvm_wall_msr;
+	uint64_t slice; /* most instructions one run() may retire before the loop looks around */
+	uint64_t trace_lines, trace_second; /* rate limit of device_trace */
 	struct host_mutex *wake_lock;
 	struct host_cond *wake; /* vCPU thread sleeps here in HLT */
 	bool woken;
+	atomic_bool sleeping;
 };
 
 /* Opens the machine with its vCPUs (no memory, no devices). NULL and *why on failure. */
@@ -105,10 +117,14 @@ void vm_reset(struct vm *vm);
  */
 enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why);
 
-/* Any thread, also from a signal handler. */
+/* Any thread; not from a signal handler (it may take a lock). */
 void vm_request(struct vm *vm, enum vm_request what, int status);
 /* Wakes a halted vCPU and sets notice. Any thread. */
 void vm_wake(struct vm *vm, unsigned vcpu_index);
+
+/* What CPUID answers on this vCPU; `s` gives the dynamic bits. */
+struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uint32_t leaf,
+			       uint32_t sub);
 
 /* The architectural state of a vCPU, whatever the engine. Not while vm_run is on the stack. */
 void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out);

@@ -1,0 +1,59 @@
+/*
+ * memory.c - host memory on Linux: the heap for small things, mmap for guest RAM.
+ *
+ * Guest RAM is anonymous and unreserved: a 64 GiB guest on an 8 GiB host
+ * starts, and costs what it touches.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "host/host.h"
+
+static size_t whole_pages(size_t bytes)
+{
+	return (bytes + 4095) & ~(size_t)4095;
+}
+
+void *host_alloc(size_t bytes)
+{
+	size_t rounded = (bytes + 63) & ~(size_t)63;
+	void *p;
+
+	if (rounded < bytes)
+		return NULL;
+	p = aligned_alloc(64, rounded ? rounded : 64);
+	if (p)
+		memset(p, 0, rounded);
+	return p;
+}
+
+void host_free(void *p)
+{
+	free(p);
+}
+
+void *host_map(size_t bytes)
+{
+	void *p;
+
+	if (bytes == 0 || whole_pages(bytes) < bytes)
+		return NULL;
+	p = mmap(NULL, whole_pages(bytes), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void host_unmap(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, whole_pages(bytes));
+}
+
+void host_discard(void *p, size_t bytes)
+{
+	if (madvise(p, whole_pages(bytes), MADV_DONTNEED) != 0)
+		memset(p, 0, bytes);
+}

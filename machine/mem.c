@@ -1,0 +1,241 @@
+/*
+ * mem.c - the machine map: sorted slots of host memory (see mem.h).
+ *
+ * A machine has two to five slots and nearly every look-up hits the one found
+ * last, so a list with a memory of its last answer is all it takes.
+ *
+ * Tested by test/unit/mem.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "machine/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "machine/vm.h"
+
+static int check_slot(const struct mem *m, gpa_t start, uint64_t bytes, struct fail *why)
+{
+	if ((start.v | bytes) & PAGE_MASK || bytes == 0 || start.v + bytes < start.v)
+		return fail(why, -EINVAL, "memory at 0x%llx is not whole pages",
+			    (unsigned long long)start.v);
+	for (const struct mem_slot *s = m->slots; s; s = s->next) {
+		if (start.v < s->start.v + s->bytes && s->start.v < start.v + bytes)
+			return fail(why, -EEXIST, "memory at 0x%llx overlaps that at 0x%llx",
+				    (unsigned long long)start.v, (unsigned long long)s->start.v);
+	}
+	return 0;
+}
+
+static void free_slot(struct mem_slot *slot)
+{
+	if (slot->owned)
+		host_unmap(slot->host, slot->bytes);
+	host_unmap(slot->marks, slot->bytes >> PAGE_SHIFT);
+	host_free(slot);
+}
+
+static struct mem_slot *new_slot(gpa_t start, uint64_t bytes, void *host, bool readonly)
+{
+	struct mem_slot *slot = host_alloc(sizeof(*slot));
+
+	if (!slot)
+		return NULL;
+	slot->start = start;
+	slot->bytes = bytes;
+	slot->readonly = readonly;
+	slot->owned = !host;
+	slot->host = host ? host : host_map(bytes);
+	slot->marks = host_map(bytes >> PAGE_SHIFT);
+	if (slot->host && slot->marks)
+		return slot;
+	if (slot->host && slot->owned)
+		host_unmap(slot->host, bytes);
+	host_unmap(slot->marks, bytes >> PAGE_SHIFT);
+	host_free(slot);
+	return NULL;
+}
+
+int mem_add(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool readonly, struct fail *why)
+{
+	struct mem *m = &vm->mem;
+	struct mem_slot **at, *slot;
+	int err = check_slot(m, start, bytes, why);
+
+	if (err)
+		return err;
+	slot = new_slot(start, bytes, host, readonly);
+	if (!slot)
+		return fail(why, -ENOMEM, "the host has no %llu MiB for guest memory",
+			    (unsigned long long)(bytes >> 20));
+	err = vm->engine->map ? vm->engine->map(vm, slot) : 0;
+	if (err) {
+		free_slot(slot);
+		return fail(why, err, "engine %s cannot map memory at 0x%llx", vm->engine->name,
+			    (unsigned long long)start.v);
+	}
+	for (at = &m->slots; *at && (*at)->start.v < start.v; at = &(*at)->next)
+		;
+	slot->next = *at;
+	*at = slot;
+	if (!readonly)
+		m->ram_bytes += bytes;
+	return 0;
+}
+
+void mem_free(struct vm *vm)
+{
+	struct mem *m = &vm->mem;
+
+	while (m->slots) {
+		struct mem_slot *slot = m->slots;
+
+		m->slots = slot->next;
+		if (vm->engine->unmap)
+			vm->engine->unmap(vm, slot);
+		free_slot(slot);
+	}
+	m->recent = NULL;
+	m->ram_bytes = 0;
+}
+
+struct mem_slot *mem_find(struct mem *m, gpa_t at)
+{
+	struct mem_slot *s = m->recent;
+
+	if (s && at.v - s->start.v < s->bytes)
+		return s;
+	for (s = m->slots; s; s = s->next) {
+		if (at.v - s->start.v < s->bytes) {
+			m->recent = s;
+			return s;
+		}
+	}
+	return NULL;
+}
+
+void *mem_host(struct mem *m, gpa_t at, uint64_t bytes)
+{
+	struct mem_slot *s = mem_find(m, at);
+
+	if (!s || bytes > s->bytes - (at.v - s->start.v))
+		return NULL;
+	return s->host + (at.v - s->start.v);
+}
+
+enum copy_kind { COPY_OUT, COPY_IN, COPY_IN_ROM };
+
+/* Is all of it memory of the right kind? Slots may adjoin. */
+static bool all_memory(struct mem *m, gpa_t at, uint64_t bytes, enum copy_kind kind)
+{
+	while (bytes > 0) {
+		struct mem_slot *s = mem_find(m, at);
+		uint64_t here;
+
+		if (!s || (s->readonly && kind == COPY_IN))
+			return false;
+		here = s->bytes - (at.v - s->start.v);
+		if (here >= bytes)
+			return true;
+		bytes -= here;
+		at.v += here;
+	}
+	return true;
+}
+
+static int copy(struct mem *m, gpa_t at, void *to, const void *from, uint64_t bytes,
+		enum copy_kind kind)
+{
+	gpa_t first = at;
+	uint64_t done = 0;
+
+	if (at.v + bytes < at.v || !all_memory(m, at, bytes, kind))
+		return -EFAULT;
+	while (done < bytes) {
+		struct mem_slot *s = mem_find(m, at);
+		uint64_t here = s->bytes - (at.v - s->start.v);
+		uint8_t *host = s->host + (at.v - s->start.v);
+
+		if (here > bytes - done)
+			here = bytes - done;
+		if (kind == COPY_OUT)
+			memcpy((uint8_t *)to + done, host, here);
+		else
+			memcpy(host, (const uint8_t *)from + done, here);
+		done += here;
+		at.v += here;
+	}
+	if (kind != COPY_OUT)
+		mem_written(m, first, bytes);
+	return 0;
+}
+
+int mem_read(struct mem *m, gpa_t from, void *to, uint64_t bytes)
+{
+	return copy(m, from, to, NULL, bytes, COPY_OUT);
+}
+
+int mem_write(struct mem *m, gpa_t to, const void *from, uint64_t bytes)
+{
+	return copy(m, to, NULL, from, bytes, COPY_IN);
+}
+
+int mem_load(struct mem *m, gpa_t to, const void *from, uint64_t bytes)
+{
+	return copy(m, to, NULL, from, bytes, COPY_IN_ROM);
+}
+
+void mem_written(struct mem *m, gpa_t at, uint64_t bytes)
+{
+	while (bytes > 0) {
+		struct mem_slot *s = mem_find(m, at);
+		uint64_t here = PAGE_SIZE - (at.v & PAGE_MASK);
+		uint8_t *mark;
+
+		if (!s)
+			return;
+		if (here > bytes)
+			here = bytes;
+		mark = mem_mark(s, at);
+		__atomic_and_fetch(mark, (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
+		if (*mark & MARK_CODE && m->code_written)
+			m->code_written(m->code_arg, at, here);
+		at.v += here;
+		bytes -= here;
+	}
+}
+
+static void mark_all(struct mem *m, bool clean)
+{
+	for (struct mem_slot *s = m->slots; s; s = s->next) {
+		for (uint64_t i = 0; i < s->bytes >> PAGE_SHIFT; i++) {
+			if (clean)
+				__atomic_or_fetch(&s->marks[i], MARK_CLEAN, __ATOMIC_RELAXED);
+			else
+				__atomic_and_fetch(&s->marks[i], (uint8_t)~MARK_CLEAN,
+						   __ATOMIC_RELAXED);
+		}
+	}
+}
+
+void mem_dirty_start(struct mem *m)
+{
+	mark_all(m, true);
+}
+
+void mem_dirty_stop(struct mem *m)
+{
+	mark_all(m, false);
+}
+
+void mem_dirty_collect(struct mem *m, struct mem_slot *slot, uint64_t *bits)
+{
+	(void)m;
+	for (uint64_t i = 0; i < slot->bytes >> PAGE_SHIFT; i++) {
+		if (slot->marks[i] & MARK_CLEAN)
+			continue;
+		bits[i / 64] |= UINT64_C(1) << (i % 64);
+		__atomic_or_fetch(&slot->marks[i], MARK_CLEAN, __ATOMIC_RELAXED);
+	}
+}

@@ -1,0 +1,260 @@
+/*
+ * vcpu.c - the run loop: take input, fire alarms, inject, run, handle the exit, again.
+ *
+ * Everything outside the guest happens here, between two instructions: that is
+ * what makes a counted run repeatable. Virtual time bounds each run() by an
+ * instruction budget, so in counted mode an alarm fires at its exact instruction.
+ *
+ * Sleeping: a halted vCPU waits for the next alarm or for vm_wake(). notice and
+ * sleeping form the usual pair: the sleeper sets `sleeping`, then looks at notice;
+ * the waker sets notice, then looks at `sleeping`.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "machine/post.h"
+#include "machine/vm.h"
+
+void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out)
+{
+	vcpu->vm->engine->get_state(vcpu, out);
+	out->activity = vcpu->halted ? ACTIVITY_HALT : ACTIVITY_RUN;
+	out->nmi_pending = vcpu->nmi_waiting;
+}
+
+int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why)
+{
+	int err = vcpu->vm->engine->set_state(vcpu, in, why);
+
+	if (err)
+		return err;
+	vcpu->halted = in->activity == ACTIVITY_HALT;
+	vcpu->nmi_waiting = in->nmi_pending;
+	atomic_store(&vcpu->notice, true);
+	return 0;
+}
+
+struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uint32_t leaf,
+			       uint32_t sub)
+{
+	struct cpuid_topology t = {
+		.apic_id = vcpu->index,
+		.vcpus = vcpu->vm->vcpus,
+		.tsc_khz = vcpu->vm->clock.tsc_khz,
+	};
+
+	return cpuid_query(vcpu->vm->cpu_model, s, &t, leaf, sub);
+}
+
+static void dump_segment(char *line, size_t room, const char *name, const struct x86_seg *seg)
+{
+	snprintf(line, room, "  %-4s %04x base %016" PRIx64 " limit %08x attr %05x\n", name,
+		 seg->selector, seg->base, seg->limit, seg->attr);
+	host_log(line, strlen(line));
+}
+
+void vcpu_dump(struct vcpu *vcpu)
+{
+	static const char names[GPR_COUNT][4] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+						  "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+						  "r12", "r13", "r14", "r15" };
+	static const char segs[SEG_COUNT][3] = { "es", "cs", "ss", "ds", "fs", "gs" };
+	struct x86_state s;
+	char line[200];
+
+	vcpu_get_state(vcpu, &s);
+	snprintf(line, sizeof(line),
+		 "vCPU %u after %" PRIu64 " instructions\n  rip  %016" PRIx64 " rflags %08" PRIx64
+		 "\n",
+		 vcpu->index, s.instructions, s.rip, s.rflags);
+	host_log(line, strlen(line));
+	for (unsigned i = 0; i < GPR_COUNT; i++) {
+		snprintf(line, sizeof(line), "  %-4s %016" PRIx64 "%s", names[i], s.gpr[i],
+			 i % 4 == 3 ? "\n" : "");
+		host_log(line, strlen(line));
+	}
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		dump_segment(line, sizeof(line), segs[i], &s.seg[i]);
+	dump_segment(line, sizeof(line), "ldtr", &s.ldtr);
+	dump_segment(line, sizeof(line), "tr", &s.tr);
+	snprintf(line, sizeof(line),
+		 "  gdtr %016" PRIx64 " limit %04x  idtr %016" PRIx64 " limit %04x\n", s.gdtr.base,
+		 s.gdtr.limit, s.idtr.base, s.idtr.limit);
+	host_log(line, strlen(line));
+	snprintf(line, sizeof(line),
+		 "  cr0  %08" PRIx64 " cr2 %016" PRIx64 " cr3 %016" PRIx64 " cr4 %08" PRIx64
+		 " efer %04" PRIx64 "\n",
+		 s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+	host_log(line, strlen(line));
+}
+
+/* The vector waiting at the interrupt controller, or -1. */
+static int waiting_vector(struct vcpu *vcpu)
+{
+	int vector;
+
+	if (!vcpu->intc)
+		return -1;
+	host_mutex_lock(vcpu->vm->lock);
+	vector = vcpu->intc->pending(vcpu->intc_arg);
+	host_mutex_unlock(vcpu->vm->lock);
+	return vector;
+}
+
+/* Delivers what can be delivered; asks for a window for what cannot yet. */
+static int deliver(struct vcpu *vcpu)
+{
+	const struct engine_ops *engine = vcpu->vm->engine;
+	struct event event = { .kind = EVENT_NMI, .vector = VEC_NMI };
+	int vector;
+
+	vcpu->want_window = false;
+	if (vcpu->nmi_waiting && engine->can_inject(vcpu, &event)) {
+		vcpu->nmi_waiting = false;
+		vcpu->halted = false;
+		return engine->inject(vcpu, &event);
+	}
+	vector = waiting_vector(vcpu);
+	if (vector < 0) {
+		vcpu->want_window = vcpu->nmi_waiting;
+		return 0;
+	}
+	event.kind = EVENT_IRQ;
+	if (!engine->can_inject(vcpu, &event)) {
+		vcpu->want_window = true;
+		return 0;
+	}
+	host_mutex_lock(vcpu->vm->lock);
+	vector = vcpu->intc->acknowledge(vcpu->intc_arg);
+	host_mutex_unlock(vcpu->vm->lock);
+	if (vector < 0)
+		return 0;
+	if (TRACE(vcpu->vm, irq))
+		vm_trace(vcpu->vm, "interrupt vector 0x%x", vector);
+	event.vector = (uint8_t)vector;
+	vcpu->halted = false;
+	/* Another may follow at once (an NMI behind it, a higher priority): look again. */
+	atomic_store(&vcpu->notice, true);
+	return engine->inject(vcpu, &event);
+}
+
+/* Halted: until the next alarm, or until somebody calls vm_wake(). */
+static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
+{
+	uint64_t next = clock_next(&vm->clock);
+	uint64_t until = UINT64_MAX;
+
+	if (vm->clock.source == CLOCK_SOURCE_COUNTED) {
+		clock_skip_to(&vm->clock, next);
+		if (next != ALARM_NONE)
+			return;
+	} else if (next != ALARM_NONE) {
+		until = next + vm->clock.real_base_ns;
+	}
+	host_mutex_lock(vm->wake_lock);
+	atomic_store(&vm->sleeping, true);
+	while (!atomic_load(&vcpu->notice) && !vm->woken) {
+		host_cond_wait(vm->wake, vm->wake_lock, until);
+		if (until != UINT64_MAX && host_monotonic_ns() >= until)
+			break;
+	}
+	vm->woken = false;
+	atomic_store(&vm->sleeping, false);
+	host_mutex_unlock(vm->wake_lock);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How many instructions may retire before the loop has to look around. */
+static uint64_t budget_for(struct vm *vm, uint64_t left)
+{
+	uint64_t budget = least(left, vm->slice);
+
+	if (vm->clock.source == CLOCK_SOURCE_COUNTED && vm->clock.first) {
+		uint64_t now = clock_now(&vm->clock), next = clock_next(&vm->clock);
+
+		budget = least(budget, next > now ? next - now : 1);
+	}
+	return budget;
+}
+
+static void fire_alarms(struct vm *vm)
+{
+	if (clock_next(&vm->clock) > clock_now(&vm->clock))
+		return;
+	host_mutex_lock(vm->lock);
+	clock_fire(&vm->clock);
+	host_mutex_unlock(vm->lock);
+}
+
+/* One turn of the loop. Host trouble comes back as -E*. */
+static int turn(struct vcpu *vcpu, uint64_t left)
+{
+	struct vm *vm = vcpu->vm;
+	struct exit exit = { .reason = EXIT_KICK };
+	int err;
+
+	atomic_store(&vcpu->notice, false);
+	posted_take(vm);
+	fire_alarms(vm);
+	err = deliver(vcpu);
+	if (err)
+		return err;
+	if (atomic_load(&vm->request) != VM_NONE)
+		return 0;
+	if (vcpu->halted) {
+		sleep_halted(vm, vcpu);
+		return 0;
+	}
+	vcpu->budget = budget_for(vm, left);
+	err = vm->engine->run(vcpu, &exit);
+	if (!err)
+		exit_handle(vcpu, &exit);
+	return err;
+}
+
+/* A reset the guest asked for. true: go on running. */
+static bool restart(struct vm *vm)
+{
+	if (vm->no_reboot || !vm->booted)
+		return false;
+	vm_reset(vm);
+	return vm->booted(vm->booted_arg) == 0;
+}
+
+enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why)
+{
+	struct vcpu *vcpu = vm->vcpu[0];
+	uint64_t start = *vcpu->retired;
+
+	for (;;) {
+		uint64_t done = *vcpu->retired - start, left = instructions - done;
+		enum vm_request request = (enum vm_request)atomic_load(&vm->request);
+		int err;
+
+		if (request == VM_NONE && *vcpu->retired >= vm->stop_at)
+			request = VM_STOP_AT;
+		if (request != VM_NONE) {
+			*status = atomic_load(&vm->request_status);
+			atomic_store(&vm->request, VM_NONE);
+			if ((request == VM_RESET || request == VM_CRASHED) && restart(vm))
+				continue;
+			return request;
+		}
+		if (done >= instructions)
+			return VM_NONE;
+		left = least(left, vm->stop_at - *vcpu->retired);
+		err = turn(vcpu, left);
+		if (err) {
+			fail(why, err, "engine %s failed: %s", vm->engine->name, strerror(-err));
+			*status = err;
+			return VM_STUCK;
+		}
+	}
+}

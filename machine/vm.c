@@ -1,0 +1,206 @@
+/*
+ * vm.c - building, resetting and taking down one virtual machine.
+ *
+ * Order matters only here: the engine is opened before memory is mapped, devices
+ * come after the vCPUs they talk to, and everything goes in reverse.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "machine/vm.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "machine/post.h"
+
+/* Counted machines start on this day unless told otherwise: 2024-01-01 00:00:00 UTC. */
+#define COUNTED_WALL_NS (UINT64_C(1704067200) * UINT64_C(1000000000))
+
+/* About a millisecond of the interpreter: how late a host-side event may be seen. */
+#define DEFAULT_SLICE 100000
+
+static void earlier_alarm(void *arg)
+{
+	struct vm *vm = arg;
+
+	/* The run loop must look again: its instruction budget was cut for a later alarm. */
+	atomic_store(&vm->vcpu[0]->notice, true);
+}
+
+static int open_vcpu(struct vm *vm, unsigned index, struct fail *why)
+{
+	struct vcpu *vcpu = host_alloc(sizeof(*vcpu));
+	int err;
+
+	if (!vcpu)
+		return fail(why, -ENOMEM, "no memory for a vCPU");
+	vcpu->vm = vm;
+	vcpu->index = index;
+	err = vm->engine->vcpu_open(vcpu, why);
+	if (err) {
+		host_free(vcpu);
+		return err;
+	}
+	vm->vcpu[index] = vcpu;
+	vm->vcpus = index + 1;
+	return 0;
+}
+
+static int open_host_things(struct vm *vm, struct fail *why)
+{
+	vm->lock = host_mutex_new();
+	vm->wake_lock = host_mutex_new();
+	vm->wake = host_cond_new();
+	vm->posted = posted_new();
+	if (!vm->lock || !vm->wake_lock || !vm->wake || !vm->posted)
+		return fail(why, -ENOMEM, "no memory for a virtual machine");
+	return 0;
+}
+
+static void start_clock(struct vm *vm, const struct vm_config *config)
+{
+	clock_init(&vm->clock, config->counted ? CLOCK_SOURCE_COUNTED : CLOCK_SOURCE_REAL,
+		   vm->vcpu[0]->retired);
+	if (config->tsc_khz)
+		vm->clock.tsc_khz = config->tsc_khz;
+	vm->clock.wall_base_ns = config->wall_ns   ? config->wall_ns
+				 : config->counted ? COUNTED_WALL_NS
+						   : host_wall_ns();
+	vm->clock.earlier = earlier_alarm;
+	vm->clock.earlier_arg = vm;
+}
+
+struct vm *vm_open(const struct vm_config *config, struct fail *why)
+{
+	struct vm *vm = host_alloc(sizeof(*vm));
+	int err;
+
+	if (!vm) {
+		fail(why, -ENOMEM, "no memory for a virtual machine");
+		return NULL;
+	}
+	vm->engine = config->engine;
+	vm->cpu_model = config->cpu ? config->cpu : cpu_models[0];
+	vm->devices_tail = &vm->devices;
+	vm->trace = config->trace;
+	vm->slice = config->slice ? config->slice : DEFAULT_SLICE;
+	vm->stop_at = UINT64_MAX;
+	err = open_host_things(vm, why);
+	if (!err && vm->engine->vm_open)
+		err = vm->engine->vm_open(vm, why);
+	for (unsigned i = 0; !err && i < config->vcpus; i++)
+		err = open_vcpu(vm, i, why);
+	if (err) {
+		vm_close(vm);
+		return NULL;
+	}
+	start_clock(vm, config);
+	vm_reset(vm);
+	return vm;
+}
+
+void vm_close(struct vm *vm)
+{
+	if (!vm)
+		return;
+	while (vm->devices) {
+		struct device *dev = vm->devices;
+
+		vm->devices = dev->next;
+		if (dev->ops->destroy)
+			dev->ops->destroy(dev);
+		else
+			host_free(dev);
+	}
+	mem_free(vm);
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		vm->engine->vcpu_close(vm->vcpu[i]);
+		host_free(vm->vcpu[i]);
+	}
+	if (vm->vcpus && vm->engine->vm_close)
+		vm->engine->vm_close(vm);
+	bus_free(&vm->port);
+	bus_free(&vm->mmio);
+	posted_free(vm->posted);
+	host_cond_free(vm->wake);
+	host_mutex_free(vm->wake_lock);
+	host_mutex_free(vm->lock);
+	host_free(vm);
+}
+
+static void reset_vcpu(struct vcpu *vcpu)
+{
+	struct x86_state s, old;
+	struct fail why;
+
+	/* The instruction counter counts from power-on: virtual time must not jump back. */
+	vcpu->vm->engine->get_state(vcpu, &old);
+	x86_state_reset(&s, vcpu->index == 0);
+	s.instructions = old.instructions;
+	if (vcpu->vm->engine->set_state(vcpu, &s, &why))
+		host_warn("vCPU %u: reset failed: %s", vcpu->index, why.text);
+	vcpu->halted = false;
+	vcpu->nmi_waiting = false;
+	vcpu->want_window = false;
+	vcpu->kvm_system_time = 0;
+	vcpu->kvm_clock_version = 0;
+	atomic_store(&vcpu->notice, true);
+}
+
+void vm_reset(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		reset_vcpu(vm->vcpu[i]);
+	vm->kvm_wall_msr = 0;
+	host_mutex_lock(vm->lock);
+	memset(vm->irq.level, 0, sizeof(vm->irq.level));
+	for (struct device *dev = vm->devices; dev; dev = dev->next)
+		dev->ops->reset(dev);
+	host_mutex_unlock(vm->lock);
+}
+
+void vm_request(struct vm *vm, enum vm_request what, int status)
+{
+	int none = VM_NONE;
+
+	if (atomic_load(&vm->request) != VM_NONE)
+		return;
+	atomic_store(&vm->request_status, status);
+	atomic_compare_exchange_strong(&vm->request, &none, (int)what);
+	vm_wake(vm, 0);
+}
+
+void vm_wake(struct vm *vm, unsigned vcpu_index)
+{
+	if (vcpu_index >= vm->vcpus)
+		return;
+	atomic_store(&vm->vcpu[vcpu_index]->notice, true);
+	/* A running vCPU needs no more than the flag; the sleeper re-tests it under the lock. */
+	if (!atomic_load(&vm->sleeping))
+		return;
+	host_mutex_lock(vm->wake_lock);
+	vm->woken = true;
+	host_cond_signal(vm->wake);
+	host_mutex_unlock(vm->wake_lock);
+}
+
+void vm_trace(struct vm *vm, const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+	int n, m;
+
+	n = snprintf(line, sizeof(line), "[%12.6f] ", (double)clock_now(&vm->clock) / 1e9);
+	va_start(ap, fmt);
+	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+	va_end(ap);
+	if (m < 0)
+		return;
+	n += m;
+	if ((size_t)n > sizeof(line) - 2)
+		n = (int)sizeof(line) - 2;
+	line[n++] = '\n';
+	host_log(line, (size_t)n);
+}
