@@ -1,8 +1,9 @@
 /*
  * bind.h - from a Zydis-decoded instruction to a handler.
  *
- * decode.c fills in what every instruction has (length, prefixes, memory operand,
- * address size) and then calls the binder of its mnemonic, which picks the handler
+ * decode.c fills in what every instruction has (at, len, the prefix flags, osz and asz, the
+ * memory operand's base, index, scale, disp and seg; in imm the first immediate, sign-extended
+ * if it is signed, the distance from the block's start if it is relative) and then calls the binder of its mnemonic, which picks the handler
  * and fills in the rest. Each subject file exports one table of rows; decode.c
  * merges them into one array indexed by mnemonic. Some mnemonics belong to several subjects
  * (MOV: general, segment and control registers; MOVSD and CMPSD: string and vector; JMP, CALL

@@ -47,6 +47,7 @@ enum step {
 	STEP_AGAIN,     /* not retired; RIP stays (a rep that was interrupted part-way) */
 	STEP_STALE,     /* this decoded form is out of date; nothing was done */
 	STEP_HALT,      /* HLT retired */
+	STEP_END,       /* the sentinel after a block's last instruction; handlers never return it */
 };
 
 typedef enum step (*insn_fn)(struct interp *c, const struct insn *i);
@@ -61,8 +62,8 @@ typedef enum step (*insn_fn)(struct interp *c, const struct insn *i);
 struct insn {
 	insn_fn fn;
 	uint64_t imm;  /* immediate, sign-extended; relative branch: target - block start */
+	int64_t disp;  /* RIP-relative: already relative to the block start; moffs: the address */
 	void *aux;     /* belongs to the handler; lives as long as the block (vector thunks) */
-	int32_t disp;  /* RIP-relative: already relative to the block start */
 	uint16_t at;   /* bytes from the block start */
 	uint8_t len;   /* bytes */
 	uint8_t a, b;  /* register operands as byte offsets into interp.r (AH is 1) */
@@ -105,6 +106,7 @@ struct interp {
 	uint8_t mode;         /* decode key: enum decode_mode */
 	uint8_t flat_read;    /* bit n: segment n needs no check for reads */
 	uint8_t flat_write;
+	uint8_t based;        /* bit n: segment n needs its base added, and no check */
 	bool user;            /* cpl == 3 */
 	bool has_breakpoints; /* DR7 enables a data or I/O breakpoint */
 	bool single;          /* TF, an instruction breakpoint or a shadow: one at a time */
@@ -119,8 +121,10 @@ struct interp {
 	uint64_t db_bits;           /* its DR6 bits */
 	bool stepping;              /* TF was set when the current instruction began (debug.c) */
 	uint8_t shadow_before;      /* s.shadow then */
+	bool window_wanted;         /* can_inject() said no: EXIT_IRQ_WINDOW when that changes */
 	atomic_bool kicked;
 
+	struct decoder *decoder;
 	struct block_cache *cache;
 	void *vector; /* vector.c: thunk arena */
 };
@@ -139,7 +143,8 @@ static inline enum step raise_ud(struct interp *c)
 }
 
 /* exception.c: delivers c->fault (RIP already right) through the IDT, with double and triple
- * faults. false: triple fault, the CPU is in shutdown. */
+ * faults. c->current is still the instruction that raised it. false: triple fault, the CPU is
+ * in shutdown. */
 bool interp_deliver_fault(struct interp *c);
 /* External interrupt or NMI: the same path, EXT set. false: triple fault. */
 bool interp_deliver_interrupt(struct interp *c, uint8_t vector, bool nmi);

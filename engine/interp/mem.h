@@ -73,7 +73,7 @@ static inline bool mem_fast_linear(struct interp *c, enum seg seg, uint64_t off,
 		*linear = off;
 		return true;
 	}
-	if (c->code_bits == 64 && seg >= FS) {
+	if (c->based & (1u << seg)) {
 		*linear = off + c->s.seg[seg].base;
 		return true;
 	}

@@ -53,6 +53,7 @@ struct tlb {
 	struct tlb_entry (*high)[TLB_ENTRIES];              /* [TLB_CONTEXTS] */
 	/* Large pages are filled as 4 KiB entries; an INVLPG inside this range flushes all. */
 	uint64_t large_first, large_last;
+	bool high_private; /* a high entry is not global: a CR3 load must flush the high arrays */
 	uint64_t fills, flushes;
 };
 
