@@ -41,35 +41,61 @@ struct tlb_entry {
 	uint64_t addend;            /* host address - linear address */
 };
 
+#define TLB_WORDS (TLB_ENTRIES / 64)
+
+/* One direct-mapped array, and which of its entries hold something: a flush visits those only. */
+struct tlb_array {
+	struct tlb_entry entry[TLB_ENTRIES];
+	uint64_t used[TLB_WORDS];  /* bitmaps over entry[] */
+	uint64_t local[TLB_WORDS]; /* not global */
+	uint64_t large[TLB_WORDS]; /* 4 KiB out of a larger page */
+};
+
 struct tlb {
 	/* The current context's arrays: now[0] low half, now[1] high half. */
 	struct tlb_entry *now[2];
 	enum tlb_context context;
-	unsigned slot; /* which low array set is current */
-	uint64_t slot_key[TLB_PCIDS];
-	uint64_t slot_used[TLB_PCIDS];
+	unsigned slot;                 /* which set of low arrays is current */
+	uint64_t slot_key[TLB_PCIDS];  /* the PCID it belongs to; TLB_NO_PCID: none */
+	uint64_t slot_used[TLB_PCIDS]; /* value of `uses` when it was last selected */
 	uint64_t uses;
-	struct tlb_entry (*low)[TLB_CONTEXTS][TLB_ENTRIES]; /* [TLB_PCIDS] */
-	struct tlb_entry (*high)[TLB_ENTRIES];              /* [TLB_CONTEXTS] */
-	/* Large pages are filled as 4 KiB entries; an INVLPG inside this range flushes all. */
-	uint64_t large_first, large_last;
-	bool high_private; /* a high entry is not global: a CR3 load must flush the high arrays */
+	struct tlb_array (*low)[TLB_CONTEXTS]; /* [TLB_PCIDS] */
+	struct tlb_array *high; /* [TLB_CONTEXTS]; local entries are the current PCID's */
 	uint64_t fills, flushes;
 };
 
+#define TLB_NO_PCID UINT64_MAX
+
+/* One vCPU's, used by its thread only. Context TLB_SUPERVISOR, PCID 0, empty. */
 int tlb_init(struct tlb *t); /* -ENOMEM */
 void tlb_fini(struct tlb *t);
 void tlb_set_context(struct tlb *t, enum tlb_context context);
-void tlb_flush_all(struct tlb *t);               /* global entries too */
-void tlb_flush_local(struct tlb *t);             /* current PCID: all but global */
-void tlb_flush_page(struct tlb *t, gva_t at);    /* INVLPG: current PCID and global */
+
+/*
+ * Remembers, for the current context and PCID, that the page of `at` (canonical) lies at
+ * `host_page` (of a successful walk `w` with this context's rights). `allow`: the kinds
+ * of access (1u << ACCESS_READ, ...) that the second step lets go straight to memory: no
+ * device, ROM, watched page, breakpoint. State all three kinds whatever the access was:
+ * the entry is replaced, and gets a tag for each kind that `w` and `allow` both grant.
+ */
+void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, unsigned allow);
+#define TLB_ALLOW_ALL ((1u << ACCESS_COUNT) - 1)
+
+/*
+ * Each may forget more than it must, never less. Global entries survive only in the high half.
+ */
+void tlb_flush_all(struct tlb *t);            /* global entries too; INVPCID types 2 and 3 */
+void tlb_flush_local(struct tlb *t);          /* current PCID: all but global */
+void tlb_flush_page(struct tlb *t, gva_t at); /* INVLPG: current PCID and global */
 /* CR3 load: selects the arrays of `pcid`; flush: CR3 bit 63 was clear (or PCIDE off). */
 void tlb_switch(struct tlb *t, unsigned pcid, bool flush);
-void tlb_flush_pcid(struct tlb *t, unsigned pcid); /* INVPCID type 1 */
+void tlb_flush_pcid(struct tlb *t, unsigned pcid);                /* INVPCID type 1 */
 void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at); /* INVPCID type 0 */
-/* Takes the write tag off every entry whose host page is `host` (the page is now watched). */
+
+/* In every context and PCID, where `host` is any address in a host page:
+ * takes the write tag off each entry that maps it (the page is now watched), */
 void tlb_protect_host(struct tlb *t, const void *host);
-/* Takes every tag off that maps `host` (the page is going away, or debug registers moved). */
+/* or every tag (the page is going away, or debug registers moved). */
 void tlb_drop_host(struct tlb *t, const void *host);
 
 static inline struct tlb_entry *tlb_at(struct tlb *t, uint64_t linear)

@@ -1,0 +1,305 @@
+/*
+ * tlb.c - filling and flushing the software TLB.
+ *
+ * Linux flushes at every context switch, while a set of arrays is half a megabyte. So
+ * each array keeps bitmaps of the entries in use, and a flush touches only those.
+ *
+ * The high half is shared by all PCIDs: its local (not global) entries belong to the
+ * current one and are dropped when CR3 names another. Pages larger than 4 KiB are
+ * entered 4 KiB at a time; invalidating one address drops every such piece
+ * in the same GiB, since no page is larger.
+ *
+ * Not modelled: paging-structure caches (each miss walks from the root), and global
+ * entries of the low half surviving a CR3 load, which no processor promises.
+ *
+ * Spec: SDM vol. 3 4.10. Tested by test/unit/tlb.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/mmu/tlb.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "host/host.h"
+
+#define GIB_SHIFT 30
+
+static unsigned index_of(uint64_t linear)
+{
+	return (linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+}
+
+static void set_bit(uint64_t *map, unsigned i, bool on)
+{
+	uint64_t bit = UINT64_C(1) << (i % 64);
+
+	map[i / 64] = on ? map[i / 64] | bit : map[i / 64] & ~bit;
+}
+
+static void untag(struct tlb_array *a, unsigned i)
+{
+	for (unsigned k = 0; k < ACCESS_COUNT; k++)
+		a->entry[i].tag[k] = TLB_NEVER(i);
+}
+
+/* Drops the entries of `which`, a part of word `w` of the bitmaps. */
+static void drop_word(struct tlb_array *a, unsigned w, uint64_t which)
+{
+	for (uint64_t left = which; left; left &= left - 1)
+		untag(a, w * 64 + (unsigned)__builtin_ctzll(left));
+	a->used[w] &= ~which;
+	a->local[w] &= ~which;
+	a->large[w] &= ~which;
+}
+
+static void drop(struct tlb_array *a, unsigned i)
+{
+	drop_word(a, i / 64, UINT64_C(1) << (i % 64));
+}
+
+static void drop_mapped(struct tlb_array *a, const uint64_t *which)
+{
+	for (unsigned w = 0; w < TLB_WORDS; w++)
+		drop_word(a, w, which[w]);
+}
+
+static void drop_low(struct tlb *t, unsigned slot)
+{
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+		drop_mapped(&t->low[slot][c], t->low[slot][c].used);
+}
+
+static void drop_high_local(struct tlb *t)
+{
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+		drop_mapped(&t->high[c], t->high[c].local);
+}
+
+static void select_arrays(struct tlb *t)
+{
+	t->now[0] = t->low[t->slot][t->context].entry;
+	t->now[1] = t->high[t->context].entry;
+}
+
+static void array_init(struct tlb_array *a)
+{
+	for (unsigned i = 0; i < TLB_ENTRIES; i++)
+		drop(a, i);
+}
+
+int tlb_init(struct tlb *t)
+{
+	*t = (struct tlb){ .context = TLB_SUPERVISOR };
+	t->low = host_alloc(TLB_PCIDS * sizeof *t->low);
+	t->high = host_alloc(TLB_CONTEXTS * sizeof *t->high);
+	if (!t->low || !t->high) {
+		tlb_fini(t);
+		return -ENOMEM;
+	}
+	for (unsigned s = 0; s < TLB_PCIDS; s++) {
+		t->slot_key[s] = s ? TLB_NO_PCID : 0;
+		for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+			array_init(&t->low[s][c]);
+	}
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+		array_init(&t->high[c]);
+	t->slot_used[0] = ++t->uses;
+	select_arrays(t);
+	return 0;
+}
+
+void tlb_fini(struct tlb *t)
+{
+	host_free(t->low);
+	host_free(t->high);
+	*t = (struct tlb){ 0 };
+}
+
+void tlb_set_context(struct tlb *t, enum tlb_context context)
+{
+	t->context = context;
+	select_arrays(t);
+}
+
+void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, unsigned allow)
+{
+	uint64_t page = at.v & ~PAGE_MASK;
+	unsigned i = index_of(page);
+	struct tlb_array *a = page >> 63 ? &t->high[t->context] : &t->low[t->slot][t->context];
+	struct tlb_entry *e = &a->entry[i];
+	bool granted[ACCESS_COUNT] = {
+		[ACCESS_READ] = w->readable,
+		[ACCESS_WRITE] = w->writable,
+		[ACCESS_EXEC] = w->executable,
+	};
+
+	for (unsigned k = 0; k < ACCESS_COUNT; k++)
+		e->tag[k] = granted[k] && (allow >> k & 1) ? page : TLB_NEVER(i);
+	e->addend = (uint64_t)(uintptr_t)host_page - page;
+	set_bit(a->used, i, true);
+	set_bit(a->local, i, !w->global);
+	set_bit(a->large, i, w->page_bytes > PAGE_SIZE);
+	t->fills++;
+}
+
+void tlb_flush_all(struct tlb *t)
+{
+	for (unsigned s = 0; s < TLB_PCIDS; s++)
+		drop_low(t, s);
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+		drop_mapped(&t->high[c], t->high[c].used);
+	t->flushes++;
+}
+
+void tlb_flush_local(struct tlb *t)
+{
+	drop_low(t, t->slot);
+	drop_high_local(t);
+	t->flushes++;
+}
+
+/* The page an entry in use maps. The tags that are not TLB_NEVER agree. */
+static bool linear_of(const struct tlb_array *a, unsigned i, uint64_t *page)
+{
+	for (unsigned k = 0; k < ACCESS_COUNT; k++) {
+		if (a->entry[i].tag[k] != TLB_NEVER(i)) {
+			*page = a->entry[i].tag[k];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Drops `at` from one array; when large pieces are there, all that could be of its page. */
+static void drop_page(struct tlb_array *a, uint64_t at)
+{
+	uint64_t page;
+
+	if (linear_of(a, index_of(at), &page) && page == (at & ~PAGE_MASK))
+		drop(a, index_of(at));
+	for (unsigned w = 0; w < TLB_WORDS; w++) {
+		for (uint64_t left = a->large[w]; left; left &= left - 1) {
+			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
+
+			if (!linear_of(a, i, &page) || (page ^ at) >> GIB_SHIFT == 0)
+				drop(a, i);
+		}
+	}
+}
+
+/* A global page of the low half may have been entered under any PCID: all are searched. */
+void tlb_flush_page(struct tlb *t, gva_t at)
+{
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
+		if (at.v >> 63) {
+			drop_page(&t->high[c], at.v);
+			continue;
+		}
+		for (unsigned s = 0; s < TLB_PCIDS; s++)
+			drop_page(&t->low[s][c], at.v);
+	}
+}
+
+static unsigned find_slot(const struct tlb *t, unsigned pcid)
+{
+	unsigned s = 0;
+
+	while (s < TLB_PCIDS && t->slot_key[s] != pcid)
+		s++;
+	return s;
+}
+
+static unsigned oldest_slot(const struct tlb *t)
+{
+	unsigned oldest = 0;
+
+	for (unsigned s = 1; s < TLB_PCIDS; s++)
+		if (t->slot_used[s] < t->slot_used[oldest])
+			oldest = s;
+	return oldest;
+}
+
+void tlb_switch(struct tlb *t, unsigned pcid, bool flush)
+{
+	unsigned slot = find_slot(t, pcid);
+	bool other = slot != t->slot;
+
+	if (slot == TLB_PCIDS) {
+		slot = oldest_slot(t);
+		t->slot_key[slot] = pcid;
+		flush = true;
+	}
+	if (flush) {
+		drop_low(t, slot);
+		t->flushes++;
+	}
+	if (flush || other)
+		drop_high_local(t);
+	t->slot = slot;
+	t->slot_used[slot] = ++t->uses;
+	select_arrays(t);
+}
+
+void tlb_flush_pcid(struct tlb *t, unsigned pcid)
+{
+	unsigned slot = find_slot(t, pcid);
+
+	if (slot == TLB_PCIDS)
+		return;
+	drop_low(t, slot);
+	if (slot == t->slot)
+		drop_high_local(t);
+	t->flushes++;
+}
+
+void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at)
+{
+	unsigned slot = find_slot(t, pcid);
+
+	if (slot == TLB_PCIDS)
+		return;
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
+		if (!(at.v >> 63))
+			drop_page(&t->low[slot][c], at.v);
+		else if (slot == t->slot)
+			drop_page(&t->high[c], at.v);
+	}
+}
+
+/* Takes the tags of `kinds` (a set of 1u << ACCESS_*) off the array's entries of a host page. */
+static void untag_host(struct tlb_array *a, uint64_t host_page, unsigned kinds)
+{
+	for (unsigned w = 0; w < TLB_WORDS; w++) {
+		for (uint64_t left = a->used[w]; left; left &= left - 1) {
+			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
+			uint64_t page;
+
+			if (!linear_of(a, i, &page) || page + a->entry[i].addend != host_page)
+				continue;
+			for (unsigned k = 0; k < ACCESS_COUNT; k++)
+				if (kinds >> k & 1)
+					a->entry[i].tag[k] = TLB_NEVER(i);
+		}
+	}
+}
+
+static void untag_everywhere(struct tlb *t, const void *host, unsigned kinds)
+{
+	uint64_t page = (uintptr_t)host & ~PAGE_MASK;
+
+	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
+		untag_host(&t->high[c], page, kinds);
+		for (unsigned s = 0; s < TLB_PCIDS; s++)
+			untag_host(&t->low[s][c], page, kinds);
+	}
+}
+
+void tlb_protect_host(struct tlb *t, const void *host)
+{
+	untag_everywhere(t, host, 1u << ACCESS_WRITE);
+}
+
+void tlb_drop_host(struct tlb *t, const void *host)
+{
+	untag_everywhere(t, host, TLB_ALLOW_ALL);
+}
