@@ -70,7 +70,9 @@ struct exit {
 			bool fault; /* answer: deliver #GP(0) instead */
 		} msr;
 		struct {
+			/* RAX; RBX, RCX, RDX, RSI. Only 32 bits of each outside 64-bit mode. */
 			uint64_t number, arg[4];
+			uint8_t cpl;
 			uint64_t result;
 		} hypercall;
 		struct {

@@ -54,7 +54,8 @@ struct irq_sink {
 
 /* A vCPU's interrupt controller, as the CPU core sees it. vCPU thread, device lock held. */
 struct intc_ops {
-	/* The vector that would be delivered now (priority against TPR applied), or -1. */
+	/* The vector that would be delivered now (priority against TPR applied), or -1. For
+	 * ExtINT, whose vector only the INTA cycle tells, 0. */
 	int (*pending)(void *arg);
 	/* Takes it: INTA cycle. Returns the vector, or -1 when it went away. */
 	int (*acknowledge)(void *arg);
@@ -63,6 +64,8 @@ struct intc_ops {
 	bool (*wrmsr)(void *arg, uint32_t index, uint64_t value);
 	uint8_t (*get_tpr)(void *arg); /* CR8: bits 7:4 of TPR */
 	void (*set_tpr)(void *arg, uint8_t cr8);
+	/* vcpu->tsc_offset changed. May be NULL. */
+	void (*tsc_moved)(void *arg);
 };
 
 struct irq {

@@ -33,6 +33,12 @@ int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *w
 		return err;
 	vcpu->halted = in->activity == ACTIVITY_HALT;
 	vcpu->nmi_waiting = in->nmi_pending;
+	vcpu->tsc_offset = in->tsc_offset;
+	if (vcpu->intc && vcpu->intc->tsc_moved) {
+		host_mutex_lock(vcpu->vm->lock);
+		vcpu->intc->tsc_moved(vcpu->intc_arg);
+		host_mutex_unlock(vcpu->vm->lock);
+	}
 	atomic_store(&vcpu->notice, true);
 	return 0;
 }
@@ -193,6 +199,18 @@ static void fire_alarms(struct vm *vm)
 	host_mutex_unlock(vm->lock);
 }
 
+static int take_signals(struct vcpu *vcpu)
+{
+	int err;
+
+	if (!vcpu->init_waiting && !vcpu->sipi_waiting)
+		return 0;
+	host_mutex_lock(vcpu->vm->lock);
+	err = irq_take_signals(vcpu, NULL);
+	host_mutex_unlock(vcpu->vm->lock);
+	return err;
+}
+
 /* One turn of the loop. Host trouble comes back as -E*. */
 static int turn(struct vcpu *vcpu, uint64_t left)
 {
@@ -203,7 +221,9 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 	atomic_store(&vcpu->notice, false);
 	posted_take(vm);
 	fire_alarms(vm);
-	err = deliver(vcpu);
+	err = take_signals(vcpu);
+	if (!err)
+		err = deliver(vcpu);
 	if (err)
 		return err;
 	if (atomic_load(&vm->request) != VM_NONE)

@@ -142,7 +142,8 @@ static void reset_vcpu(struct vcpu *vcpu)
 	if (vcpu->vm->engine->set_state(vcpu, &s, &why))
 		host_warn("vCPU %u: reset failed: %s", vcpu->index, why.text);
 	vcpu->halted = false;
-	vcpu->nmi_waiting = false;
+	irq_drop_signals(vcpu);
+	vcpu->tsc_offset = s.tsc_offset;
 	vcpu->want_window = false;
 	vcpu->kvm_system_time = 0;
 	vcpu->kvm_clock_version = 0;

@@ -45,6 +45,9 @@ struct vcpu {
 	bool nmi_waiting;
 	bool init_waiting, sipi_waiting; /* machine/irq.c */
 	uint8_t sipi_vector;
+	/* Guest TSC = clock_tsc() + this. The machine's view of the x86_state member of the same
+	 * name: set by vcpu_set_state() and vcpu_tsc_moved(). */
+	uint64_t tsc_offset;
 	/* KVM paravirtual clock (machine/kvmclock.c). */
 	uint64_t kvm_system_time;
 	uint32_t kvm_clock_version;
@@ -125,6 +128,10 @@ void vm_wake(struct vm *vm, unsigned vcpu_index);
 /* What CPUID answers on this vCPU; `s` gives the dynamic bits. */
 struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uint32_t leaf,
 			       uint32_t sub);
+
+/* The guest set its TSC (WRMSR to TSC or TSC_ADJUST): the engine tells the machine, whose
+ * TSC-deadline timer and paravirtual clock follow. vCPU thread, lock not held. */
+void vcpu_tsc_moved(struct vcpu *vcpu, uint64_t tsc_offset);
 
 /* The architectural state of a vCPU, whatever the engine. Not while vm_run is on the stack. */
 void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out);
