@@ -1,0 +1,40 @@
+/*
+ * aml.h - writes ACPI machine language, just what our DSDT is made of.
+ *
+ * Terms are appended to a blob in order. A term with a length is opened, filled and
+ * closed; closing puts in the length, which is itself 1 to 4 bytes, before the contents.
+ *
+ * Spec: ACPI 6.4 chapter 20; resources: section 6.4. Tested by test/unit/acpi.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef BOOT_AML_H
+#define BOOT_AML_H
+
+#include "boot/bytes.h"
+
+/* Each returns the mark that aml_close takes. Names: an optional '\', then 4 characters. */
+size_t aml_scope(struct blob *b, const char *name);
+size_t aml_device(struct blob *b, const char *name);
+/* `count` elements follow. */
+size_t aml_package(struct blob *b, uint8_t count);
+void aml_close(struct blob *b, size_t mark);
+
+/* NameOp: the object follows. */
+void aml_name(struct blob *b, const char *name);
+void aml_integer(struct blob *b, uint64_t v);
+void aml_string(struct blob *b, const char *text);
+/* The integer form of an EISA id such as "PNP0501". */
+void aml_eisa_id(struct blob *b, const char *id);
+
+/* A buffer with resource descriptors in it, ended by aml_resources_close. */
+struct aml_resources {
+	struct blob bytes;
+	uint8_t room[64];
+};
+void aml_resources_open(struct aml_resources *r);
+void aml_resource_io(struct aml_resources *r, uint16_t port, uint8_t count);
+/* Edge-triggered, active high, exclusive: what ISA has. */
+void aml_resource_irq(struct aml_resources *r, uint8_t irq);
+void aml_resources_close(struct blob *b, struct aml_resources *r);
+
+#endif
