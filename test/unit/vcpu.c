@@ -1,0 +1,202 @@
+/*
+ * vcpu.c - tests of the run loop and the input gate, on an engine that executes nothing.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "test/unit/fake_engine.h"
+
+struct listener {
+	struct device dev;
+	uint64_t fired_at;
+	uint8_t got[64];
+	size_t bytes;
+};
+
+static void listener_reset(struct device *dev)
+{
+	((struct listener *)dev)->bytes = 0;
+}
+
+static void listener_alarm(struct device *dev, unsigned which, uint64_t now)
+{
+	assert_int_equal(which, 1);
+	((struct listener *)dev)->fired_at = now;
+}
+
+static void listener_input(struct device *dev, const void *data, size_t bytes)
+{
+	struct listener *l = (struct listener *)dev;
+
+	memcpy(l->got + l->bytes, data, bytes);
+	l->bytes += bytes;
+}
+
+static const struct device_ops listener_ops = {
+	.type = "listener",
+	.reset = listener_reset,
+	.alarm = listener_alarm,
+	.input = listener_input,
+};
+
+static struct listener *add(struct vm *vm)
+{
+	struct listener *l = host_alloc(sizeof(*l));
+
+	device_add(vm, &l->dev, &listener_ops, "listener0");
+	return l;
+}
+
+static void test_budget_is_exact(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct fail why;
+	int status;
+
+	(void)state;
+	assert_int_equal(vm_run(vm, 12345, &status, &why), VM_NONE);
+	assert_int_equal(*vm->vcpu[0]->retired, 12345);
+	vm->stop_at = 20000;
+	assert_int_equal(vm_run(vm, UINT64_MAX, &status, &why), VM_STOP_AT);
+	assert_int_equal(*vm->vcpu[0]->retired, 20000);
+	vm_close(vm);
+}
+
+static void test_alarm_fires_at_its_instruction(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct listener *l = add(vm);
+	struct fail why;
+	int status;
+
+	(void)state;
+	device_alarm(&l->dev, 1, 777);
+	assert_int_equal(vm_run(vm, 5000, &status, &why), VM_NONE);
+	assert_int_equal(l->fired_at, 777);
+	vm_close(vm);
+}
+
+static void test_halt_skips_to_the_alarm(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct listener *l = add(vm);
+	struct fail why;
+	int status;
+
+	(void)state;
+	device_alarm(&l->dev, 1, UINT64_C(3600000000000)); /* an hour: no host time passes */
+	vm->vcpu[0]->halted = true;
+	/* Nothing wakes the vCPU, so end the run from the alarm's side effect: a request. */
+	vm_request(vm, VM_POWEROFF, 7);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_POWEROFF);
+	assert_int_equal(status, 7);
+	vm_close(vm);
+}
+
+static void test_posted_input_arrives_in_order(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct listener *l = add(vm);
+	struct fail why;
+	int status;
+
+	(void)state;
+	assert_int_equal(device_post(&l->dev, "ab", 2), 0);
+	assert_int_equal(device_post(&l->dev, "c", 1), 0);
+	assert_int_equal(l->bytes, 0);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_NONE);
+	assert_int_equal(l->bytes, 3);
+	assert_memory_equal(l->got, "abc", 3);
+	vm_close(vm);
+}
+
+static void test_posting_is_bounded(void **state)
+{
+	static uint8_t big[5000];
+	struct vm *vm = fake_vm(true);
+	struct listener *l = add(vm);
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(device_post(&l->dev, big, sizeof(big)), -EINVAL);
+	while (device_post(&l->dev, big, 4096) == 0)
+		assert_true(++n < 1000);
+	assert_true(n > 4);
+	vm_close(vm);
+}
+
+static int pending_vector = -1;
+
+static int test_pending(void *arg)
+{
+	(void)arg;
+	return pending_vector;
+}
+
+static int test_acknowledge(void *arg)
+{
+	int v = pending_vector;
+
+	(void)arg;
+	pending_vector = -1;
+	return v;
+}
+
+static void test_interrupt_waits_for_its_window(void **state)
+{
+	static const struct intc_ops intc = { .pending = test_pending,
+					      .acknowledge = test_acknowledge };
+	struct vm *vm = fake_vm(true);
+	struct fake *f = vm->vcpu[0]->engine;
+	struct fail why;
+	int status;
+
+	(void)state;
+	vm->vcpu[0]->intc = &intc;
+	f->interruptible = false;
+	pending_vector = 0x41;
+	vm_run(vm, 1, &status, &why);
+	assert_int_equal(f->injected, -1);
+	assert_true(vm->vcpu[0]->want_window);
+	f->interruptible = true;
+	vm_run(vm, 1, &status, &why);
+	assert_int_equal(f->injected, 0x41);
+	vm_run(vm, 1, &status, &why);
+	assert_false(vm->vcpu[0]->want_window);
+	vm_close(vm);
+}
+
+static void test_first_request_wins(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct fail why;
+	int status;
+
+	(void)state;
+	vm_request(vm, VM_DEBUG_EXIT, 3);
+	vm_request(vm, VM_POWEROFF, 0);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_DEBUG_EXIT);
+	assert_int_equal(status, 3);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_NONE);
+	vm_close(vm);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_budget_is_exact),
+		cmocka_unit_test(test_alarm_fires_at_its_instruction),
+		cmocka_unit_test(test_halt_skips_to_the_alarm),
+		cmocka_unit_test(test_posted_input_arrives_in_order),
+		cmocka_unit_test(test_posting_is_bounded),
+		cmocka_unit_test(test_interrupt_waits_for_its_window),
+		cmocka_unit_test(test_first_request_wins),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
