@@ -1,4 +1,4 @@
-# Trapeze. `make help` lists the targets. Plain GNU make; fragments are in tools/make/*.mk.
+# Trapeze. `make help` lists the targets. Plain GNU make; each fragment in tools/make/ adds targets.
 
 MODE ?= release
 BUILD := build
@@ -11,10 +11,17 @@ CFLAGS_debug := -O1 -g -DTRAPEZE_DEBUG
 CFLAGS_asan := -O1 -g -fsanitize=address -fno-omit-frame-pointer
 CFLAGS_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -g -fsanitize=thread
+ifndef CFLAGS_$(MODE)
+$(error MODE is one of release, debug, asan, ubsan, tsan)
+endif
 CFLAGS += -std=gnu17 $(CFLAGS_$(MODE)) $(WARN) -fno-strict-aliasing -fPIC -pthread
 CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude -MMD -MP
 LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -pthread
 LDLIBS += -lZydis -ljansson
+JOBS ?= $(shell nproc)
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
 # Every C file of these rooms is in the library; control/ is the program.
 ROOMS := host/linux cpu machine device engine/mmu engine/interp backend boot save board
@@ -22,6 +29,7 @@ LIB_SRC := $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
 MAIN_SRC := $(sort $(wildcard control/*.c))
 LIB := $(OBJ)/libtrapeze.a
 
+## make              build build/trapeze
 .PHONY: all lib clean help
 all: $(BUILD)/trapeze
 
@@ -32,29 +40,34 @@ lib: $(LIB)
 
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
 
 $(LIB): $(LIB_SRC:%.c=$(OBJ)/%.o)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)ar rcs $@ $^
 
 $(OBJ)/trapeze: $(MAIN_SRC:%.c=$(OBJ)/%.o) $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/trapeze: $(OBJ)/trapeze
 	@ln -sf $(MODE)/trapeze $@
 
-# One cmocka program a file of test/unit, test/device and test/save.
+# One cmocka program a file of test/unit, test/device and test/save; what they share is in headers.
 UNIT_SRC := $(sort $(wildcard test/unit/*.c test/device/*.c test/save/*.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(OBJ)/%)
 $(UNIT_BIN): $(OBJ)/test/%: $(OBJ)/test/%.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcmocka $(LDLIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcmocka $(LDLIBS)
 
-## make unit         build and run the unit, device and save tests
+## make unit         build and run the unit, device and save tests only
 .PHONY: unit
 unit: $(UNIT_BIN)
-	@for t in $(UNIT_BIN); do $$t || exit 1; done
+	@test/run $(OBJ)/log-unit $(JOBS) $(UNIT_BIN)
 
+## make clean        remove build/
 clean:
 	rm -rf $(BUILD)
 

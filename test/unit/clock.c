@@ -3,11 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 
+#include "test/cmocka.h"
 #include "host/host.h"
 #include "machine/clock.h"
 

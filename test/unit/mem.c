@@ -4,11 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 
+#include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
 
 static struct vm *open_vm(void)
