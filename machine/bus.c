@@ -106,22 +106,36 @@ static bool in_one_range(const struct bus *bus, const struct io_access *io)
 	return bus_find(bus, io->addr) == bus_find(bus, io->addr + io->size - 1);
 }
 
+static void access_locked(const struct bus *bus, struct io_access *io)
+{
+	uint64_t data = 0;
+
+	if (in_one_range(bus, io)) {
+		access_one(bus, io);
+		return;
+	}
+	for (unsigned i = 0; i < io->size; i++) {
+		struct io_access byte = { io->addr + i, io->data >> (8 * i), 1, io->write };
+
+		access_one(bus, &byte);
+		data |= (byte.data & 0xff) << (8 * i);
+	}
+	if (!io->write)
+		io->data = data;
+}
+
 void bus_access(struct vm *vm, struct bus *bus, struct io_access *io)
 {
 	host_mutex_lock(vm->lock);
-	if (in_one_range(bus, io)) {
-		access_one(bus, io);
-	} else {
-		uint64_t data = 0;
-
-		for (unsigned i = 0; i < io->size; i++) {
-			struct io_access byte = { io->addr + i, io->data >> (8 * i), 1, io->write };
-
-			access_one(bus, &byte);
-			data |= (byte.data & 0xff) << (8 * i);
-		}
-		if (!io->write)
-			io->data = data;
-	}
+	access_locked(bus, io);
 	host_mutex_unlock(vm->lock);
+}
+
+void bus_access_from(struct vcpu *vcpu, struct bus *bus, struct io_access *io)
+{
+	host_mutex_lock(vcpu->vm->lock);
+	vcpu->vm->accessing = vcpu;
+	access_locked(bus, io);
+	vcpu->vm->accessing = NULL;
+	host_mutex_unlock(vcpu->vm->lock);
 }

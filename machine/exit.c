@@ -45,7 +45,7 @@ static void handle_pio(struct vcpu *vcpu, struct exit *exit)
 
 static void handle_mmio(struct vcpu *vcpu, struct exit *exit)
 {
-	bus_access(vcpu->vm, &vcpu->vm->mmio, &exit->io);
+	bus_access_from(vcpu, &vcpu->vm->mmio, &exit->io);
 	if (TRACE(vcpu->vm, exits))
 		vm_trace(vcpu->vm, "mmio %s 0x%" PRIx64 " size %u data 0x%" PRIx64,
 			 exit->io.write ? "write" : "read", exit->io.addr, exit->io.size,

@@ -84,6 +84,9 @@ struct vm {
 	struct vcpu *vcpu[VCPUS_MAX];
 	unsigned vcpus;
 	struct host_mutex *lock; /* the device lock */
+	/* Whose access the bus is performing; NULL: not a vCPU's. Device lock held. For what
+	 * answers each CPU differently at one address: the local APIC page. */
+	struct vcpu *accessing;
 	struct posted *posted;
 	unsigned trace;
 	struct vm_hooks hooks;
