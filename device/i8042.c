@@ -1,0 +1,255 @@
+/*
+ * i8042.c - keyboard controller with nothing plugged in.
+ *
+ * Besides a keyboard this microcontroller drives two wires of every PC: the reset
+ * line and the A20 gate. That is what it is here for; a driver that probes it finds
+ * a healthy controller, an empty keyboard socket (each byte sent there times out)
+ * and no auxiliary port.
+ *
+ * A command is done as soon as it is written, so the input buffer is never seen
+ * full. Not modelled: a keyboard, a mouse, scan codes, passwords, the A20 gate's
+ * effect (the bit reads back, address line 20 is always there).
+ *
+ * Spec: IBM PS/2 Hardware Interface Technical Reference, "Keyboard and auxiliary
+ * device controller". Tested by test/device/i8042.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "device/bytes.h"
+#include "device/i8042.h"
+#include "machine/vm.h"
+
+enum { REGION_DATA, REGION_COMMAND };
+
+/* clang-format off */
+#define STATUS_OBF     0x01 /* output buffer full */
+#define STATUS_SYS     0x04 /* system flag: bit 2 of the command byte */
+#define STATUS_A2      0x08 /* the last write was a command */
+#define STATUS_INH     0x10 /* the keyboard is not locked */
+#define STATUS_TIMEOUT 0x40 /* the byte in the output buffer reports a time-out */
+
+#define BYTE_INT     0x01 /* command byte (RAM byte 0): interrupt when output is full */
+#define BYTE_SYS     0x04
+#define BYTE_AUX_OFF 0x20
+#define BYTE_KBD_OFF 0x10
+
+#define OUTPUT_RUN 0x01 /* output port: 0 resets the processor */
+#define OUTPUT_A20 0x02
+
+#define INPUT_PORT   0x80 /* not locked */
+#define SELF_TEST_OK 0x55
+#define LINE_OK      0x00
+#define LINE_STUCK   0x01 /* clock line stuck low: how a missing port shows */
+#define NO_ANSWER    0xfe
+/* clang-format on */
+
+#define RAM_BYTES 32
+
+/* X(code, name): commands followed by a byte at the data port keep their code in `command`. */
+#define COMMANDS(X)                                                                                \
+	X(0xa7, AUX_DISABLE)                                                                       \
+	X(0xa8, AUX_ENABLE)                                                                        \
+	X(0xa9, AUX_TEST)                                                                          \
+	X(0xaa, SELF_TEST)                                                                         \
+	X(0xab, KBD_TEST)                                                                          \
+	X(0xad, KBD_DISABLE)                                                                       \
+	X(0xae, KBD_ENABLE)                                                                        \
+	X(0xc0, READ_INPUT)                                                                        \
+	X(0xd0, READ_OUTPUT)                                                                       \
+	X(0xd1, WRITE_OUTPUT)                                                                      \
+	X(0xd2, WRITE_KBD_BUFFER)                                                                  \
+	X(0xd3, WRITE_AUX_BUFFER)                                                                  \
+	X(0xd4, WRITE_AUX)                                                                         \
+	X(0xdd, A20_OFF)                                                                           \
+	X(0xdf, A20_ON)                                                                            \
+	X(0xe0, READ_TEST)
+
+enum command {
+#define X(code, name) CMD_##name = code,
+	COMMANDS(X)
+#undef X
+		CMD_READ_RAM = 0x20, /* to 0x3f: the byte's address is in the low five bits */
+	CMD_WRITE_RAM = 0x60,        /* to 0x7f */
+	CMD_PULSE = 0xf0,            /* to 0xff: bits 0-3 that are 0 pulse the output port */
+	CMD_NONE = 0,
+};
+
+struct i8042 {
+	struct device dev;
+	struct i8042_config config;
+	uint8_t ram[RAM_BYTES]; /* [0]: the command byte */
+	uint8_t status;         /* OBF, A2, TIMEOUT */
+	uint8_t output;         /* output buffer */
+	uint8_t output_port;
+	uint8_t command; /* waits for its byte, or CMD_NONE */
+};
+
+static void update_line(struct i8042 *kbc)
+{
+	device_irq(&kbc->dev, kbc->config.gsi, kbc->status & STATUS_OBF && kbc->ram[0] & BYTE_INT);
+}
+
+static void answer(struct i8042 *kbc, uint8_t value, uint8_t flags)
+{
+	kbc->output = value;
+	kbc->status = (kbc->status & ~STATUS_TIMEOUT) | STATUS_OBF | flags;
+}
+
+static void write_output_port(struct i8042 *kbc, uint8_t value)
+{
+	kbc->output_port = value | OUTPUT_RUN;
+	if (!(value & OUTPUT_RUN))
+		device_request(&kbc->dev, VM_RESET, 0);
+}
+
+/* Commands that need nothing more. */
+static void run_command(struct i8042 *kbc, uint8_t command)
+{
+	switch (command) {
+	case CMD_AUX_DISABLE: kbc->ram[0] |= BYTE_AUX_OFF; break;
+	case CMD_AUX_ENABLE: kbc->ram[0] &= ~BYTE_AUX_OFF; break;
+	case CMD_AUX_TEST: answer(kbc, LINE_STUCK, 0); break;
+	case CMD_SELF_TEST:
+		kbc->ram[0] |= BYTE_SYS;
+		answer(kbc, SELF_TEST_OK, 0);
+		break;
+	case CMD_KBD_TEST: answer(kbc, LINE_OK, 0); break;
+	case CMD_KBD_DISABLE: kbc->ram[0] |= BYTE_KBD_OFF; break;
+	case CMD_KBD_ENABLE: kbc->ram[0] &= ~BYTE_KBD_OFF; break;
+	case CMD_READ_INPUT: answer(kbc, INPUT_PORT, 0); break;
+	case CMD_READ_OUTPUT: answer(kbc, kbc->output_port, 0); break;
+	case CMD_A20_OFF: kbc->output_port &= ~OUTPUT_A20; break;
+	case CMD_A20_ON: kbc->output_port |= OUTPUT_A20; break;
+	case CMD_READ_TEST: answer(kbc, 0, 0); break;
+	default:
+		if (command >= CMD_PULSE && !(command & OUTPUT_RUN))
+			device_request(&kbc->dev, VM_RESET, 0);
+		else if (command >= CMD_READ_RAM && command < CMD_READ_RAM + RAM_BYTES)
+			answer(kbc, kbc->ram[command % RAM_BYTES], 0);
+		break;
+	}
+}
+
+static bool takes_byte(uint8_t command)
+{
+	return (command >= CMD_WRITE_RAM && command < CMD_WRITE_RAM + RAM_BYTES) ||
+	       (command >= CMD_WRITE_OUTPUT && command <= CMD_WRITE_AUX);
+}
+
+static void write_command(struct i8042 *kbc, uint8_t command)
+{
+	kbc->status |= STATUS_A2;
+	kbc->command = takes_byte(command) ? command : CMD_NONE;
+	if (!kbc->command)
+		run_command(kbc, command);
+}
+
+static void write_data(struct i8042 *kbc, uint8_t value)
+{
+	uint8_t command = kbc->command;
+
+	kbc->status &= ~STATUS_A2;
+	kbc->command = CMD_NONE;
+	switch (command) {
+	case CMD_NONE: /* to the keyboard */
+	case CMD_WRITE_AUX: answer(kbc, NO_ANSWER, STATUS_TIMEOUT); break;
+	case CMD_WRITE_OUTPUT: write_output_port(kbc, value); break;
+	case CMD_WRITE_KBD_BUFFER:
+	case CMD_WRITE_AUX_BUFFER: answer(kbc, value, 0); break;
+	default: kbc->ram[command % RAM_BYTES] = value; break;
+	}
+}
+
+static uint8_t read_byte(struct device *dev, unsigned region, unsigned off)
+{
+	struct i8042 *kbc = (struct i8042 *)dev;
+
+	(void)off;
+	if (region == REGION_COMMAND)
+		return kbc->status | STATUS_INH | (kbc->ram[0] & BYTE_SYS ? STATUS_SYS : 0);
+	kbc->status &= ~(STATUS_OBF | STATUS_TIMEOUT);
+	update_line(kbc);
+	return kbc->output;
+}
+
+static void write_byte(struct device *dev, unsigned region, unsigned off, uint8_t value)
+{
+	struct i8042 *kbc = (struct i8042 *)dev;
+
+	(void)off;
+	if (region == REGION_COMMAND)
+		write_command(kbc, value);
+	else
+		write_data(kbc, value);
+	update_line(kbc);
+}
+
+static uint64_t i8042_read(struct device *dev, unsigned region, uint64_t off, unsigned size)
+{
+	return bytes_read(dev, region, off, size, read_byte);
+}
+
+static void i8042_write(struct device *dev, unsigned region, uint64_t off, unsigned size,
+			uint64_t value)
+{
+	bytes_write(dev, region, off, size, value, write_byte);
+}
+
+static void i8042_reset(struct device *dev)
+{
+	struct i8042 *kbc = (struct i8042 *)dev;
+
+	memset(kbc->ram, 0, sizeof(kbc->ram));
+	kbc->status = kbc->output = 0;
+	kbc->command = CMD_NONE;
+	kbc->output_port = OUTPUT_RUN | OUTPUT_A20;
+	update_line(kbc);
+}
+
+/* --- State --- */
+
+static const struct field i8042_fields[] = {
+	FIELD_ARRAY(i8042, ram, 1),   FIELD(i8042, status, 1),  FIELD(i8042, output, 1),
+	FIELD(i8042, output_port, 1), FIELD(i8042, command, 1), FIELD_END
+};
+
+static int i8042_loaded(struct device *dev, struct fail *why)
+{
+	struct i8042 *kbc = (struct i8042 *)dev;
+
+	if (kbc->status & ~(STATUS_OBF | STATUS_A2 | STATUS_TIMEOUT))
+		return fail(why, -EINVAL, "%s: impossible status", dev->id);
+	if (kbc->command && !takes_byte(kbc->command))
+		return fail(why, -EINVAL, "%s: no byte follows command 0x%02x", dev->id,
+			    kbc->command);
+	if (!(kbc->output_port & OUTPUT_RUN))
+		return fail(why, -EINVAL, "%s: the processor is held in reset", dev->id);
+	update_line(kbc);
+	return 0;
+}
+
+static const struct device_ops i8042_ops = {
+	.type = "i8042",
+	.reset = i8042_reset,
+	.read = i8042_read,
+	.write = i8042_write,
+	.state = i8042_fields,
+	.state_version = 1,
+	.loaded = i8042_loaded,
+};
+
+int i8042_create(struct vm *vm, const struct i8042_config *config, struct fail *why)
+{
+	struct i8042 *kbc = host_alloc(sizeof(*kbc));
+	int err;
+
+	if (!kbc)
+		return fail(why, -ENOMEM, "%s: no memory", config->id);
+	kbc->config = *config;
+	device_add(vm, &kbc->dev, &i8042_ops, config->id);
+	err = device_claim_ports(&kbc->dev, REGION_DATA, config->data_port, 1, why);
+	return err ? err
+		   : device_claim_ports(&kbc->dev, REGION_COMMAND, config->command_port, 1, why);
+}
