@@ -172,17 +172,18 @@ void lapic_local(struct lapic *l, enum lapic_lvt which)
 		lapic_accept(l, l->lvt[which] & LVT_VECTOR, false);
 }
 
-void lapic_accept(struct lapic *l, uint8_t vector, bool level)
+bool lapic_accept(struct lapic *l, uint8_t vector, bool level)
 {
 	if (!(l->svr & SVR_ENABLE))
-		return;
+		return false;
 	if (vector < 16) {
 		lapic_error(l, ESR_RECEIVE_VECTOR);
-		return;
+		return false;
 	}
 	vector_set(l->irr, vector, true);
 	vector_set(l->tmr, vector, level);
 	lapic_update(l);
+	return true;
 }
 
 static void end_of_interrupt(struct lapic *l)

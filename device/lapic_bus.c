@@ -52,26 +52,30 @@ static bool matches(const struct lapic *l, const struct apic_message *m)
 	return m->dest == EVERYONE || m->dest == l->id;
 }
 
-static void receive(struct lapic *l, const struct apic_message *m)
+static void receive_init(struct lapic *l, const struct apic_message *m)
 {
-	unsigned index = l->vcpu->index;
+	if (m->level && !m->assert) /* de-assert: for old arbitration IDs only */
+		return;
+	lapic_init_state(l);
+	irq_init(l->dev.vm, l->vcpu->index);
+}
 
+/* true: accepted. */
+static bool receive(struct lapic *l, const struct apic_message *m)
+{
 	switch (m->mode) {
 	case APIC_FIXED:
-	case APIC_LOWEST: lapic_accept(l, m->vector, m->level); break;
-	case APIC_NMI: irq_nmi(l->dev.vm, index); break;
-	case APIC_INIT:
-		if (m->level && !m->assert) /* de-assert: for old arbitration IDs only */
-			break;
-		lapic_init_state(l);
-		irq_init(l->dev.vm, index);
-		break;
-	case APIC_SIPI: irq_sipi(l->dev.vm, index, m->vector); break;
+	case APIC_LOWEST: return lapic_accept(l, m->vector, m->level);
+	case APIC_NMI: irq_nmi(l->dev.vm, l->vcpu->index); return true;
+	case APIC_INIT: receive_init(l, m); return true;
+	case APIC_SIPI: irq_sipi(l->dev.vm, l->vcpu->index, m->vector); return true;
 	case APIC_EXTINT:
 		l->extint = 1;
 		lapic_update(l);
-		break;
-	default: device_trace(&l->dev, "message with delivery mode %u dropped", m->mode);
+		return true;
+	default:
+		device_trace(&l->dev, "message with delivery mode %u dropped", m->mode);
+		return false;
 	}
 }
 
@@ -87,7 +91,7 @@ static bool addressed(const struct lapic *l, const struct apic_message *m, enum 
 	}
 }
 
-static void send_lowest(struct vm *vm, const struct apic_message *m, enum shorthand to,
+static bool send_lowest(struct vm *vm, const struct apic_message *m, enum shorthand to,
 			const struct lapic *from)
 {
 	struct lapic *best = NULL;
@@ -100,28 +104,28 @@ static void send_lowest(struct vm *vm, const struct apic_message *m, enum shorth
 		if (!best || lapic_ppr(l) < lapic_ppr(best))
 			best = l;
 	}
-	if (best)
-		receive(best, m);
+	return best && receive(best, m);
 }
 
-static void send(struct vm *vm, const struct apic_message *m, enum shorthand to,
+static bool send(struct vm *vm, const struct apic_message *m, enum shorthand to,
 		 const struct lapic *from)
 {
-	if (m->mode == APIC_LOWEST) {
-		send_lowest(vm, m, to, from);
-		return;
-	}
+	bool taken = false;
+
+	if (m->mode == APIC_LOWEST)
+		return send_lowest(vm, m, to, from);
 	for (unsigned i = 0; i < vm->vcpus; i++) {
 		struct lapic *l = lapic_of(vm, i);
 
 		if (l && addressed(l, m, to, from))
-			receive(l, m);
+			taken |= receive(l, m);
 	}
+	return taken;
 }
 
-void lapic_bus_message(void *vm, const struct apic_message *m)
+bool lapic_bus_message(void *vm, const struct apic_message *m)
 {
-	send(vm, m, TO_DEST, NULL);
+	return send(vm, m, TO_DEST, NULL);
 }
 
 void lapic_send(struct lapic *l, uint32_t icr, uint32_t dest)

@@ -119,11 +119,11 @@ void lapic_update(struct lapic *l);
 void lapic_error(struct lapic *l, uint32_t bit);
 /* Raises what a local vector table entry asks for, unless masked. */
 void lapic_local(struct lapic *l, enum lapic_lvt which);
-/* Puts a fixed interrupt into IRR. */
-void lapic_accept(struct lapic *l, uint8_t vector, bool level);
+/* Puts a fixed interrupt into IRR. false: not accepted. */
+bool lapic_accept(struct lapic *l, uint8_t vector, bool level);
 
 /* lapic_bus.c */
-void lapic_bus_message(void *vm, const struct apic_message *m);
+bool lapic_bus_message(void *vm, const struct apic_message *m);
 /* A write to ICR: sends what it says. */
 void lapic_send(struct lapic *l, uint32_t icr, uint32_t dest);
 void lapic_self_ipi(struct lapic *l, uint8_t vector);

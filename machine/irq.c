@@ -43,13 +43,12 @@ void irq_set(struct vm *vm, unsigned gsi, int level)
 		irq->sink[i].line(irq->sink[i].arg, gsi, level);
 }
 
-void irq_message(struct vm *vm, const struct apic_message *m)
+bool irq_message(struct vm *vm, const struct apic_message *m)
 {
 	if (TRACE(vm, irq))
 		vm_trace(vm, "irq: message vector 0x%02x mode %u to %s 0x%x", m->vector, m->mode,
 			 m->logical ? "logical" : "physical", (unsigned)m->dest);
-	if (vm->irq.message)
-		vm->irq.message(vm->irq.message_arg, m);
+	return vm->irq.message && vm->irq.message(vm->irq.message_arg, m);
 }
 
 void irq_eoi(struct vm *vm, uint8_t vector)

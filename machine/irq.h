@@ -72,8 +72,8 @@ struct irq {
 	uint8_t level[IRQ_LINES];
 	struct irq_sink sink[IRQ_SINKS];
 	unsigned sinks;
-	/* The APIC bus: set by the local APICs' code. */
-	void (*message)(void *arg, const struct apic_message *m);
+	/* The APIC bus: set by the local APICs' code. true: somebody took the message. */
+	bool (*message)(void *arg, const struct apic_message *m);
 	void *message_arg;
 	/* EOI of a level-triggered vector, broadcast to the IOAPIC. */
 	void (*eoi)(void *arg, uint8_t vector);
@@ -88,7 +88,8 @@ struct irq {
 bool irq_add_sink(struct vm *vm, void (*line)(void *, unsigned, int), void *arg);
 /* Drives a line; a level that does not change is not passed on. One driver a line. */
 void irq_set(struct vm *vm, unsigned gsi, int level);
-void irq_message(struct vm *vm, const struct apic_message *m);
+/* true: at least one local APIC accepted it. */
+bool irq_message(struct vm *vm, const struct apic_message *m);
 void irq_eoi(struct vm *vm, uint8_t vector);
 
 /* Tells the vCPU to look at its intc again, soon: what the 8259 or local APIC calls
