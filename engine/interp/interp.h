@@ -116,17 +116,21 @@ struct interp {
 	const struct insn *first;   /* its block's first */
 	struct block *block;
 	uint64_t retired_before;    /* retired when the block was entered */
-	bool jumped_out;            /* the current block's decoded form was invalidated */
+	uint64_t dr_seen[5];        /* DR0-DR3 and DR7 that the TLB's tags were made for */
 	bool db_hit;                /* data breakpoint hit by the current instruction */
 	uint64_t db_bits;           /* its DR6 bits */
 	bool stepping;              /* TF was set when the current instruction began (debug.c) */
 	uint8_t shadow_before;      /* s.shadow then */
-	bool window_wanted;         /* can_inject() said no: EXIT_IRQ_WINDOW when that changes */
 	atomic_bool kicked;
+	struct insn *cut;           /* interp_exit() put op_stale there, in place of cut_fn, to */
+	insn_fn cut_fn;             /* end the block after the current instruction */
+	struct block *cut_block;
 
 	struct decoder *decoder;
 	struct block_cache *cache;
 	void *vector; /* vector.c: thunk arena */
+	bool flush_wanted; /* a binder ran out of room: forget all blocks, then bind again */
+	void (*flushed)(struct interp *c); /* if set: no block's aux is referred to any more */
 };
 
 /* Raising: record the fault, return STEP_FAULT: `return raise_gp(c, 0);` */
@@ -155,6 +159,10 @@ bool interp_deliver_interrupt(struct interp *c, uint8_t vector, bool nmi);
 void interp_mode_changed(struct interp *c);
 /* Cheaper: only the segment `seg` (not CS, SS) was loaded. */
 void interp_segment_changed(struct interp *c, enum seg seg);
+
+/* vector.c: what it keeps for each vCPU (c->vector). close() may follow a failed open(). */
+int interp_vector_open(struct interp *c, struct fail *why);
+void interp_vector_close(struct interp *c);
 
 /*
  * debug.c. c->single is interp_debug_single(c): TF, RF, a shadow or an instruction breakpoint.
@@ -197,6 +205,12 @@ static inline void interp_sync(struct interp *c)
 {
 	c->s.instructions = c->retired_before + (uint64_t)(c->current - c->first);
 }
+
+/*
+ * The way from inside an instruction to exit_handle(): makes time exact first, and ends the
+ * block after this instruction when the device wants attention (vcpu->notice).
+ */
+void interp_exit(struct interp *c, struct exit *exit);
 
 /* Register access by byte offset. A 32-bit write zeroes the upper half. */
 static inline void *reg_at(struct interp *c, uint8_t offset)

@@ -1,0 +1,107 @@
+/*
+ * cache.h - decoded code, kept by guest-physical address and decode mode.
+ *
+ * A block is decoded once and stays until one of its own bytes is written. Its page
+ * carries MARK_CODE while it has blocks, so that every write to it comes through
+ * cache_written(), which kills the blocks that overlap the written bytes and no others.
+ * Killing turns each instruction into one that returns STEP_STALE: that also stops the block
+ * that is running now, before its next instruction. Memory is taken back only between
+ * blocks, when the arena is full: everything is forgotten at once.
+ *
+ * One cache belongs to one vCPU. Only one vCPU thread of a machine runs at a time.
+ *
+ * Tested by test/unit/cache.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef ENGINE_INTERP_CACHE_H
+#define ENGINE_INTERP_CACHE_H
+
+#include "engine/interp/decode.h"
+
+#define BLOCK_INSNS 32 /* at most, in a block */
+
+struct code_page;
+
+struct block {
+	struct insn *insn; /* count of them, then one that returns STEP_END */
+	uint16_t count;
+	uint16_t bytes;  /* guest bytes */
+	uint16_t offset; /* of the first byte in its page */
+	uint8_t mode;    /* enum decode_mode */
+	bool live;
+	uint64_t key;        /* of the table below */
+	struct block *chain; /* same bucket */
+	struct block *next;  /* same page, sorted by offset */
+	struct code_page *page;
+};
+
+/* Host address of the first byte and the mode: identifies a block as guest-physical address
+ * and mode do, and is what a TLB hit gives. */
+static inline uint64_t block_key(const void *host, enum decode_mode mode)
+{
+	return (uint64_t)(uintptr_t)host << 2 | mode;
+}
+
+#define CACHE_FAST_BITS 14
+struct cache_fast {
+	uint64_t key; /* 0: empty */
+	struct block *block;
+};
+
+struct block_cache {
+	struct cache_fast fast[1u << CACHE_FAST_BITS]; /* recently run blocks, direct-mapped */
+	struct block **bucket;                         /* all live blocks */
+	struct code_page **pages;                      /* all pages that ever had one */
+	struct code_page *recent;                      /* last page found */
+	uint8_t *arena;
+	size_t used;
+	struct straddle *straddle; /* straddle.c's instructions outside pages */
+	struct interp *c;
+	uint64_t blocks, killed, flushes; /* since power-on */
+};
+
+struct block_cache *cache_new(struct interp *c); /* NULL: no memory */
+void cache_free(struct block_cache *k);          /* leaves marks alone */
+
+static inline unsigned cache_fast_index(uint64_t key)
+{
+	return (unsigned)((key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - CACHE_FAST_BITS));
+}
+
+/* The block at host memory `host` if it ran lately, else NULL: ask cache_block(). */
+static inline struct block *cache_recent(const struct block_cache *k, const void *host,
+					 enum decode_mode mode)
+{
+	uint64_t key = block_key(host, mode);
+	const struct cache_fast *f = &k->fast[cache_fast_index(key)];
+
+	return LIKELY(f->key == key) ? f->block : NULL;
+}
+
+/* The same, looked up among all. NULL: not decoded yet. */
+struct block *cache_find(struct block_cache *k, const void *host, enum decode_mode mode);
+
+/*
+ * The block that begins at `at` (host bytes `host`, in RAM or ROM), decoded now if it is not
+ * there. NULL: its first instruction goes on in the next page. Only between blocks: may
+ * forget everything, including the block that ran last.
+ */
+struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum decode_mode mode);
+
+/* Guest bytes [at, +bytes), within one page, were written. Any time on the vCPU's thread. */
+void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes);
+/* The same for the caches of all vCPUs of a machine; `mem.code_written` calls it. */
+void cache_written_all(struct vm *vm, gpa_t at, uint64_t bytes);
+
+/* Forgets every block. Only between blocks. */
+void cache_flush(struct block_cache *k);
+
+/*
+ * An instruction whose bytes do not lie in one page of memory: they were read one by one,
+ * and the decoded form is kept under linear address and mode only as long as a fresh reading
+ * gives the same bytes. count: bytes there are (up to INSN_BYTES_MAX). NULL: it needs more.
+ */
+struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode_mode mode,
+			     const uint8_t *bytes, unsigned count);
+
+#endif
