@@ -1,0 +1,270 @@
+/*
+ * mem.c - guest memory as an instruction sees it: everything beyond a TLB hit.
+ *
+ * Three layers. Segment and offset become a linear address (limits, rights, canonical form,
+ * alignment); a linear address becomes a place (the walk, then the machine map), which fills
+ * the TLB when the page is plain memory; a place is read or written: memory, ROM, or a
+ * device in naturally aligned pieces, as a chipset would. An access that crosses a page finds
+ * both places before it touches either.
+ *
+ * Not modelled: alignment checks of operands larger than 8 bytes.
+ *
+ * Spec: SDM vol. 3 ch. 3-5, 6.15 (#AC), 17.2.4 (DR7). Tested by test/unit/interp_mem.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/interp/mem.h"
+
+#include <string.h>
+
+#include "engine/interp/cache.h"
+#include "engine/interp/place.h"
+
+/* --- segment and offset to linear address --- */
+
+static bool bad_address(struct interp *c, enum seg seg)
+{
+	raise_error(c, seg == SS ? VEC_SS : VEC_GP, 0);
+	return false;
+}
+
+/* CR0.AM and EFLAGS.AC at CPL 3. */
+static bool misaligned(const struct interp *c, uint64_t linear, unsigned size)
+{
+	if (!c->user || !(c->s.cr0 & CR0_AM) || !(c->s.rflags & FLAG_AC))
+		return false;
+	return (size == 2 || size == 4 || size == 8) && (linear & (size - 1));
+}
+
+bool mem_linear(struct interp *c, enum seg seg, uint64_t off, unsigned size, bool write,
+		uint64_t *linear)
+{
+	const struct x86_seg *s = &c->s.seg[seg];
+
+	if (c->code_bits == 64) {
+		*linear = seg >= FS ? off + s->base : off;
+		if (!gva_canonical(*linear) || !gva_canonical(*linear + size - 1))
+			return bad_address(c, seg);
+	} else {
+		if (!segment_allows(s, off, size, write))
+			return bad_address(c, seg);
+		*linear = (s->base + off) & UINT64_C(0xffffffff);
+	}
+	if (UNLIKELY(misaligned(c, *linear, size))) {
+		raise_error(c, VEC_AC, 0);
+		return false;
+	}
+	return true;
+}
+
+/* --- reading and writing with segment --- */
+
+/* Splits [linear, +size) at the page end. The second part of a 32-bit address may wrap to 0. */
+struct span {
+	uint64_t linear[2];
+	unsigned size[2];
+};
+
+static unsigned span_of(const struct interp *c, uint64_t linear, unsigned size, struct span *s)
+{
+	unsigned room = (unsigned)(PAGE_SIZE - (linear & PAGE_MASK));
+
+	s->linear[0] = linear;
+	s->size[0] = size < room ? size : room;
+	if (size <= room)
+		return 1;
+	s->linear[1] = linear + room;
+	if (c->code_bits != 64)
+		s->linear[1] &= UINT64_C(0xffffffff);
+	s->size[1] = size - room;
+	return 2;
+}
+
+static bool places(struct interp *c, const struct span *s, unsigned n, enum access access,
+		   struct place *p)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (!place_find(c, s->linear[i], s->size[i], access, &p[i]))
+			return false;
+	return true;
+}
+
+static bool read_linear(struct interp *c, uint64_t linear, void *to, unsigned size)
+{
+	struct place p[2];
+	struct span s;
+	unsigned n = span_of(c, linear, size, &s);
+
+	if (!places(c, &s, n, ACCESS_READ, p))
+		return false;
+	place_read(c, &p[0], to, s.size[0]);
+	if (n == 2)
+		place_read(c, &p[1], (uint8_t *)to + s.size[0], s.size[1]);
+	return true;
+}
+
+static bool write_linear(struct interp *c, uint64_t linear, const void *from, unsigned size)
+{
+	struct place p[2];
+	struct span s;
+	unsigned n = span_of(c, linear, size, &s);
+
+	if (!places(c, &s, n, ACCESS_WRITE, p))
+		return false;
+	place_write(c, &p[0], from, s.size[0]);
+	if (n == 2)
+		place_write(c, &p[1], (const uint8_t *)from + s.size[0], s.size[1]);
+	return true;
+}
+
+static bool probe_linear(struct interp *c, uint64_t linear, unsigned size)
+{
+	struct place p[2];
+	struct span s;
+	unsigned n = span_of(c, linear, size, &s);
+
+	return places(c, &s, n, ACCESS_WRITE, p);
+}
+
+bool mem_read_slow(struct interp *c, enum seg seg, uint64_t off, void *to, unsigned size)
+{
+	uint64_t linear;
+
+	if (!mem_linear(c, seg, off, size, false, &linear) || !read_linear(c, linear, to, size))
+		return false;
+	if (UNLIKELY(c->has_breakpoints))
+		place_watchpoints(c, linear, size, false);
+	return true;
+}
+
+bool mem_write_slow(struct interp *c, enum seg seg, uint64_t off, const void *from, unsigned size)
+{
+	uint64_t linear;
+
+	if (!mem_linear(c, seg, off, size, true, &linear) || !write_linear(c, linear, from, size))
+		return false;
+	if (UNLIKELY(c->has_breakpoints))
+		place_watchpoints(c, linear, size, true);
+	return true;
+}
+
+bool mem_probe_write(struct interp *c, enum seg seg, uint64_t off, unsigned size)
+{
+	uint64_t linear;
+
+	return mem_linear(c, seg, off, size, true, &linear) && probe_linear(c, linear, size);
+}
+
+/* --- with explicit rights, by linear address --- */
+
+/* The rights of an implicit access, for as long as it lasts: never those of EFLAGS.AC. */
+static enum tlb_context borrow(struct interp *c, bool user)
+{
+	enum tlb_context before = c->tlb.context;
+
+	tlb_set_context(&c->tlb, user ? TLB_USER : TLB_SUPERVISOR);
+	return before;
+}
+
+static bool system_linear(struct interp *c, uint64_t *linear, unsigned size)
+{
+	if (!x86_long_mode(&c->s))
+		*linear &= UINT64_C(0xffffffff);
+	else if (!gva_canonical(*linear) || !gva_canonical(*linear + size - 1))
+		return bad_address(c, DS);
+	return true;
+}
+
+bool mem_read_as(struct interp *c, uint64_t linear, void *to, unsigned size, bool user)
+{
+	enum tlb_context before = borrow(c, user);
+	bool ok = system_linear(c, &linear, size) && read_linear(c, linear, to, size);
+
+	tlb_set_context(&c->tlb, before);
+	return ok;
+}
+
+bool mem_write_as(struct interp *c, uint64_t linear, const void *from, unsigned size, bool user)
+{
+	enum tlb_context before = borrow(c, user);
+	bool ok = system_linear(c, &linear, size) && write_linear(c, linear, from, size);
+
+	tlb_set_context(&c->tlb, before);
+	return ok;
+}
+
+bool mem_probe_write_system(struct interp *c, uint64_t linear, unsigned size)
+{
+	enum tlb_context before = borrow(c, false);
+	bool ok = system_linear(c, &linear, size) && probe_linear(c, linear, size);
+
+	tlb_set_context(&c->tlb, before);
+	return ok;
+}
+
+bool mem_read_system(struct interp *c, uint64_t linear, void *to, unsigned size)
+{
+	return mem_read_as(c, linear, to, size, false);
+}
+
+bool mem_write_system(struct interp *c, uint64_t linear, const void *from, unsigned size)
+{
+	return mem_write_as(c, linear, from, size, false);
+}
+
+/* --- read-modify-write --- */
+
+void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size, struct rmw *m)
+{
+	struct place p[2];
+	struct span s;
+	uint64_t linear;
+	unsigned n;
+
+	*m = (struct rmw){ .seg = seg, .size = (uint8_t)size, .off = off };
+	if (mem_fast_linear(c, seg, off, true, &linear)) {
+		m->host = tlb_hit(&c->tlb, linear, size, ACCESS_WRITE);
+		if (LIKELY(m->host != NULL))
+			return m->host;
+	}
+	if (!mem_linear(c, seg, off, size, true, &linear))
+		return NULL;
+	n = span_of(c, linear, size, &s);
+	if (!places(c, &s, n, ACCESS_WRITE, p))
+		return NULL;
+	if (UNLIKELY(c->has_breakpoints))
+		place_watchpoints(c, linear, size, true);
+	if (n == 1 && p[0].host && !p[0].readonly) {
+		m->host = p[0].host;
+		m->watched = p[0].watched;
+		m->gpa = p[0].gpa;
+		return m->host;
+	}
+	m->bounced = true;
+	m->host = m->bounce;
+	place_read(c, &p[0], m->bounce, s.size[0]);
+	if (n == 2)
+		place_read(c, &p[1], m->bounce + s.size[0], s.size[1]);
+	return m->host;
+}
+
+bool mem_rmw_end(struct interp *c, struct rmw *m)
+{
+	if (UNLIKELY(m->bounced))
+		return mem_write_slow(c, m->seg, m->off, m->bounce, m->size);
+	if (UNLIKELY(m->watched))
+		cache_written_all(c->vcpu->vm, m->gpa, m->size);
+	return true;
+}
+
+void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, uint64_t *bytes)
+{
+	uint64_t linear;
+	void *host;
+
+	if (!mem_fast_linear(c, seg, off, access == ACCESS_WRITE, &linear))
+		return NULL;
+	host = tlb_hit(&c->tlb, linear, 1, access);
+	if (host)
+		*bytes = PAGE_SIZE - (linear & PAGE_MASK);
+	return host;
+}
