@@ -18,10 +18,13 @@ struct x86_seg segment_unpack(uint16_t selector, uint64_t descriptor);
 /* The inverse, for tests and tables; base above 4 GiB is lost. */
 uint64_t segment_pack(const struct x86_seg *seg);
 
-/* Real mode and v86: base = selector * 16, the limit kept (real) or 0xffff (v86). */
+/* Real mode: base = selector * 16, a writable data segment of DPL 0 (CS too: code may be
+ * written through it); the limit and the granularity, size and direction bits are kept. */
 void segment_load_real(struct x86_seg *seg, uint16_t selector);
-void segment_load_v86(struct x86_seg *seg, uint16_t selector, bool code);
-/* A null selector loaded into a data segment register. */
+/* v86: base = selector * 16, limit 0xffff, writable data of DPL 3 (CS too). */
+void segment_load_v86(struct x86_seg *seg, uint16_t selector);
+/* A null selector in a data segment register, or in SS in 64-bit mode: unusable. DPL is
+ * the selector's RPL, which for SS is the CPL (x86_cpl reads it there). */
 void segment_load_null(struct x86_seg *seg, uint16_t selector);
 
 /* May [offset, offset + size) be accessed? Honours expand-down, read and write rights;
