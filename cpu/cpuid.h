@@ -34,12 +34,28 @@ struct cpuid_topology {
 extern const struct cpu_model *const cpu_models[];
 const char *cpu_model_name(const struct cpu_model *m); /* "trapeze-v1" */
 
+uint32_t cpu_model_signature(const struct cpu_model *m); /* CPUID.1:EAX, and EDX after RESET */
+
 /* Has this host every feature that the software engines execute natively? 0 or -ENOTSUP. */
 int cpu_model_usable(const struct cpu_model *m, struct fail *why);
 
-/* What the guest sees. `s` gives the dynamic bits (OSXSAVE, XCR0 size, APIC enable). */
+/* The same, of a processor that `host` describes: its CPUID, and (XCR0_LEAF) in EAX what its
+ * system enabled in XCR0. */
+typedef struct cpuid_answer (*host_cpuid_fn)(uint32_t leaf, uint32_t sub);
+#define XCR0_LEAF 0xffffffffu
+int cpu_model_usable_on(const struct cpu_model *m, host_cpuid_fn host, struct fail *why);
+
+/*
+ * What the guest sees. `s` gives the dynamic bits (OSXSAVE, OSPKE, XCR0 size, the limit of
+ * MISC_ENABLE). A leaf beyond the last basic, hypervisor or extended one answers as Intel's
+ * processors do: with the data of the last basic leaf. A leaf or sub-leaf in between
+ * that is not there reads zero.
+ */
 struct cpuid_answer cpuid_query(const struct cpu_model *m, const struct x86_state *s,
 				const struct cpuid_topology *t, uint32_t leaf, uint32_t sub);
+
+/* Frequency of the local APIC timer and of leaf 15H's crystal: one tick a nanosecond. */
+#define APIC_TIMER_HZ 1000000000u
 
 /* Bits that may be set; anything else is #GP. */
 uint64_t cpu_model_cr4_mask(const struct cpu_model *m);

@@ -23,6 +23,7 @@ enum msr_result {
 #define MSRS(X)                                                                                    \
 	X(TSC, 0x10)                                                                               \
 	X(APIC_BASE, 0x1b)                                                                         \
+	X(PLATFORM_ID, 0x17)                                                                       \
 	X(FEATURE_CONTROL, 0x3a)                                                                   \
 	X(TSC_ADJUST, 0x3b)                                                                        \
 	X(SPEC_CTRL, 0x48)                                                                         \
@@ -38,10 +39,12 @@ enum msr_result {
 	X(MISC_ENABLE, 0x1a0)                                                                      \
 	X(DEBUGCTL, 0x1d9)                                                                         \
 	X(MTRR_PHYSBASE0, 0x200)                                                                   \
+	X(MTRR_PHYSMASK7, 0x20f)                                                                   \
 	X(MTRR_FIX64K_00000, 0x250)                                                                \
 	X(MTRR_FIX16K_80000, 0x258)                                                                \
 	X(MTRR_FIX16K_A0000, 0x259)                                                                \
 	X(MTRR_FIX4K_C0000, 0x268)                                                                 \
+	X(MTRR_FIX4K_F8000, 0x26f)                                                                 \
 	X(PAT, 0x277)                                                                              \
 	X(MTRR_DEF_TYPE, 0x2ff)                                                                    \
 	X(TSC_DEADLINE, 0x6e0)                                                                     \
@@ -59,11 +62,31 @@ enum msr_result {
 	X(KERNEL_GS_BASE, 0xc0000102)                                                              \
 	X(TSC_AUX, 0xc0000103)
 
+/* IA32_ARCH_CAPABILITIES: what the processor is immune to. SDM vol. 4 table 2-2 */
+#define ARCH_CAP_RDCL_NO            (UINT64_C(1) << 0)
+#define ARCH_CAP_IBRS_ALL           (UINT64_C(1) << 1)
+#define ARCH_CAP_SKIP_L1DFL_VMENTRY (UINT64_C(1) << 3)
+#define ARCH_CAP_SSB_NO             (UINT64_C(1) << 4)
+#define ARCH_CAP_MDS_NO             (UINT64_C(1) << 5)
+#define ARCH_CAP_IF_PSCHANGE_MC_NO  (UINT64_C(1) << 6)
+#define ARCH_CAP_TAA_NO             (UINT64_C(1) << 8)
+#define ARCH_CAP_SBDR_SSDP_NO       (UINT64_C(1) << 13)
+#define ARCH_CAP_FBSDP_NO           (UINT64_C(1) << 14)
+#define ARCH_CAP_PSDP_NO            (UINT64_C(1) << 15)
+#define ARCH_CAP_BHI_NO             (UINT64_C(1) << 20)
+#define ARCH_CAP_PBRSB_NO           (UINT64_C(1) << 24)
+#define ARCH_CAP_GDS_NO             (UINT64_C(1) << 26)
+#define ARCH_CAP_RFDS_NO            (UINT64_C(1) << 27)
+#define ARCH_CAP_ITS_NO             (UINT64_C(1) << 62)
+
 enum msr {
 #define X(name, index) MSR_##name = index,
 	MSRS(X)
 #undef X
 };
+
+/* MTRRCAP: 8 variable ranges, fixed ranges, write-combining. */
+#define MTRRCAP_VALUE ((UINT64_C(1) << 10) | (UINT64_C(1) << 8) | MTRR_VAR_COUNT)
 
 enum msr_result msr_read(const struct cpu_model *m, const struct x86_state *s, uint32_t index,
 			 uint64_t *value);

@@ -21,7 +21,25 @@
 #include "cpu/field.h"
 
 /* Order is the encoding order of the instruction set. */
-enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPR_COUNT };
+enum gpr {
+	RAX,
+	RCX,
+	RDX,
+	RBX,
+	RSP,
+	RBP,
+	RSI,
+	RDI,
+	R8,
+	R9,
+	R10,
+	R11,
+	R12,
+	R13,
+	R14,
+	R15,
+	GPR_COUNT
+};
 enum seg { ES, CS, SS, DS, FS, GS, SEG_COUNT };
 
 /*
@@ -70,9 +88,9 @@ struct x86_fpu {
 
 enum x86_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI };
 
-#define SHADOW_STI   1u /* the instruction after STI is still to run */
-#define SHADOW_MOVSS 2u /* the instruction after MOV SS / POP SS is still to run */
-#define SHADOW_DB_SHIFT 4 /* bits 4-7: DR6.B0-B3 that MOV SS held back (SDM vol. 3 6.8.3) */
+#define SHADOW_STI      1u /* the instruction after STI is still to run */
+#define SHADOW_MOVSS    2u /* the instruction after MOV SS / POP SS is still to run */
+#define SHADOW_DB_SHIFT 4  /* bits 4-7: DR6.B0-B3 that MOV SS held back (SDM vol. 3 6.8.3) */
 
 #define MTRR_VAR_COUNT 8
 
@@ -93,15 +111,16 @@ struct x86_state {
 	uint64_t efer, star, lstar, cstar, fmask, kernel_gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t pat, tsc_aux, tsc_offset, tsc_adjust, misc_enable, debugctl, spec_ctrl;
-	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[MTRR_VAR_COUNT], mtrr_mask[MTRR_VAR_COUNT];
+	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[MTRR_VAR_COUNT],
+		mtrr_mask[MTRR_VAR_COUNT];
 	uint32_t pkru;
 
 	struct x86_fpu fpu;
 
 	/* Between two instructions. */
-	uint8_t activity;     /* enum x86_activity */
-	uint8_t shadow;       /* SHADOW_* */
-	uint8_t nmi_blocked;  /* until IRET */
+	uint8_t activity;    /* enum x86_activity */
+	uint8_t shadow;      /* SHADOW_* */
+	uint8_t nmi_blocked; /* until IRET */
 	uint8_t nmi_pending;
 	uint8_t event_pending; /* an exception to deliver before the next instruction */
 	uint8_t event_vector;
@@ -111,8 +130,12 @@ struct x86_state {
 	uint64_t instructions; /* retired since reset */
 };
 
-/* Power-on and INIT values, SDM vol. 3 table 9-1. `bsp`: bootstrap processor. */
+/* Power-on and RESET values, SDM vol. 3 table 10-1. `bsp`: bootstrap processor. RDX is the
+ * signature of the default CPU model. */
 void x86_state_reset(struct x86_state *s, bool bsp);
+/* INIT: as RESET, but x87, SSE and AVX registers, XCR0, PKRU, the MSRs except EFER, CR0.CD and
+ * CR0.NW, and the instruction count stay. An application processor then waits for its SIPI. */
+void x86_state_init(struct x86_state *s, bool bsp);
 
 extern const struct field x86_state_fields[];
 
@@ -175,6 +198,13 @@ extern const struct field x86_state_fields[];
 #define EFER_LMA (1u << 10)
 #define EFER_NX  (1u << 11)
 
+/* IA32_MISC_ENABLE, SDM vol. 4 2.1 */
+#define MISC_ENABLE_FAST_STRINGS (UINT64_C(1) << 0)
+#define MISC_ENABLE_NO_BTS       (UINT64_C(1) << 11) /* branch trace storage unavailable */
+#define MISC_ENABLE_NO_PEBS      (UINT64_C(1) << 12)
+#define MISC_ENABLE_LIMIT_CPUID  (UINT64_C(1) << 22) /* CPUID leaf 0 reports at most 2 */
+#define MISC_ENABLE_RESET        (MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS)
+
 /* Exception vectors, SDM vol. 3 6.3. */
 enum vector {
 	VEC_DE = 0,
@@ -217,7 +247,8 @@ static inline bool x86_code64(const struct x86_state *s)
 	return (s->efer & EFER_LMA) && (s->seg[CS].attr & SEG_L);
 }
 
-/* Current privilege level: the DPL of SS (SDM vol. 3 25.4.1). v86 and real mode keep it at 3 and 0. */
+/* Current privilege level: the DPL of SS (SDM vol. 3 25.4.1). v86 and real mode keep it at 3 and 0.
+ */
 static inline unsigned x86_cpl(const struct x86_state *s)
 {
 	return SEG_DPL(s->seg[SS].attr);
