@@ -47,33 +47,28 @@ enum { REGION_DATA, REGION_COMMAND };
 
 #define RAM_BYTES 32
 
-/* X(code, name): commands followed by a byte at the data port keep their code in `command`. */
-#define COMMANDS(X)                                                                                \
-	X(0xa7, AUX_DISABLE)                                                                       \
-	X(0xa8, AUX_ENABLE)                                                                        \
-	X(0xa9, AUX_TEST)                                                                          \
-	X(0xaa, SELF_TEST)                                                                         \
-	X(0xab, KBD_TEST)                                                                          \
-	X(0xad, KBD_DISABLE)                                                                       \
-	X(0xae, KBD_ENABLE)                                                                        \
-	X(0xc0, READ_INPUT)                                                                        \
-	X(0xd0, READ_OUTPUT)                                                                       \
-	X(0xd1, WRITE_OUTPUT)                                                                      \
-	X(0xd2, WRITE_KBD_BUFFER)                                                                  \
-	X(0xd3, WRITE_AUX_BUFFER)                                                                  \
-	X(0xd4, WRITE_AUX)                                                                         \
-	X(0xdd, A20_OFF)                                                                           \
-	X(0xdf, A20_ON)                                                                            \
-	X(0xe0, READ_TEST)
-
+/* Those from WRITE_OUTPUT to WRITE_AUX, and WRITE_RAM, are followed by a byte at the data port. */
 enum command {
-#define X(code, name) CMD_##name = code,
-	COMMANDS(X)
-#undef X
-		CMD_READ_RAM = 0x20, /* to 0x3f: the byte's address is in the low five bits */
-	CMD_WRITE_RAM = 0x60,        /* to 0x7f */
-	CMD_PULSE = 0xf0,            /* to 0xff: bits 0-3 that are 0 pulse the output port */
 	CMD_NONE = 0,
+	CMD_READ_RAM = 0x20,  /* to 0x3f: the byte's address is in the low five bits */
+	CMD_WRITE_RAM = 0x60, /* to 0x7f */
+	CMD_AUX_DISABLE = 0xa7,
+	CMD_AUX_ENABLE = 0xa8,
+	CMD_AUX_TEST = 0xa9,
+	CMD_SELF_TEST = 0xaa,
+	CMD_KBD_TEST = 0xab,
+	CMD_KBD_DISABLE = 0xad,
+	CMD_KBD_ENABLE = 0xae,
+	CMD_READ_INPUT = 0xc0,
+	CMD_READ_OUTPUT = 0xd0,
+	CMD_WRITE_OUTPUT = 0xd1,
+	CMD_WRITE_KBD_BUFFER = 0xd2,
+	CMD_WRITE_AUX_BUFFER = 0xd3,
+	CMD_WRITE_AUX = 0xd4,
+	CMD_A20_OFF = 0xdd,
+	CMD_A20_ON = 0xdf,
+	CMD_READ_TEST = 0xe0,
+	CMD_PULSE = 0xf0, /* to 0xff: bits 0-3 that are 0 pulse the output port */
 };
 
 struct i8042 {
