@@ -31,7 +31,7 @@
 #define ROW(name, member)                                                                          \
 	{                                                                                          \
 		name, offsetof(struct x86_state, member), 1, FIELD_MEMBER_SIZE(x86_state, member), \
-			1, FIELD_MEMBER_SIZE(x86_state, member)                                    \
+			1, FIELD_MEMBER_SIZE(x86_state, member), 0                                 \
 	}
 
 const struct field x86_state_fields[] = {
@@ -86,7 +86,7 @@ const struct field x86_state_fields[] = {
 	FIELD(x86_state, fpu.mxcsr, 1),
 	FIELD_EACH(x86_state, fpu.st, mant, 1),
 	FIELD_EACH(x86_state, fpu.st, exp, 1),
-	{"fpu.ymm", offsetof(struct x86_state, fpu.ymm), 16 * 4, 8, 1, 8},
+	{ "fpu.ymm", offsetof(struct x86_state, fpu.ymm), 16 * 4, 8, 1, 8, 0 },
 	FIELD(x86_state, activity, 1),
 	FIELD(x86_state, shadow, 1),
 	FIELD(x86_state, nmi_blocked, 1),
