@@ -1,0 +1,208 @@
+/*
+ * sections.c - the list of a machine's parts (see sections.h).
+ *
+ * Alarms are not state of their own: a device's loaded() sets them again from its
+ * registers. Only the order of two alarms due at the same nanosecond would be
+ * lost, and with it a counted run's exactness; so their ranks are saved beside.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "save/sections.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const char save_magic[8] = "TRAPEZE";
+
+static const struct field machine_fields[] = {
+	FIELD(machine_values, tsc_khz, 1),         FIELD(machine_values, wall_base_ns, 1),
+	FIELD(machine_values, now_ns, 1),          FIELD(machine_values, kvm_wall_msr, 1),
+	FIELD_ARRAY(machine_values, irq_level, 1), FIELD_END,
+};
+
+static const struct field vcpu_fields[] = {
+	FIELD(vcpu_values, kvm_system_time, 1), FIELD(vcpu_values, kvm_clock_version, 1),
+	FIELD(vcpu_values, init_waiting, 1),    FIELD(vcpu_values, sipi_waiting, 1),
+	FIELD(vcpu_values, sipi_vector, 1),     FIELD_END,
+};
+
+static const struct field alarm_fields[] = {
+	FIELD_ARRAY(alarm_values, rank, 1),
+	FIELD_END,
+};
+
+#define STATE_VERSION 1
+
+static void add(struct parts *p, uint16_t version, const struct field *fields, void *data,
+		const char *kind, const char *id)
+{
+	struct section *s = &p->section[p->count++];
+
+	snprintf(s->name, sizeof(s->name), "%s%s%s", kind, id[0] ? " " : "", id);
+	s->version = version;
+	s->fields = fields;
+	s->data = data;
+}
+
+static void gather_machine(struct parts *p, struct vm *vm)
+{
+	p->machine = (struct machine_values){
+		.tsc_khz = vm->clock.tsc_khz,
+		.wall_base_ns = vm->clock.wall_base_ns,
+		.now_ns = clock_now(&vm->clock),
+		.kvm_wall_msr = vm->kvm_wall_msr,
+	};
+	memcpy(p->machine.irq_level, vm->irq.level, sizeof(p->machine.irq_level));
+	add(p, 1, machine_fields, &p->machine, "machine", "");
+}
+
+static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
+{
+	unsigned i = vcpu->index;
+	char id[16];
+
+	snprintf(id, sizeof(id), "%u", i);
+	vcpu_get_state(vcpu, &p->state[i]);
+	p->vcpu[i] = (struct vcpu_values){
+		.kvm_system_time = vcpu->kvm_system_time,
+		.kvm_clock_version = vcpu->kvm_clock_version,
+		.init_waiting = vcpu->init_waiting,
+		.sipi_waiting = vcpu->sipi_waiting,
+		.sipi_vector = vcpu->sipi_vector,
+	};
+	add(p, STATE_VERSION, x86_state_fields, &p->state[i], "cpu", id);
+	add(p, 1, vcpu_fields, &p->vcpu[i], "vcpu", id);
+}
+
+/* How many of the clock's alarms were set before `a`, and itself. */
+static uint32_t alarm_rank(const struct vm *vm, const struct alarm *a)
+{
+	uint32_t rank = 1;
+
+	if (a->at == ALARM_NONE)
+		return 0;
+	for (const struct alarm *b = vm->clock.first; b; b = b->next)
+		rank += b->order < a->order;
+	return rank;
+}
+
+static void gather_device(struct parts *p, struct vm *vm, struct device *dev, unsigned n)
+{
+	for (unsigned i = 0; i < DEVICE_ALARMS; i++)
+		p->alarms[n].rank[i] = alarm_rank(vm, &dev->alarms[i]);
+	add(p, dev->ops->state_version, dev->ops->state, dev, "device", dev->id);
+	add(p, 1, alarm_fields, &p->alarms[n], "alarms", dev->id);
+}
+
+int parts_open(struct parts *p, struct vm *vm, struct fail *why)
+{
+	unsigned n = 0;
+
+	memset(p, 0, sizeof(*p));
+	for (struct device *dev = vm->devices; dev; dev = dev->next)
+		p->devices++;
+	p->section = host_alloc((1 + 2 * vm->vcpus + 2 * p->devices) * sizeof(*p->section));
+	p->state = host_alloc(vm->vcpus * sizeof(*p->state));
+	p->alarms = host_alloc((p->devices + 1) * sizeof(*p->alarms));
+	if (!p->section || !p->state || !p->alarms) {
+		parts_close(p);
+		return fail(why, -ENOMEM, "no memory to save or load a machine");
+	}
+	gather_machine(p, vm);
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		gather_vcpu(p, vm->vcpu[i]);
+	for (struct device *dev = vm->devices; dev; dev = dev->next)
+		gather_device(p, vm, dev, n++);
+	return 0;
+}
+
+void parts_close(struct parts *p)
+{
+	host_free(p->section);
+	host_free(p->state);
+	host_free(p->alarms);
+	memset(p, 0, sizeof(*p));
+}
+
+static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
+{
+	const struct machine_values *m = &p->machine;
+
+	if (m->tsc_khz == 0 || m->tsc_khz > UINT64_C(100000000))
+		return fail(why, -EINVAL, "the saved TSC frequency is impossible");
+	if (m->now_ns >= UINT64_C(1) << 62)
+		return fail(why, -EINVAL, "the saved time is impossible");
+	for (unsigned i = 0; i < IRQ_LINES; i++) {
+		if (m->irq_level[i] > 1)
+			return fail(why, -EINVAL, "a saved interrupt line is neither 0 nor 1");
+	}
+	vm->clock.tsc_khz = m->tsc_khz;
+	vm->clock.wall_base_ns = m->wall_base_ns;
+	vm->kvm_wall_msr = m->kvm_wall_msr;
+	memcpy(vm->irq.level, m->irq_level, sizeof(vm->irq.level));
+	return 0;
+}
+
+static int apply_vcpu(struct parts *p, struct vcpu *vcpu, struct fail *why)
+{
+	const struct vcpu_values *v = &p->vcpu[vcpu->index];
+	int err = vcpu_set_state(vcpu, &p->state[vcpu->index], why);
+
+	if (err)
+		return err;
+	vcpu->kvm_system_time = v->kvm_system_time;
+	vcpu->kvm_clock_version = v->kvm_clock_version;
+	vcpu->init_waiting = v->init_waiting;
+	vcpu->sipi_waiting = v->sipi_waiting;
+	vcpu->sipi_vector = v->sipi_vector;
+	return 0;
+}
+
+/* Sets every alarm again in the order of the saved ranks. */
+static void order_alarms(const struct parts *p, struct vm *vm)
+{
+	uint32_t most = p->devices * DEVICE_ALARMS;
+
+	for (uint32_t rank = 1; rank <= most; rank++) {
+		unsigned n = 0;
+
+		for (struct device *dev = vm->devices; dev; dev = dev->next, n++) {
+			for (unsigned i = 0; i < DEVICE_ALARMS; i++) {
+				if (p->alarms[n].rank[i] == rank && dev->alarms[i].at != ALARM_NONE)
+					device_alarm(dev, i, dev->alarms[i].at);
+			}
+		}
+	}
+}
+
+static int load_devices(struct vm *vm, struct fail *why)
+{
+	for (struct device *dev = vm->devices; dev; dev = dev->next) {
+		int err = dev->ops->loaded ? dev->ops->loaded(dev, why) : 0;
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int parts_apply(struct parts *p, struct vm *vm, struct fail *why)
+{
+	int err = apply_machine(p, vm, why);
+
+	for (unsigned i = 0; !err && i < vm->vcpus; i++)
+		err = apply_vcpu(p, vm->vcpu[i], why);
+	if (err)
+		return err;
+	/* After the CPUs: counted time is their instruction count and what was skipped. */
+	if (vm->clock.source == CLOCK_SOURCE_COUNTED && p->machine.now_ns < *vm->vcpu[0]->retired)
+		return fail(why, -EINVAL, "the saved time is before the saved instruction count");
+	clock_restore(&vm->clock, p->machine.now_ns);
+	host_mutex_lock(vm->lock);
+	err = load_devices(vm, why);
+	if (!err)
+		order_alarms(p, vm);
+	host_mutex_unlock(vm->lock);
+	return err;
+}
