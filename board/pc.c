@@ -1,0 +1,322 @@
+/*
+ * pc.c - THE machine, in one readable place: every port, address and line is here.
+ *
+ * It is the PC that remains when everything before 1996 is left out: no PCI yet, no
+ * firmware. The kernel is entered as a boot loader would enter it, and finds the
+ * hardware through ACPI tables (or the MP table).
+ *
+ *	port   20-21, a0-a1, 4d0-4d1   i8259 pair		IRQ 0-15
+ *	port   40-43, 61               i8254, speaker		IRQ 0 (IOAPIC input 2)
+ *	port   60, 64                  i8042			IRQ 1
+ *	port   70-71                   mc146818			IRQ 8
+ *	port   92                      system control port A
+ *	port   b2-b3                   ACPI enable
+ *	port   f4-f7                   debug exit, when asked for
+ *	port   3f8-3ff                 ns16550 (COM1)		IRQ 4
+ *	port   600-60b                 ACPI PM: event, control, timer	IRQ 9
+ *	port   cf8-cfb                 reset control (cf9)
+ *	memory 0 - 3 GiB, 4 GiB -      RAM
+ *	memory fec00000                IOAPIC
+ *	memory fee00000                local APICs
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "board/pc.h"
+
+#include <errno.h>
+
+#include "boot/acpi.h"
+#include "boot/boot.h"
+#include "boot/map.h"
+#include "device/acpi_pm.h"
+#include "device/debug_exit.h"
+#include "device/i8042.h"
+#include "device/i8254.h"
+#include "device/i8259.h"
+#include "device/ioapic.h"
+#include "device/lapic.h"
+#include "device/mc146818.h"
+#include "device/ns16550.h"
+#include "device/reset.h"
+
+enum {
+	IRQ_TIMER = 0,
+	IRQ_KEYBOARD = 1,
+	IRQ_COM1 = 4,
+	IRQ_RTC = 8,
+	IRQ_SCI = 9,
+};
+
+enum {
+	PORT_PIC_MASTER = 0x20,
+	PORT_PIT = 0x40,
+	PORT_KBD_DATA = 0x60,
+	PORT_SPEAKER = 0x61,
+	PORT_KBD_COMMAND = 0x64,
+	PORT_RTC = 0x70,
+	PORT_SYSTEM_A = 0x92,
+	PORT_PIC_SLAVE = 0xa0,
+	PORT_SMI_COMMAND = 0xb2,
+	PORT_DEBUG_EXIT = 0xf4,
+	PORT_COM1 = 0x3f8,
+	PORT_ELCR = 0x4d0,
+	PORT_PM1_EVENT = 0x600,
+	PORT_PM1_CONTROL = 0x604,
+	PORT_PM_TIMER = 0x608,
+	PORT_PCI_ADDRESS = 0xcf8,
+};
+
+enum { ACPI_ENABLE_VALUE = 0xf1, ACPI_DISABLE_VALUE = 0xf0, S5_SLP_TYP = 5 };
+
+#define IOAPIC_ID        15 /* not a CPU's while there are fewer than 15 */
+#define IOAPIC_VERSION   0x20
+#define LAPIC_VERSION    0x14
+#define TIMER_IOAPIC_PIN 2
+#define RESET_CONTROL    0xcf9
+#define RESET_FULL       0x06
+
+static int add_interrupts(struct pc *pc, struct fail *why)
+{
+	static const struct i8259_config pic = {
+		.id = "pic",
+		.master = PORT_PIC_MASTER,
+		.slave = PORT_PIC_SLAVE,
+		.elcr = PORT_ELCR,
+		.elcr_set = {0xf8, 0xde},
+		.cascade = 2,
+	};
+	struct lapic_config lapic = { .virtual_wire = true };
+	struct ioapic_config ioapic = {
+		.base = { IOAPIC_BASE },
+		.id = IOAPIC_ID,
+	};
+	int err = i8259_create(pc->vm, &pic, why);
+
+	for (unsigned i = 0; !err && i < pc->vm->vcpus; i++) {
+		lapic.apic_id = i;
+		err = lapic_create(pc->vm, i, &lapic, why);
+	}
+	for (unsigned gsi = 0; gsi < IRQ_LINES; gsi++)
+		ioapic.pin[gsi] = (uint8_t)gsi;
+	ioapic.pin[IRQ_TIMER] = TIMER_IOAPIC_PIN;
+	ioapic.pin[2] = IOAPIC_NO_PIN; /* the cascade: never a device's */
+	return err ? err : ioapic_create(pc->vm, &ioapic, why);
+}
+
+static int add_timers(struct pc *pc, struct fail *why)
+{
+	static const struct i8254_config pit = {
+		.id = "pit",
+		.ports = PORT_PIT,
+		.speaker_port = PORT_SPEAKER,
+		.gsi = IRQ_TIMER,
+	};
+	static const struct mc146818_config rtc = {
+		.id = "rtc",
+		.ports = PORT_RTC,
+		.gsi = IRQ_RTC,
+		.century = 0x32,
+	};
+	int err = i8254_create(pc->vm, &pit, why);
+
+	return err ? err : mc146818_create(pc->vm, &rtc, why);
+}
+
+static int add_power(struct pc *pc, struct fail *why)
+{
+	static const struct acpi_pm_config pm = {
+		.id = "acpi",
+		.pm1_event = PORT_PM1_EVENT,
+		.pm1_control = PORT_PM1_CONTROL,
+		.pm_timer = PORT_PM_TIMER,
+		.smi_command = PORT_SMI_COMMAND,
+		.acpi_enable = ACPI_ENABLE_VALUE,
+		.acpi_disable = ACPI_DISABLE_VALUE,
+		.s5_type = S5_SLP_TYP,
+		.timer_32bit = true,
+		.sci_gsi = IRQ_SCI,
+	};
+	static const struct reset_config reset = {
+		.id = "reset",
+		.pci_address = PORT_PCI_ADDRESS,
+		.system_port_a = PORT_SYSTEM_A,
+	};
+	static const struct debug_exit_config debug_exit = {
+		.id = "debug-exit",
+		.port = PORT_DEBUG_EXIT,
+	};
+	int err = acpi_pm_create(pc->vm, &pm, &pc->power, why);
+
+	if (!err)
+		err = reset_create(pc->vm, &reset, why);
+	if (!err && pc->config.debug_exit)
+		err = debug_exit_create(pc->vm, &debug_exit, why);
+	return err;
+}
+
+static int add_people(struct pc *pc, struct fail *why)
+{
+	static const struct i8042_config keyboard = {
+		.id = "i8042",
+		.data_port = PORT_KBD_DATA,
+		.command_port = PORT_KBD_COMMAND,
+		.gsi = IRQ_KEYBOARD,
+	};
+	struct ns16550_config com1 = {
+		.id = "uart0",
+		.ports = PORT_COM1,
+		.gsi = IRQ_COM1,
+		.clock_hz = 1843200,
+		.out2_gates = true,
+		.backend = pc->config.serial,
+	};
+	int err = i8042_create(pc->vm, &keyboard, why);
+
+	return err ? err : ns16550_create(pc->vm, &com1, &pc->uart, why);
+}
+
+static int add_memory(struct pc *pc, struct fail *why)
+{
+	struct boot_range slot[BOOT_SLOTS_MAX];
+	unsigned count = boot_map_slots(slot, pc->config.memory);
+
+	for (unsigned i = 0; i < count; i++) {
+		int err = mem_add(pc->vm, gpa(slot[i].start), slot[i].bytes, NULL, false, why);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int write_tables(struct pc *pc, struct fail *why)
+{
+	struct x86_state s;
+	struct cpuid_answer id;
+	struct acpi_config acpi = {
+		.cpus = pc->vm->vcpus,
+		.lapic_base = (uint32_t)LAPIC_BASE,
+		.lapic_version = LAPIC_VERSION,
+		.ioapic_base = (uint32_t)IOAPIC_BASE,
+		.ioapic_id = IOAPIC_ID,
+		.ioapic_version = IOAPIC_VERSION,
+		.timer_gsi = TIMER_IOAPIC_PIN,
+		.nmi_lint = 1,
+		.sci_irq = IRQ_SCI,
+		.pm1a_evt = PORT_PM1_EVENT,
+		.pm1a_cnt = PORT_PM1_CONTROL,
+		.pm_timer = PORT_PM_TIMER,
+		.smi_cmd = PORT_SMI_COMMAND,
+		.acpi_enable = ACPI_ENABLE_VALUE,
+		.acpi_disable = ACPI_DISABLE_VALUE,
+		.s5_slp_typ = S5_SLP_TYP,
+		.reset_port = RESET_CONTROL,
+		.reset_value = RESET_FULL,
+		.com1_port = PORT_COM1,
+		.com1_irq = IRQ_COM1,
+		.rtc_port = PORT_RTC,
+		.rtc_irq = IRQ_RTC,
+		.kbd_data = PORT_KBD_DATA,
+		.kbd_command = PORT_KBD_COMMAND,
+		.kbd_irq = IRQ_KEYBOARD,
+	};
+	int err;
+
+	vcpu_get_state(pc->vm->vcpu[0], &s);
+	id = vcpu_cpuid(pc->vm->vcpu[0], &s, 1, 0);
+	acpi.cpu_signature = id.eax;
+	acpi.cpu_features = id.edx;
+	err = acpi_write(&pc->vm->mem, &acpi, &pc->rsdp, why);
+	return err ? err : mptable_write(&pc->vm->mem, &acpi, why);
+}
+
+/* Puts the boot image into memory and the first CPU at its entry. */
+static int boot(struct pc *pc, struct fail *why)
+{
+	struct boot_config config = {
+		.kernel = pc->config.kernel,
+		.initrd = pc->config.initrd,
+		.append = pc->config.append,
+		.flat = pc->config.flat,
+		.flat_at = pc->config.flat_at,
+	};
+	struct boot_map map;
+	struct x86_state bsp, now;
+	int err = 0;
+
+	boot_map_build(&map, pc->config.memory);
+	config.map = &map;
+	if (pc->config.memory >= MAP_EXTENDED)
+		err = write_tables(pc, why);
+	config.rsdp = pc->rsdp;
+	if (!err)
+		err = boot_load(&pc->vm->mem, &config, &bsp, why);
+	if (err)
+		return err;
+	vcpu_get_state(pc->vm->vcpu[0], &now);
+	bsp.instructions = now.instructions;
+	return vcpu_set_state(pc->vm->vcpu[0], &bsp, why);
+}
+
+static int boot_again(void *arg)
+{
+	struct fail why;
+	int err = boot(arg, &why);
+
+	if (err)
+		host_warn("cannot restart: %s", why.text);
+	return err;
+}
+
+static int build(struct pc *pc, struct fail *why)
+{
+	static int (*const steps[])(struct pc *, struct fail *) = {
+		add_memory, add_interrupts, add_timers, add_power, add_people, boot,
+	};
+
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		int err = steps[i](pc, why);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+struct pc *pc_open(const struct pc_config *config, struct fail *why)
+{
+	struct vm_config vm = {
+		.engine = config->engine,
+		.vcpus = config->vcpus,
+		.counted = config->counted,
+		.slice = config->slice,
+		.trace = config->trace,
+	};
+	struct pc *pc = host_alloc(sizeof(*pc));
+
+	if (!pc) {
+		fail(why, -ENOMEM, "no memory for a virtual machine");
+		return NULL;
+	}
+	pc->config = *config;
+	pc->vm = vm_open(&vm, why);
+	if (!pc->vm || build(pc, why)) {
+		pc_close(pc);
+		return NULL;
+	}
+	pc->vm->hooks = config->hooks;
+	pc->vm->no_reboot = config->no_reboot;
+	if (config->stop_at)
+		pc->vm->stop_at = config->stop_at;
+	pc->vm->booted = boot_again;
+	pc->vm->booted_arg = pc;
+	return pc;
+}
+
+void pc_close(struct pc *pc)
+{
+	if (!pc)
+		return;
+	vm_close(pc->vm);
+	host_free(pc);
+}

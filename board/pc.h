@@ -1,0 +1,46 @@
+/*
+ * pc.h - THE machine: a small PC without PCI, as its owner opens it.
+ *
+ * Spec of the parts: their headers. Tested by test/guest and by the kernel boot.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef BOARD_PC_H
+#define BOARD_PC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "host/fail.h"
+#include "machine/backend.h"
+#include "machine/vm.h"
+
+#define PC_FLAT_DEFAULT UINT64_C(0x7c00)
+
+/* Strings are borrowed until pc_close(): a reset reads the boot files again. */
+struct pc_config {
+	const struct engine_ops *engine;
+	uint64_t memory; /* bytes, whole pages */
+	unsigned vcpus;
+	const char *kernel, *initrd, *append;
+	const char *flat;
+	uint64_t flat_at;
+	bool counted, no_reboot, debug_exit;
+	uint64_t slice, stop_at;
+	unsigned trace;
+	struct char_backend serial; /* what COM1 is connected to */
+	struct vm_hooks hooks;
+};
+
+struct pc {
+	struct vm *vm;
+	struct device *uart;
+	struct device *power; /* takes ACPI_PM_POWER_BUTTON as input */
+	struct pc_config config;
+	uint64_t rsdp;
+};
+
+/* Builds the machine and loads what it boots; NULL and *why on failure. */
+struct pc *pc_open(const struct pc_config *config, struct fail *why);
+void pc_close(struct pc *pc);
+
+#endif
