@@ -1,0 +1,115 @@
+/*
+ * main.c - the command line's front door: a table of verbs.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "board/engines.h"
+#include "control/commands.h"
+#include "control/options.h"
+#include "control/version.h"
+#include "host/host.h"
+
+static int command_engines(int argc, char **argv);
+static int command_version(int argc, char **argv);
+static int command_help(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{"run",      command_run,     "boot a virtual machine"                             },
+	{ "engines", command_engines, "list the engines and whether this host can run them"},
+	{ "version", command_version, "print the version"                                  },
+	{ "help",    command_help,    "help on a command"                                  },
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int usage(FILE *to)
+{
+	fputs("usage: trapeze COMMAND [OPTION]...\n\n", to);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fputs("\n'trapeze help run' lists the options of run.\n", to);
+	return to == stdout ? 0 : 2;
+}
+
+/* The words after a verb that takes none. */
+static int no_words(const char *verb, int argc, char **argv)
+{
+	if (argc == 0)
+		return 0;
+	host_warn("%s: what is '%s'?", verb, argv[0]);
+	return 2;
+}
+
+static int command_engines(int argc, char **argv)
+{
+	if (no_words("engines", argc, argv))
+		return 2;
+	for (unsigned i = 0; engines[i]; i++) {
+		struct fail why = { 0, "" };
+
+		if (engines[i]->probe(&why) == 0)
+			printf("%-8s usable\n", engines[i]->name);
+		else
+			printf("%-8s not usable: %s\n", engines[i]->name, why.text);
+	}
+	return 0;
+}
+
+static int command_version(int argc, char **argv)
+{
+	if (no_words("version", argc, argv))
+		return 2;
+	printf("trapeze %s\n", TRAPEZE_VERSION);
+	return 0;
+}
+
+static int command_help(int argc, char **argv)
+{
+	const struct command *c;
+
+	if (argc == 0)
+		return usage(stdout);
+	c = find_command(argv[0]);
+	if (!c) {
+		host_warn("help: there is no command '%s'", argv[0]);
+		return 2;
+	}
+	if (c->run == command_run)
+		options_help_run(stdout);
+	else
+		printf("usage: trapeze %s\n\n%s\n", c->name, c->help);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *c;
+
+	if (argc < 2)
+		return usage(stderr);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return usage(stdout);
+	if (strcmp(argv[1], "--version") == 0)
+		return command_version(0, argv);
+	c = find_command(argv[1]);
+	if (!c) {
+		host_warn("there is no command '%s' (see 'trapeze help')", argv[1]);
+		return 2;
+	}
+	return c->run(argc - 2, argv + 2);
+}

@@ -1,0 +1,235 @@
+/*
+ * options.c - the option table of `trapeze run` and its parser (see options.h).
+ *
+ * --name VALUE and --name=VALUE are the same. An option given twice is an error:
+ * which one was meant is a guess, and a monitor should not guess.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "control/options.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "board/engines.h"
+#include "machine/vm.h"
+
+enum kind { KIND_FLAG, KIND_TEXT, KIND_SIZE, KIND_COUNT, KIND_TRACE };
+
+struct option {
+	const char *name;
+	enum kind kind;
+	const char *takes; /* for help */
+	const char *help;
+	size_t offset; /* in struct run_options */
+};
+
+#define AT(member) offsetof(struct run_options, member)
+/* clang-format off */
+static const struct option run_table[] = {
+	{ "engine",     KIND_TEXT,  "auto|interp",   "what executes guest code (default auto: the best this host can run)", AT(engine) },
+	{ "kernel",     KIND_TEXT,  "FILE",          "Linux bzImage, ELF with a PVH note, or multiboot kernel", AT(kernel) },
+	{ "initrd",     KIND_TEXT,  "FILE",          "initial RAM disk, or the multiboot module", AT(initrd) },
+	{ "append",     KIND_TEXT,  "TEXT",          "the kernel's command line", AT(append) },
+	{ "flat",       KIND_TEXT,  "FILE[@ADDRESS]", "load a flat binary and start it in real mode (default 0x7c00)", AT(flat) },
+	{ "memory",     KIND_SIZE,  "SIZE",          "guest memory: 16K, 512M, 2G (default 512M)", AT(memory) },
+	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
+	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
+	{ "debug-exit", KIND_FLAG,  NULL,            "a write of V to port 0xf4 ends the run with status (V << 1) | 1", AT(debug_exit) },
+	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },
+	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
+	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
+	{ "stats",      KIND_TEXT,  "FILE",          "write statistics of the run as JSON", AT(stats) },
+	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
+};
+/* clang-format on */
+#define RUN_OPTIONS (sizeof(run_table) / sizeof(run_table[0]))
+
+int options_parse_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	unsigned shift = 0;
+	char *end;
+	unsigned long long n;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 0);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		const char *unit = strchr(units, *end);
+
+		if (!unit || end[1])
+			return -EINVAL;
+		shift = 10 * (unsigned)(unit - units + 1);
+	}
+	if (n > UINT64_MAX >> shift)
+		return -EINVAL;
+	*bytes = (uint64_t)n << shift;
+	return 0;
+}
+
+static int parse_count(const char *text, uint64_t *value)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	*value = strtoull(text, &end, 0);
+	return errno || *end ? -EINVAL : 0;
+}
+
+static int parse_trace(const char *text, unsigned *mask)
+{
+	static const char *const names[] = {
+#define X(name) #name,
+		TRACE_TOPICS(X)
+#undef X
+	};
+
+	while (*text) {
+		size_t n = strcspn(text, ",");
+		unsigned i;
+
+		for (i = 0; i < TRACE_TOPIC_COUNT; i++) {
+			if (strlen(names[i]) == n && memcmp(names[i], text, n) == 0)
+				break;
+		}
+		if (i == TRACE_TOPIC_COUNT)
+			return -EINVAL;
+		*mask |= 1u << i;
+		text += n + (text[n] == ',');
+	}
+	return *mask ? 0 : -EINVAL;
+}
+
+static int store(struct run_options *o, const struct option *option, const char *value,
+		 struct fail *why)
+{
+	void *at = (char *)o + option->offset;
+	int err = 0;
+
+	switch (option->kind) {
+	case KIND_FLAG: *(bool *)at = true; break;
+	case KIND_TEXT: *(const char **)at = value; break;
+	case KIND_SIZE: err = options_parse_size(value, at); break;
+	case KIND_COUNT: err = parse_count(value, at); break;
+	case KIND_TRACE: err = parse_trace(value, at); break;
+	}
+	if (err)
+		return fail(why, -EINVAL, "--%s: '%s' is not %s %s", option->name, value,
+			    option->kind == KIND_COUNT ? "a number:" : "valid:", option->takes);
+	return 0;
+}
+
+static const struct option *find_option(const char *name, size_t length)
+{
+	for (size_t i = 0; i < RUN_OPTIONS; i++) {
+		if (strlen(run_table[i].name) == length &&
+		    memcmp(run_table[i].name, name, length) == 0)
+			return &run_table[i];
+	}
+	return NULL;
+}
+
+/* One option, with its value from the same word or the next. Returns the words used, or -E*. */
+static int parse_one(struct run_options *o, bool *seen, int left, char **argv, struct fail *why)
+{
+	const char *word = argv[0] + 2, *value;
+	size_t length = strcspn(word, "=");
+	const struct option *option = find_option(word, length);
+	int used = 1, err;
+
+	if (!option)
+		return fail(why, -EINVAL, "unknown option %s (see 'trapeze help run')", argv[0]);
+	if (seen[option - run_table])
+		return fail(why, -EINVAL, "--%s is given twice", option->name);
+	seen[option - run_table] = true;
+	value = word[length] ? word + length + 1 : NULL;
+	if (option->kind == KIND_FLAG && value)
+		return fail(why, -EINVAL, "--%s takes no value", option->name);
+	if (option->kind != KIND_FLAG && !value) {
+		if (left < 2)
+			return fail(why, -EINVAL, "--%s needs a value: %s", option->name,
+				    option->takes);
+		value = argv[1];
+		used = 2;
+	}
+	err = store(o, option, value, why);
+	return err ? err : used;
+}
+
+static int check_together(const struct run_options *o, struct fail *why)
+{
+	if (!o->kernel && !o->flat)
+		return fail(why, -EINVAL, "nothing to run: give --kernel FILE or --flat FILE");
+	if (o->kernel && o->flat)
+		return fail(why, -EINVAL, "--kernel and --flat exclude each other");
+	if (o->flat && (o->initrd || o->append))
+		return fail(why, -EINVAL, "--initrd and --append need --kernel");
+	if (o->cpus < 1 || o->cpus > VCPUS_MAX)
+		return fail(why, -EINVAL, "--cpus: from 1 to %d", VCPUS_MAX);
+	if (o->cpus > 1)
+		return fail(why, -EINVAL, "--cpus: this version runs one virtual CPU");
+	if (o->memory < 16384 || o->memory % 4096)
+		return fail(why, -EINVAL,
+			    "--memory: at least 16K, and a multiple of 4K (it is %llu bytes)",
+			    (unsigned long long)o->memory);
+	if (strcmp(o->engine, "auto") != 0 && !engine_find(o->engine))
+		return fail(why, -EINVAL,
+			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);
+	return 0;
+}
+
+int options_parse_run(struct run_options *o, int argc, char **argv, struct fail *why)
+{
+	bool seen[RUN_OPTIONS] = { false };
+
+	*o = (struct run_options){
+		.engine = "auto",
+		.memory = UINT64_C(512) << 20,
+		.cpus = 1,
+		.stop_at = UINT64_MAX,
+	};
+	for (int i = 0; i < argc;) {
+		int used;
+
+		if (strncmp(argv[i], "--", 2) != 0)
+			return fail(why, -EINVAL, "what is '%s'? Options start with --", argv[i]);
+		used = parse_one(o, seen, argc - i, argv + i, why);
+		if (used < 0)
+			return used;
+		i += used;
+	}
+	return check_together(o, why);
+}
+
+void options_help_run(FILE *to)
+{
+	fputs("usage: trapeze run [OPTION]... --kernel FILE\n\n"
+	      "Boots a machine; its serial console is this terminal. Ctrl-A x quits, Ctrl-A h "
+	      "helps.\n\n",
+	      to);
+	for (size_t i = 0; i < RUN_OPTIONS; i++) {
+		const struct option *o = &run_table[i];
+		char left[64];
+
+		snprintf(left, sizeof(left), "--%s %s", o->name, o->takes ? o->takes : "");
+		fprintf(to, "  %-26s %s\n", left, o->help);
+	}
+	fputs("\nExit status: 0 guest powered off (or reset under --no-reboot), 1 host failure,\n"
+	      "2 wrong usage, 3 guest crashed (triple fault) under --no-reboot, and under\n"
+	      "--debug-exit what the guest asks.\n",
+	      to);
+}
+
+void options_list_run(FILE *to)
+{
+	for (size_t i = 0; i < RUN_OPTIONS; i++)
+		fprintf(to, "--%s\n", run_table[i].name);
+}

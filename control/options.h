@@ -1,0 +1,41 @@
+/*
+ * options.h - the command line of `trapeze run`, as data.
+ *
+ * One table (options.c) holds every option: its name, what it takes, its help text.
+ * Parsing, `trapeze help run` and the shell completion all read it.
+ *
+ * Tested by test/api/cli.sh.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef CONTROL_OPTIONS_H
+#define CONTROL_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "host/fail.h"
+
+struct run_options {
+	const char *engine; /* "auto" or a name from engines[] */
+	const char *kernel, *initrd, *append, *flat;
+	uint64_t memory; /* bytes */
+	uint64_t cpus;
+	bool no_reboot, debug_exit, counted;
+	uint64_t slice;   /* instructions; 0: default */
+	uint64_t stop_at; /* instructions; UINT64_MAX: never */
+	const char *stats;
+	unsigned trace; /* TRACE_BIT_* mask */
+};
+
+/* Fills *o from the words after "run". -EINVAL with a sentence: exit status 2. */
+int options_parse_run(struct run_options *o, int argc, char **argv, struct fail *why);
+
+/* "16K", "512M", "2G", "1048576". -EINVAL: not a size, or beyond 64 bits. */
+int options_parse_size(const char *text, uint64_t *bytes);
+
+void options_help_run(FILE *to);
+/* One option name a line: what the completion script asks for. */
+void options_list_run(FILE *to);
+
+#endif

@@ -1,0 +1,148 @@
+/*
+ * run.c - `trapeze run`: builds the machine, runs it, turns its end into an exit status.
+ *
+ * Exit statuses are a promise (trapeze.1): 0, 1, 2, 3, and under --debug-exit what the
+ * guest asked for.
+ *
+ * Tested by test/api/cli.sh.
+ * SPDX-License-Identifier: MIT
+ */
+#include "control/commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "board/engines.h"
+#include "board/pc.h"
+#include "control/console.h"
+#include "control/options.h"
+#include "control/stats.h"
+
+static const struct {
+	const char *word;
+	int status;
+} endings[] = {
+	[VM_NONE] = {"none",        1},
+          [VM_POWEROFF] = { "poweroff",   0},
+	[VM_RESET] = { "reset",      0},
+          [VM_DEBUG_EXIT] = { "debug-exit", 0},
+	[VM_CRASHED] = { "crashed",    3},
+          [VM_STUCK] = { "stuck",      1},
+	[VM_QUIT] = { "quit",       0},
+          [VM_STOP_AT] = { "stop-at",    0},
+};
+
+/* "FILE@ADDRESS" to its parts; the copy lives until the process ends. */
+static int split_flat(const char *text, struct pc_config *config, struct fail *why)
+{
+	char *copy, *at;
+
+	if (!text)
+		return 0;
+	copy = strdup(text);
+	if (!copy)
+		return fail(why, -ENOMEM, "no memory");
+	config->flat = copy;
+	at = strrchr(copy, '@');
+	if (!at)
+		return 0;
+	*at = '\0';
+	if (options_parse_size(at + 1, &config->flat_at))
+		return fail(why, -EINVAL, "--flat: '%s' is not an address", at + 1);
+	return 0;
+}
+
+static int configure(const struct run_options *o, struct pc_config *config, struct fail *why)
+{
+	*config = (struct pc_config){
+		.memory = o->memory,
+		.vcpus = (unsigned)o->cpus,
+		.kernel = o->kernel,
+		.initrd = o->initrd,
+		.append = o->append,
+		.flat_at = PC_FLAT_DEFAULT,
+		.counted = o->counted,
+		.slice = o->slice,
+		.stop_at = o->stop_at,
+		.no_reboot = o->no_reboot,
+		.debug_exit = o->debug_exit,
+		.trace = o->trace,
+	};
+	config->engine = strcmp(o->engine, "auto") == 0 ? engine_auto(why) : engine_find(o->engine);
+	if (!config->engine || config->engine->probe(why))
+		return why->code;
+	return split_flat(o->flat, config, why);
+}
+
+static int finish(enum vm_request ended, int asked, struct console *console, struct pc *pc,
+		  struct fail *why)
+{
+	int signo = console_signal(console);
+
+	if (ended == VM_DEBUG_EXIT)
+		return asked;
+	if (ended == VM_CRASHED) {
+		host_warn("the guest crashed (triple fault)");
+		vcpu_dump(pc->vm->vcpu[0]);
+	}
+	if (ended == VM_STUCK) {
+		host_warn("%s", why->text[0] ? why->text : "the virtual machine cannot go on");
+		vcpu_dump(pc->vm->vcpu[0]);
+	}
+	if (signo) {
+		host_warn("ended by signal %d (%s)", signo, strsignal(signo));
+		return 1;
+	}
+	return endings[ended].status;
+}
+
+static int run_machine(struct pc *pc, struct console *console, struct stats_file *stats,
+		       struct fail *why)
+{
+	int asked = 0, status, err;
+	enum vm_request ended;
+
+	err = console_start(console, pc->vm, pc->uart, why);
+	if (err)
+		return err;
+	why->text[0] = '\0';
+	ended = vm_run(pc->vm, UINT64_MAX, &asked, why);
+	console_stop(console);
+	status = finish(ended, asked, console, pc, why);
+	err = stats_write(stats, pc->vm, endings[ended].word, why);
+	return err ? err : status;
+}
+
+int command_run(int argc, char **argv)
+{
+	struct fail why = { 0, "" };
+	struct run_options options;
+	struct stats_file stats = { .fd = -1 };
+	struct console *console = NULL;
+	struct pc_config config;
+	struct pc *pc = NULL;
+	int status = -EINVAL;
+
+	if (options_parse_run(&options, argc, argv, &why)) {
+		host_warn("%s", why.text);
+		return 2;
+	}
+	if (configure(&options, &config, &why) || stats_open(&stats, options.stats, &why))
+		goto out;
+	console = console_open(&why);
+	if (!console)
+		goto out;
+	config.serial = console_backend(console);
+	pc = pc_open(&config, &why);
+	if (pc)
+		status = run_machine(pc, console, &stats, &why);
+	console_stop(console);
+out:
+	if (status < 0)
+		host_warn("%s", why.text);
+	pc_close(pc);
+	console_close(console);
+	stats_close(&stats);
+	return status < 0 ? 1 : status;
+}

@@ -1,0 +1,104 @@
+/*
+ * stats.c - writes --stats (see stats.h; the members are described in trapeze.1).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "control/stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+int stats_open(struct stats_file *f, const char *path, struct fail *why)
+{
+	f->path = path;
+	f->fd = -1;
+	f->host_start_ns = host_monotonic_ns();
+	f->cpu_start_ns = host_cpu_ns();
+	if (!path)
+		return 0;
+	f->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (f->fd < 0)
+		return fail(why, -errno, "%s: cannot write: %s", path, strerror(errno));
+	return 0;
+}
+
+static json_t *exits_object(const struct vm *vm)
+{
+	json_t *exits = json_object();
+
+	for (unsigned r = 0; r < EXIT_REASON_COUNT; r++) {
+		uint64_t n = 0;
+
+		for (unsigned i = 0; i < vm->vcpus; i++)
+			n += vm->vcpu[i]->exits[r];
+		json_object_set_new(exits, exit_name((enum exit_reason)r),
+				    json_integer((json_int_t)n));
+	}
+	return exits;
+}
+
+static json_t *stats_object(const struct stats_file *f, struct vm *vm, const char *ended)
+{
+	json_t *o = json_object();
+	uint64_t instructions = 0;
+
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		instructions += *vm->vcpu[i]->retired;
+	json_object_set_new(o, "engine", json_string(vm->engine->name));
+	json_object_set_new(o, "ended", json_string(ended));
+	json_object_set_new(o, "instructions", json_integer((json_int_t)instructions));
+	json_object_set_new(o, "exits", exits_object(vm));
+	json_object_set_new(o, "guest_seconds", json_real((double)clock_now(&vm->clock) / 1e9));
+	json_object_set_new(o, "host_seconds",
+			    json_real((double)(host_monotonic_ns() - f->host_start_ns) / 1e9));
+	json_object_set_new(o, "host_cpu_seconds",
+			    json_real((double)(host_cpu_ns() - f->cpu_start_ns) / 1e9));
+	return o;
+}
+
+static int write_text(struct stats_file *f, const char *text, struct fail *why)
+{
+	struct iovec line[2] = {
+		{(void *)text, strlen(text)},
+                { "\n",        1           }
+	};
+	ssize_t all = (ssize_t)line[0].iov_len + 1;
+	struct stat st;
+
+	if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(f->fd, 0) != 0)
+		return fail(why, -errno, "%s: cannot truncate: %s", f->path, strerror(errno));
+	if (writev(f->fd, line, 2) != all)
+		return fail(why, -EIO, "%s: cannot write the statistics", f->path);
+	return 0;
+}
+
+int stats_write(struct stats_file *f, struct vm *vm, const char *ended, struct fail *why)
+{
+	json_t *o;
+	char *text;
+	int err;
+
+	if (f->fd < 0)
+		return 0;
+	o = stats_object(f, vm, ended);
+	text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+	json_decref(o);
+	if (!text)
+		return fail(why, -ENOMEM, "%s: no memory for the statistics", f->path);
+	err = write_text(f, text, why);
+	free(text);
+	return err;
+}
+
+void stats_close(struct stats_file *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+}

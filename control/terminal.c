@@ -1,0 +1,63 @@
+/*
+ * terminal.c - raw mode, restored on every way out (see terminal.h).
+ *
+ * tcsetattr() is async-signal-safe, so the crash handlers may call it before they
+ * let the default action happen.
+ *
+ * Tested by test/api/terminal.sh.
+ * SPDX-License-Identifier: MIT
+ */
+#include "control/terminal.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct termios before, raw;
+static volatile sig_atomic_t is_raw;
+
+void terminal_restore(void)
+{
+	if (is_raw)
+		tcsetattr(STDIN_FILENO, TCSANOW, &before);
+	is_raw = 0;
+}
+
+static void crashed(int signo)
+{
+	terminal_restore();
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
+
+static void catch_crashes(void)
+{
+	static const int fatal[] = { SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGABRT,
+				     SIGSYS,  SIGTRAP, SIGXCPU, SIGXFSZ };
+	struct sigaction sa = { .sa_handler = crashed, .sa_flags = SA_NODEFER };
+
+	sigemptyset(&sa.sa_mask);
+	for (unsigned i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i], &sa, NULL);
+}
+
+bool terminal_raw(void)
+{
+	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before) != 0)
+		return false;
+	raw = before;
+	cfmakeraw(&raw);
+	/* Output processing stays: our own messages and the guest's both end lines properly. */
+	raw.c_oflag |= OPOST;
+	catch_crashes();
+	atexit(terminal_restore);
+	terminal_continue();
+	return true;
+}
+
+void terminal_continue(void)
+{
+	is_raw = 1;
+	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
