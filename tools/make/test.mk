@@ -1,0 +1,26 @@
+# `make test`: everything that every commit must pass, in parallel.
+
+GUEST_TEST := $(patsubst %.c,$(OBJ)/%,$(sort $(wildcard test/guest/*.c)))
+$(GUEST_TEST): $(OBJ)/%: $(OBJ)/%.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
+
+# Scripts: executable files of these directories. They read TRAPEZE, OBJ, GUEST and CC.
+TEST_SCRIPTS := $(sort $(shell find test/style test/api -type f -perm -u+x 2>/dev/null))
+
+# Longest first, so that the parallel run ends evenly.
+TESTS = $(GUEST_TEST) $(UNIT_BIN) $(TEST_SCRIPTS)
+
+## make test         install what is missing, build, run every test of a commit
+.PHONY: test run-tests
+test:
+	@tools/setup test
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest tests
+	@$(MAKE) --no-print-directory run-tests
+
+.PHONY: tests
+tests: $(UNIT_BIN) $(GUEST_TEST)
+
+run-tests:
+	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) CC="$(CC)" \
+		test/run $(OBJ)/log $(JOBS) $(TESTS)
