@@ -1,0 +1,153 @@
+/*
+ * session.h - runs trapeze on a pseudo-terminal, as a person would, and talks to it.
+ *
+ * $TRAPEZE names the program, $GUEST the directory with vmlinuz and initramfs.gz.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TEST_SESSION_H
+#define TEST_SESSION_H
+
+#include <errno.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "test/cmocka.h"
+
+#define SESSION_TEXT (1u << 20)
+
+struct session {
+	pid_t pid;
+	int pty, keep; /* master; and a slave end kept open, to read the attributes from */
+	struct termios before;
+	char *text; /* everything the program has said */
+	size_t bytes, seen;
+	bool ended;
+};
+
+static inline const char *session_need(const char *name)
+{
+	const char *value = getenv(name);
+
+	if (!value) {
+		fprintf(stderr, "set %s (make test does)\n", name);
+		exit(2);
+	}
+	return value;
+}
+
+static inline void session_start(struct session *s, char *const argv[])
+{
+	memset(s, 0, sizeof(*s));
+	s->text = calloc(1, SESSION_TEXT);
+	assert_non_null(s->text);
+	assert_int_equal(openpty(&s->pty, &s->keep, NULL, NULL, NULL), 0);
+	assert_int_equal(tcgetattr(s->keep, &s->before), 0);
+	s->pid = fork();
+	if (s->pid == 0) {
+		close(s->pty);
+		login_tty(s->keep);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+}
+
+/* Reads what there is, waiting at most `ms`. false: the other end closed. */
+static inline bool session_read(struct session *s, int ms)
+{
+	struct pollfd p = { .fd = s->pty, .events = POLLIN };
+	ssize_t n;
+
+	if (poll(&p, 1, ms) <= 0)
+		return true;
+	n = read(s->pty, s->text + s->bytes, SESSION_TEXT - 1 - s->bytes);
+	if (n > 0)
+		s->bytes += (size_t)n;
+	return n > 0;
+}
+
+static inline double session_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Waits until `what` appears after the last thing expected; prints the text and fails if not. */
+static inline void session_expect(struct session *s, const char *what, double seconds)
+{
+	double end = session_now() + seconds;
+
+	for (;;) {
+		char *at = memmem(s->text + s->seen, s->bytes - s->seen, what, strlen(what));
+
+		if (at) {
+			s->seen = (size_t)(at - s->text) + strlen(what);
+			return;
+		}
+		if (session_now() > end || s->bytes == SESSION_TEXT - 1)
+			break;
+		session_read(s, 200);
+		if (waitpid(s->pid, NULL, WNOHANG | WNOWAIT) != 0 && !session_read(s, 0))
+			break;
+	}
+	fprintf(stderr, "never saw \"%s\"; the session so far:\n%.*s\n", what, (int)s->bytes,
+		s->text);
+	kill(s->pid, SIGKILL);
+	assert_true(false);
+}
+
+static inline void session_type(struct session *s, const char *keys)
+{
+	assert_int_equal(write(s->pty, keys, strlen(keys)), strlen(keys));
+}
+
+/* Waits for the end; returns the wait status. */
+static inline int session_end(struct session *s, double seconds)
+{
+	double end = session_now() + seconds;
+	int status = -1;
+
+	while (waitpid(s->pid, &status, WNOHANG) == 0) {
+		if (session_now() > end) {
+			fprintf(stderr, "did not end; the session so far:\n%.*s\n", (int)s->bytes,
+				s->text);
+			kill(s->pid, SIGKILL);
+			assert_true(false);
+		}
+		session_read(s, 100);
+	}
+	return status;
+}
+
+/* The terminal is as it was before the program ran. */
+static inline void session_check_terminal(struct session *s)
+{
+	struct termios now;
+
+	assert_int_equal(tcgetattr(s->keep, &now), 0);
+	assert_int_equal(now.c_iflag, s->before.c_iflag);
+	assert_int_equal(now.c_oflag, s->before.c_oflag);
+	assert_int_equal(now.c_cflag, s->before.c_cflag);
+	assert_int_equal(now.c_lflag, s->before.c_lflag);
+	assert_memory_equal(now.c_cc, s->before.c_cc, sizeof(now.c_cc));
+}
+
+static inline void session_close(struct session *s)
+{
+	close(s->pty);
+	close(s->keep);
+	free(s->text);
+}
+
+#endif
