@@ -8,11 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "save/save.h"
 
 int stats_open(struct stats_file *f, const char *path, struct fail *why)
 {
@@ -43,6 +46,16 @@ static json_t *exits_object(const struct vm *vm)
 	return exits;
 }
 
+static json_t *hash_string(struct vm *vm)
+{
+	struct save_hash hash = save_hash(vm);
+	char text[33];
+
+	snprintf(text, sizeof(text), "%016llx%016llx", (unsigned long long)hash.high,
+		 (unsigned long long)hash.low);
+	return json_string(text);
+}
+
 static json_t *stats_object(const struct stats_file *f, struct vm *vm, const char *ended)
 {
 	json_t *o = json_object();
@@ -59,6 +72,8 @@ static json_t *stats_object(const struct stats_file *f, struct vm *vm, const cha
 			    json_real((double)(host_monotonic_ns() - f->host_start_ns) / 1e9));
 	json_object_set_new(o, "host_cpu_seconds",
 			    json_real((double)(host_cpu_ns() - f->cpu_start_ns) / 1e9));
+	if (vm->clock.source == CLOCK_SOURCE_COUNTED)
+		json_object_set_new(o, "state_hash", hash_string(vm));
 	return o;
 }
 
