@@ -50,6 +50,7 @@ static void drop_word(struct tlb_array *a, unsigned w, uint64_t which)
 	a->used[w] &= ~which;
 	a->local[w] &= ~which;
 	a->large[w] &= ~which;
+	a->write[w] &= ~which;
 }
 
 static void drop(struct tlb_array *a, unsigned i)
@@ -139,6 +140,7 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, un
 	set_bit(a->used, i, true);
 	set_bit(a->local, i, !w->global);
 	set_bit(a->large, i, w->page_bytes > PAGE_SIZE);
+	set_bit(a->write, i, e->tag[ACCESS_WRITE] == page);
 	t->fills++;
 }
 
@@ -266,40 +268,58 @@ void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at)
 	}
 }
 
-/* Takes the tags of `kinds` (a set of 1u << ACCESS_*) off the array's entries of a host page. */
-static void untag_host(struct tlb_array *a, uint64_t host_page, unsigned kinds)
+/* Does entry `i`, which is in use, map this host page? */
+static bool maps_host(const struct tlb_array *a, unsigned i, uint64_t host_page)
+{
+	uint64_t page;
+
+	return linear_of(a, i, &page) && page + a->entry[i].addend == host_page;
+}
+
+static void protect(struct tlb_array *a, uint64_t host_page)
 {
 	for (unsigned w = 0; w < TLB_WORDS; w++) {
-		for (uint64_t left = a->used[w]; left; left &= left - 1) {
+		for (uint64_t left = a->write[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
-			uint64_t page;
 
-			if (!linear_of(a, i, &page) || page + a->entry[i].addend != host_page)
+			if (!maps_host(a, i, host_page))
 				continue;
-			for (unsigned k = 0; k < ACCESS_COUNT; k++)
-				if (kinds >> k & 1)
-					a->entry[i].tag[k] = TLB_NEVER(i);
+			a->entry[i].tag[ACCESS_WRITE] = TLB_NEVER(i);
+			set_bit(a->write, i, false);
 		}
 	}
 }
 
-static void untag_everywhere(struct tlb *t, const void *host, unsigned kinds)
+static void drop_host(struct tlb_array *a, uint64_t host_page)
+{
+	for (unsigned w = 0; w < TLB_WORDS; w++) {
+		for (uint64_t left = a->used[w]; left; left &= left - 1) {
+			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
+
+			if (maps_host(a, i, host_page))
+				drop(a, i);
+		}
+	}
+}
+
+static void everywhere(struct tlb *t, const void *host,
+		       void (*fn)(struct tlb_array *a, uint64_t host_page))
 {
 	uint64_t page = (uintptr_t)host & ~PAGE_MASK;
 
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
-		untag_host(&t->high[c], page, kinds);
+		fn(&t->high[c], page);
 		for (unsigned s = 0; s < TLB_PCIDS; s++)
-			untag_host(&t->low[s][c], page, kinds);
+			fn(&t->low[s][c], page);
 	}
 }
 
 void tlb_protect_host(struct tlb *t, const void *host)
 {
-	untag_everywhere(t, host, 1u << ACCESS_WRITE);
+	everywhere(t, host, protect);
 }
 
 void tlb_drop_host(struct tlb *t, const void *host)
 {
-	untag_everywhere(t, host, TLB_ALLOW_ALL);
+	everywhere(t, host, drop_host);
 }

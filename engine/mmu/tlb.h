@@ -49,6 +49,7 @@ struct tlb_array {
 	uint64_t used[TLB_WORDS];  /* bitmaps over entry[] */
 	uint64_t local[TLB_WORDS]; /* not global */
 	uint64_t large[TLB_WORDS]; /* 4 KiB out of a larger page */
+	uint64_t write[TLB_WORDS]; /* has a write tag */
 };
 
 struct tlb {
