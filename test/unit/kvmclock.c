@@ -114,7 +114,7 @@ static void test_wall_clock(void **state)
 
 static void test_bad_addresses(void **state)
 {
-	static const uint64_t bad[] = { 0x10000,    0xfff1,         0xfee00000,
+	static const uint64_t bad[] = { 0x10000,    0xfff5,         0xfee00000,
 					UINT64_MAX, UINT64_MAX - 2, UINT64_C(1) << 63 };
 	struct vm *vm = open_with_memory();
 	uint64_t value;
