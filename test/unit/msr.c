@@ -3,15 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/msr.h"
-
-#include <cmocka.h>
+#include "test/cmocka.h"
 
 #define NON_CANONICAL UINT64_C(0x0000800000000000)
 
