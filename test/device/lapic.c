@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "device/i8259.h"
 #include "test/device/apic_rig.h"
 
 /* SDM vol. 3 table 11-1 */
@@ -539,6 +540,54 @@ static void test_extint(void **state)
 	vm_close(vm);
 }
 
+/* The real pair behind LINT0: an ISA line becomes a vector, and the CPU is told. */
+static void test_extint_from_8259(void **state)
+{
+	static const struct i8259_config pic = {
+		.id = "pic",
+		.master = 0x20,
+		.slave = 0xa0,
+		.elcr = 0x4d0,
+		.elcr_set = {0xf8, 0xde},
+		.cascade = 2
+	};
+	static const struct {
+		uint16_t port;
+		uint8_t value;
+	} init[] = {
+		{0x20,  0x11},
+                { 0x21, 0x30},
+                { 0x21, 4   },
+                { 0x21, 1   },
+                { 0x21, 0   },
+		{ 0xa0, 0x11},
+                { 0xa1, 0x38},
+                { 0xa1, 2   },
+                { 0xa1, 1   },
+                { 0xa1, 0   }
+	};
+	struct vm *vm = open_enabled(1);
+
+	(void)state;
+	assert_int_equal(i8259_create(vm, &pic, NULL), 0);
+	for (size_t i = 0; i < sizeof(init) / sizeof(init[0]); i++) {
+		struct io_access io = {
+			.addr = init[i].port, .size = 1, .data = init[i].value, .write = true
+		};
+
+		bus_access(vm, &vm->port, &io);
+	}
+	apic_write(vm, 0, LINT0, 0x700);
+	assert_int_equal(rig_pending(vm, 0), -1);
+	atomic_store(&vm->vcpu[0]->notice, false);
+	irq_set(vm, 12, 1);
+	assert_true(atomic_load(&vm->vcpu[0]->notice));
+	irq_set(vm, 1, 1);
+	assert_int_equal(rig_take(vm, 0), 0x31);
+	assert_int_equal(rig_take(vm, 0), -1); /* in service until the 8259's EOI */
+	vm_close(vm);
+}
+
 static void test_virtual_wire(void **state)
 {
 	struct vm_config config = { .engine = &fake_engine_ops, .vcpus = 1, .counted = true };
@@ -903,6 +952,7 @@ int main(void)
 		cmocka_unit_test(test_timer_deadline),
 		cmocka_unit_test(test_deadline_follows_tsc),
 		cmocka_unit_test(test_extint),
+		cmocka_unit_test(test_extint_from_8259),
 		cmocka_unit_test(test_virtual_wire),
 		cmocka_unit_test(test_eoi_broadcast),
 		cmocka_unit_test(test_destinations),
