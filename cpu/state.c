@@ -96,6 +96,7 @@ const struct field x86_state_fields[] = {
 	FIELD(x86_state, event_has_error, 1),
 	FIELD(x86_state, event_error, 1),
 	FIELD(x86_state, instructions, 1),
+	FIELD(x86_state, random_state, 1),
 	FIELD_END,
 };
 

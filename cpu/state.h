@@ -128,6 +128,7 @@ struct x86_state {
 	uint32_t event_error;
 
 	uint64_t instructions; /* retired since reset */
+	uint64_t random_state; /* counted mode: where the sequence that RDRAND returns is */
 };
 
 /* Power-on and RESET values, SDM vol. 3 table 10-1. `bsp`: bootstrap processor. RDX is the

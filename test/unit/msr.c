@@ -3,11 +3,15 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/msr.h"
-#include "test/cmocka.h"
+
+#include <cmocka.h>
 
 #define NON_CANONICAL UINT64_C(0x0000800000000000)
 
