@@ -288,12 +288,12 @@ static unsigned decode_block(struct block_cache *k, const uint8_t *host, unsigne
 
 		if (!decode_insn(k->c->decoder, k->c, mode, host + at, room - at, at, i))
 			break;
-		n++;
+		i->n = (uint8_t)n++;
 		at += i->len;
 		if (i->flags & INSN_LAST)
 			break;
 	}
-	insn[n] = (struct insn){ .fn = op_end, .at = (uint16_t)at };
+	insn[n] = (struct insn){ .fn = op_end, .at = (uint16_t)at, .n = (uint8_t)n };
 	*bytes = at;
 	return n;
 }
@@ -373,7 +373,7 @@ struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode
 		cache_flush(k);
 		decode_insn(k->c->decoder, k->c, mode, bytes, count, 0, &s->insn[0]);
 	}
-	s->insn[1] = (struct insn){ .fn = op_end, .at = s->insn[0].len };
+	s->insn[1] = (struct insn){ .fn = op_end, .at = s->insn[0].len, .n = 1 };
 	s->block = (struct block){ .insn = s->insn,
 				   .count = 1,
 				   .bytes = s->insn[0].len,

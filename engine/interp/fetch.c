@@ -103,30 +103,19 @@ static struct block *fetch_new(struct interp *c, uint64_t linear, bool *faulted)
 	return cache_block(c->cache, w.gpa, p.host, c->mode);
 }
 
-struct block *fetch_block(struct interp *c)
+struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear)
 {
-	uint64_t rip = c->r[R_RIP], linear = rip;
-	struct block *b = NULL;
-	uint8_t *host;
+	struct block *b;
 	bool faulted;
 
-	if (UNLIKELY(c->code_bits != 64)) {
-		rip = c->r[R_RIP] = (uint32_t)rip;
-		linear = (uint32_t)(rip + c->s.seg[CS].base);
+	if (limit_room(c, rip, 1) == 0) {
+		raise_gp(c, 0);
+		return NULL;
 	}
-	host = tlb_hit(&c->tlb, linear, 1, ACCESS_EXEC);
-	if (LIKELY(host != NULL))
-		b = cache_recent(c->cache, host, c->mode);
-	if (UNLIKELY(!b)) {
-		if (limit_room(c, rip, 1) == 0) {
-			raise_gp(c, 0);
-			return NULL;
-		}
-		b = fetch_new(c, linear, &faulted);
-		if (faulted)
-			return NULL;
-	}
-	if (UNLIKELY(!b) || UNLIKELY(limit_room(c, rip, b->bytes) < b->bytes))
+	b = fetch_new(c, linear, &faulted);
+	if (faulted)
+		return NULL;
+	if (!b || limit_room(c, rip, b->bytes) < b->bytes)
 		return fetch_careful(c, rip, linear);
 	return b;
 }

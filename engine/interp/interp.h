@@ -75,6 +75,7 @@ struct insn {
 	uint8_t flags; /* INSN_* */
 	uint8_t op;    /* per handler: condition code, register number, ... */
 	uint8_t c;     /* third operand: register offset or a small number */
+	uint8_t n;     /* instructions before it in its block (cache.c) */
 };
 
 /* A fault or trap on its way to the guest. */
@@ -113,7 +114,6 @@ struct interp {
 
 	/* Where the run loop is. */
 	const struct insn *current; /* the instruction being executed */
-	const struct insn *first;   /* its block's first */
 	struct block *block;
 	uint64_t retired_before;    /* retired when the block was entered */
 	uint64_t dr_seen[5];        /* DR0-DR3 and DR7 that the TLB's tags were made for */
@@ -203,7 +203,7 @@ static inline uint64_t insn_next_rip(const struct interp *c, const struct insn *
 /* Makes s.instructions (hence virtual time) exact in mid-block: before any exit_handle(). */
 static inline void interp_sync(struct interp *c)
 {
-	c->s.instructions = c->retired_before + (uint64_t)(c->current - c->first);
+	c->s.instructions = c->retired_before + c->current->n;
 }
 
 /*

@@ -18,7 +18,7 @@ static const struct insn between;
 
 void interp_idle(struct interp *c)
 {
-	c->first = c->current = &between;
+	c->current = &between;
 	c->retired_before = c->s.instructions;
 }
 
@@ -79,7 +79,7 @@ static enum step run_part(struct interp *c, const struct insn *i, uint64_t most)
 static void enter(struct interp *c, struct block *b)
 {
 	c->block = b;
-	c->first = c->current = b->insn;
+	c->current = b->insn;
 	c->retired_before = c->s.instructions;
 }
 
@@ -90,7 +90,7 @@ static void enter(struct interp *c, struct block *b)
 static inline bool leave(struct interp *c, enum step step)
 {
 	const struct insn *i = c->current;
-	uint64_t done = c->retired_before + (uint64_t)(i - c->first);
+	uint64_t done = c->retired_before + i->n;
 
 	switch (step) {
 	case STEP_BRANCH: c->s.instructions = done + 1; return false;

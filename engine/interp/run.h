@@ -15,11 +15,32 @@ bool interp_can_inject(struct vcpu *vcpu, const struct event *event);
 /* No instruction is being executed: current and the count say so. */
 void interp_idle(struct interp *c);
 
+/* fetch.c: fetch_block() when its first look finds nothing that will do. */
+struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear);
+
 /*
- * fetch.c: the block at r[R_RIP], which it truncates to 32 bits outside 64-bit mode.
+ * The block at r[R_RIP], which it truncates to 32 bits outside 64-bit mode.
  * NULL: the fetch faults; c->fault is recorded, RIP is at the instruction.
  */
-struct block *fetch_block(struct interp *c);
+static inline struct block *fetch_block(struct interp *c)
+{
+	uint64_t rip = c->r[R_RIP], linear = rip;
+	struct block *b = NULL;
+	uint8_t *host;
+
+	if (UNLIKELY(c->code_bits != 64)) {
+		rip = c->r[R_RIP] = (uint32_t)rip;
+		linear = (uint32_t)(rip + c->s.seg[CS].base);
+	}
+	host = tlb_hit(&c->tlb, linear, 1, ACCESS_EXEC);
+	if (LIKELY(host != NULL))
+		b = cache_recent(c->cache, host, c->mode);
+	if (UNLIKELY(!b))
+		return fetch_slow(c, rip, linear);
+	if (UNLIKELY(c->code_bits != 64) && rip + b->bytes - 1 > c->s.seg[CS].limit)
+		return fetch_slow(c, rip, linear);
+	return b;
+}
 
 /* check.c: 0, or -EINVAL and which combination no CPU of the model can be in. */
 int interp_check_state(const struct cpu_model *m, const struct x86_state *s, struct fail *why);
