@@ -42,9 +42,9 @@ void host_code_close(struct host_code *code);
 
 /*
  * A native fault (SIGFPE, SIGSEGV, SIGBUS, SIGILL) whose program counter lies inside
- * [code->exec_at, +bytes) resumes at `landing` with `token` in RAX instead of
- * ending the process. Registering is per process; landing is called with the
- * registers the faulting instruction had. signo is stored at *signo_out.
+ * [code->exec_at, +bytes) resumes at `landing` with all registers as the faulting
+ * instruction had them but RAX, which holds that program counter. Faults elsewhere reach the
+ * handler that was installed before. Registering is per process, until host_code_close().
  */
 int host_code_catch(const struct host_code *code, const void *landing, struct fail *why);
 /* The signal the calling thread's last caught fault raised; cleared by reading. */

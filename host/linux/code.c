@@ -1,0 +1,178 @@
+/*
+ * code.c - executable memory that is never writable where it executes, and faults inside it.
+ *
+ * One anonymous memory file is mapped twice: read-write for whoever generates code, and
+ * read-execute for whoever calls it. A native fault inside such code is not the
+ * monitor's end: the signal handler moves the program counter to a landing that the
+ * generator provided. A fault anywhere else goes to whichever handler was there before
+ * (a sanitizer's, the embedder's, or the default), so crashes still look like crashes.
+ *
+ * Does not model: asynchronous signals of these numbers sent by kill(2); they reach
+ * the previous handler.
+ *
+ * Spec: Linux sigaction(2), memfd_create(2). Tested by test/unit/code.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "host/host.h"
+
+#define RANGES_MAX 256 /* areas with a landing at one time: one a vCPU */
+
+/* `bytes` is written last and cleared first: 0 means that the slot is free. */
+struct range {
+	_Atomic(uintptr_t) start;
+	_Atomic(uintptr_t) landing;
+	_Atomic(size_t) bytes;
+};
+
+static struct range ranges[RANGES_MAX];
+static pthread_mutex_t ranges_lock = PTHREAD_MUTEX_INITIALIZER;
+static const int signals[] = { SIGFPE, SIGSEGV, SIGBUS, SIGILL };
+#define SIGNAL_COUNT (sizeof(signals) / sizeof(signals[0]))
+static struct sigaction previous[SIGNAL_COUNT];
+static bool installed;
+static _Thread_local volatile sig_atomic_t caught;
+
+int host_code_open(struct host_code *code, size_t bytes, struct fail *why)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *w, *x;
+	int fd;
+
+	bytes = (bytes + page - 1) & ~(page - 1);
+	fd = memfd_create("trapeze-code", MFD_CLOEXEC);
+	if (fd < 0)
+		return fail(why, -errno, "memory for generated code: %s", strerror(errno));
+	if (ftruncate(fd, (off_t)bytes) != 0) {
+		int e = errno;
+		close(fd);
+		return fail(why, -e, "memory for generated code: %s", strerror(e));
+	}
+	w = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	x = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	close(fd);
+	if (w == MAP_FAILED || x == MAP_FAILED) {
+		if (w != MAP_FAILED)
+			munmap(w, bytes);
+		if (x != MAP_FAILED)
+			munmap(x, bytes);
+		return fail(why, -ENOMEM, "executable memory: the host refuses to map it");
+	}
+	*code = (struct host_code){ .write_at = w, .exec_at = x, .bytes = bytes };
+	return 0;
+}
+
+void host_code_close(struct host_code *code)
+{
+	if (code->write_at == NULL)
+		return;
+	pthread_mutex_lock(&ranges_lock);
+	for (unsigned n = 0; n < RANGES_MAX; n++)
+		if (atomic_load(&ranges[n].bytes) != 0 &&
+		    atomic_load(&ranges[n].start) == (uintptr_t)code->exec_at)
+			atomic_store(&ranges[n].bytes, 0);
+	pthread_mutex_unlock(&ranges_lock);
+	munmap(code->write_at, code->bytes);
+	munmap((void *)(uintptr_t)code->exec_at, code->bytes);
+	*code = (struct host_code){ 0 };
+}
+
+static const struct range *range_of(uintptr_t pc)
+{
+	for (unsigned n = 0; n < RANGES_MAX; n++) {
+		size_t bytes = atomic_load(&ranges[n].bytes);
+
+		if (pc - atomic_load(&ranges[n].start) < bytes)
+			return &ranges[n];
+	}
+	return NULL;
+}
+
+/* Hands the signal on. The default action, or an ignored fault, ends the process: the
+ * handler is taken out and the faulting instruction runs again. */
+static void chain(int signo, siginfo_t *info, void *context)
+{
+	const struct sigaction *old = NULL;
+
+	for (unsigned n = 0; n < SIGNAL_COUNT; n++)
+		if (signals[n] == signo)
+			old = &previous[n];
+	if (old != NULL && (old->sa_flags & SA_SIGINFO)) {
+		old->sa_sigaction(signo, info, context);
+	} else if (old != NULL && old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+		old->sa_handler(signo);
+	} else {
+		signal(signo, SIG_DFL);
+		if (info->si_code <= 0) /* sent, not raised by an instruction */
+			raise(signo);
+	}
+}
+
+static void on_fault(int signo, siginfo_t *info, void *context)
+{
+	ucontext_t *u = context;
+	uintptr_t pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
+	const struct range *r = info->si_code > 0 ? range_of(pc) : NULL;
+
+	if (r == NULL) {
+		chain(signo, info, context);
+		return;
+	}
+	caught = signo;
+	u->uc_mcontext.gregs[REG_RAX] = (greg_t)pc;
+	u->uc_mcontext.gregs[REG_RIP] = (greg_t)atomic_load(&r->landing);
+}
+
+static int install(struct fail *why)
+{
+	struct sigaction sa = { .sa_sigaction = on_fault,
+				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+
+	if (installed)
+		return 0;
+	sigemptyset(&sa.sa_mask);
+	for (unsigned n = 0; n < SIGNAL_COUNT; n++)
+		if (sigaction(signals[n], &sa, &previous[n]) != 0)
+			return fail(why, -errno, "signal handler: %s", strerror(errno));
+	installed = true;
+	return 0;
+}
+
+int host_code_catch(const struct host_code *code, const void *landing, struct fail *why)
+{
+	int err;
+
+	pthread_mutex_lock(&ranges_lock);
+	err = install(why);
+	if (err == 0) {
+		unsigned n = 0;
+
+		while (n < RANGES_MAX && atomic_load(&ranges[n].bytes) != 0)
+			n++;
+		if (n == RANGES_MAX) {
+			err = fail(why, -ENOSPC, "too many areas of generated code");
+		} else {
+			atomic_store(&ranges[n].start, (uintptr_t)code->exec_at);
+			atomic_store(&ranges[n].landing, (uintptr_t)landing);
+			atomic_store(&ranges[n].bytes, code->bytes);
+		}
+	}
+	pthread_mutex_unlock(&ranges_lock);
+	return err;
+}
+
+int host_code_caught(void)
+{
+	int signo = caught;
+
+	caught = 0;
+	return signo;
+}
