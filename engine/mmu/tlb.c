@@ -45,6 +45,8 @@ static void untag(struct tlb_array *a, unsigned i)
 /* Drops the entries of `which`, a part of word `w` of the bitmaps. */
 static void drop_word(struct tlb_array *a, unsigned w, uint64_t which)
 {
+	if (!which)
+		return;
 	for (uint64_t left = which; left; left &= left - 1)
 		untag(a, w * 64 + (unsigned)__builtin_ctzll(left));
 	a->used[w] &= ~which;

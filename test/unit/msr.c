@@ -200,6 +200,43 @@ static void test_fixed_values(void **state)
 	assert_int_not_equal(value_of(MSR_BIOS_SIGN_ID) >> 32, 0);
 }
 
+/* What Linux 6.1 reads, and writes back, with no exception handler around it. */
+static void test_linux_unguarded(void **state)
+{
+	static const uint32_t msrs[] = { MSR_SPEC_CTRL,
+					 MSR_BIOS_SIGN_ID,
+					 MSR_MTRRCAP,
+					 MSR_MISC_ENABLE,
+					 MSR_PAT,
+					 MSR_MTRR_DEF_TYPE,
+					 MSR_EFER,
+					 MSR_STAR,
+					 MSR_LSTAR,
+					 MSR_CSTAR,
+					 MSR_FMASK,
+					 MSR_SYSENTER_CS,
+					 MSR_SYSENTER_ESP,
+					 MSR_SYSENTER_EIP,
+					 MSR_FS_BASE,
+					 MSR_GS_BASE,
+					 MSR_KERNEL_GS_BASE,
+					 MSR_TSC_AUX,
+					 MSR_DEBUGCTL,
+					 MSR_MCG_CAP,
+					 MSR_MCG_STATUS };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof msrs / sizeof msrs[0]; i++) {
+		uint64_t value = value_of(msrs[i]);
+
+		if (msrs[i] != MSR_MTRRCAP && msrs[i] != MSR_MCG_CAP)
+			assert_int_equal(msr_write(model, &s, msrs[i], value), MSR_OK);
+	}
+	for (uint32_t i = MSR_MTRR_PHYSBASE0; i <= MSR_MTRR_PHYSMASK7; i++)
+		assert_int_equal(msr_write(model, &s, i, value_of(i)), MSR_OK);
+	assert_int_equal(value_of(MSR_ARCH_CAPABILITIES) & ARCH_CAP_RDCL_NO, ARCH_CAP_RDCL_NO);
+}
+
 static void test_elsewhere(void **state)
 {
 	static const uint32_t msrs[] = {
@@ -250,6 +287,7 @@ int main(void)
 		T(test_misc_enable),
 		T(test_tsc_adjust),
 		T(test_fixed_values),
+		T(test_linux_unguarded),
 		T(test_elsewhere),
 		T(test_random),
 	};
