@@ -78,12 +78,26 @@ static int command_version(int argc, char **argv)
 	return 0;
 }
 
+/* For the shell completion: the commands, or the options of one, a line each. */
+static int list(int argc, char **argv)
+{
+	if (argc > 0 && strcmp(argv[0], "run") == 0) {
+		options_list_run(stdout);
+		return 0;
+	}
+	for (size_t i = 0; argc == 0 && i < COMMANDS; i++)
+		puts(commands[i].name);
+	return 0;
+}
+
 static int command_help(int argc, char **argv)
 {
 	const struct command *c;
 
 	if (argc == 0)
 		return usage(stdout);
+	if (strcmp(argv[0], "--list") == 0)
+		return list(argc - 1, argv + 1);
 	c = find_command(argv[0]);
 	if (!c) {
 		host_warn("help: there is no command '%s'", argv[0]);
