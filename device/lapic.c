@@ -464,7 +464,7 @@ static void power_on(struct device *dev)
 
 	l->base = LAPIC_BASE | BASE_EN | (l->vcpu->index == 0 ? BASE_BSP : 0);
 	reset_registers(l);
-	if (l->virtual_wire) {
+	if (l->virtual_wire && l->vcpu->index == 0) {
 		l->svr |= SVR_ENABLE;
 		l->lvt[LVT_LINT0] = APIC_EXTINT << LVT_MODE_SHIFT;
 		l->lvt[LVT_LINT1] = APIC_NMI << LVT_MODE_SHIFT;

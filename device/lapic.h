@@ -1,5 +1,6 @@
 /*
- * lapic.h - a vCPU's local APIC: xAPIC page, x2APIC MSRs, timer.
+ * lapic.h - a vCPU's local APIC: xAPIC page, x2APIC MSRs, timer (which counts at
+ * APIC_TIMER_HZ, cpu/cpuid.h, before its divider).
  *
  * Spec: SDM vol. 3 ch. 11. Tested by test/device/lapic.c.
  * SPDX-License-Identifier: MIT
@@ -16,13 +17,12 @@ struct vm;
 
 #define LAPIC_BASE  UINT64_C(0xfee00000)
 #define LAPIC_BYTES UINT64_C(0x1000)
-/* The timer counts at this rate before its divider: what CPUID and ACPI should say. */
-#define LAPIC_BUS_HZ UINT64_C(1000000000)
 
 struct lapic_config {
 	uint32_t apic_id; /* below 255; fixed: guests cannot change it */
 	/* Power-on state as firmware leaves the bootstrap processor's (MP specification 3.6.2.2,
-	 * virtual wire): enabled, LINT0 = ExtINT, LINT1 = NMI. For booting without firmware. */
+	 * virtual wire): enabled, LINT0 = ExtINT, LINT1 = NMI. For booting without firmware.
+	 * No effect on other vCPUs. */
 	bool virtual_wire;
 };
 

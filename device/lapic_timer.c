@@ -28,7 +28,9 @@ static enum timer_mode mode_of(uint32_t lvt)
 	}
 }
 
-/* Bits 3, 1 and 0 of the divide register: 2, 4, 8 .. 128, 1. In ns, the bus clock being 1 GHz. */
+_Static_assert(APIC_TIMER_HZ == 1000000000, "one count of the undivided clock is a nanosecond");
+
+/* Bits 3, 1 and 0 of the divide register: 2, 4, 8 .. 128, 1. */
 static uint64_t tick_ns(const struct lapic *l)
 {
 	uint32_t code = (l->timer_divide & 3) | ((l->timer_divide & 8) >> 1);

@@ -15,8 +15,6 @@
  */
 #include "machine/irq.h"
 
-#include <string.h>
-
 #include "machine/vm.h"
 
 bool irq_add_sink(struct vm *vm, void (*line)(void *, unsigned, int), void *arg)
@@ -101,39 +99,6 @@ void irq_drop_signals(struct vcpu *vcpu)
 	vcpu->sipi_vector = 0;
 }
 
-/* INIT is a reset that keeps the caches' control bits, the floating-point and
- * vector state and most MSRs: SDM vol. 3 table 9-1. */
-static void init_state(struct x86_state *s, bool bsp)
-{
-	struct x86_state old = *s;
-
-	x86_state_reset(s, bsp);
-	s->cr0 = (s->cr0 & ~(uint64_t)(CR0_CD | CR0_NW)) | (old.cr0 & (CR0_CD | CR0_NW));
-	s->fpu = old.fpu;
-	s->xcr0 = old.xcr0;
-	s->pkru = old.pkru;
-	s->star = old.star;
-	s->lstar = old.lstar;
-	s->cstar = old.cstar;
-	s->fmask = old.fmask;
-	s->kernel_gs_base = old.kernel_gs_base;
-	s->sysenter_cs = old.sysenter_cs;
-	s->sysenter_esp = old.sysenter_esp;
-	s->sysenter_eip = old.sysenter_eip;
-	s->pat = old.pat;
-	s->tsc_aux = old.tsc_aux;
-	s->tsc_offset = old.tsc_offset;
-	s->tsc_adjust = old.tsc_adjust;
-	s->misc_enable = old.misc_enable;
-	s->spec_ctrl = old.spec_ctrl;
-	s->mtrr_def_type = old.mtrr_def_type;
-	memcpy(s->mtrr_fixed, old.mtrr_fixed, sizeof(s->mtrr_fixed));
-	memcpy(s->mtrr_base, old.mtrr_base, sizeof(s->mtrr_base));
-	memcpy(s->mtrr_mask, old.mtrr_mask, sizeof(s->mtrr_mask));
-	s->instructions = old.instructions; /* virtual time is made of it */
-	s->activity = bsp ? ACTIVITY_RUN : ACTIVITY_WAIT_SIPI;
-}
-
 /* A processor that waits for SIPI starts in real mode at vector * 4 KiB; any other ignores it. */
 static bool sipi_state(struct x86_state *s, uint8_t vector)
 {
@@ -155,7 +120,7 @@ int irq_take_signals(struct vcpu *vcpu, struct fail *why)
 		return 0;
 	vcpu->vm->engine->get_state(vcpu, &s);
 	if (vcpu->init_waiting) {
-		init_state(&s, vcpu->index == 0);
+		x86_state_init(&s, vcpu->index == 0);
 		vcpu->nmi_waiting = false;
 		changed = true;
 	}
