@@ -558,7 +558,7 @@ static void test_hostile_tables(void **state)
 	(void)state;
 	srand(3);
 	on_change = NULL;
-	for (unsigned n = 0; n < 5000; n++) {
+	for (unsigned n = 0; n < 1500; n++) {
 		const struct shape *h = &shapes[(unsigned)rand() % SHAPES];
 		struct walk w;
 
@@ -581,7 +581,7 @@ static void test_hostile_tables(void **state)
 		}
 		assert_int_equal(changed_bits(before) & ~(A | D), 0);
 	}
-	assert_true(granted > 250);
+	assert_true(granted > 75);
 }
 
 static void test_pae_absent_pdpte(void **state)
