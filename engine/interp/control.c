@@ -3,7 +3,7 @@
  *
  * The idea: the target is checked before anything changes - canonical in 64-bit code, within
  * the CS limit elsewhere - so the #GP belongs to the branch itself. A conditional branch
- * ends its block whether it is taken or not.
+ * that is not taken does not end its block.
  *
  * In 64-bit code the operand-size prefix is ignored, as on Intel's processors.
  *
@@ -168,7 +168,9 @@ static bool bind_jcc(const struct decoding *d, struct insn *i)
 #undef X
 	};
 
-	return bind_branch(d, i, row[d->zi.opcode & 15]);
+	bind_branch(d, i, row[d->zi.opcode & 15]);
+	i->flags &= (uint8_t)~INSN_LAST; /* not taken, the block goes on */
+	return true;
 }
 
 static bool bind_loop(const struct decoding *d, struct insn *i)
