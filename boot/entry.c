@@ -6,12 +6,13 @@
  * a reload would give, and a processor's own checks of the state pass (an
  * accessed code segment, a busy TSS, an unusable LDT).
  *
- * Spec: SDM vol. 3 3.4.5, 4.5, 9.8, 26.3.1. Tested by test/unit/linux.c.
+ * Spec: SDM vol. 3 3.4.5, 4.5, 9.8, 12.11, 26.3.1. Tested by test/unit/linux.c.
  * SPDX-License-Identifier: MIT
  */
 #include "boot/loader.h"
 
 #include "boot/bytes.h"
+#include "cpu/paging.h"
 #include "cpu/segment.h"
 
 /* The layout the Linux protocol fixes: code at 0x10, data at 0x18; the rest is ours. */
@@ -21,6 +22,15 @@ enum { GDT_CODE = 2, GDT_DATA = 3, GDT_TSS = 4, GDT_COUNT = 6 };
 #define DESCRIPTOR_CODE32 UINT64_C(0x00cf9b000000ffff)
 #define DESCRIPTOR_DATA   UINT64_C(0x00cf93000000ffff)
 #define DESCRIPTOR_TSS    UINT64_C(0x00008b0000000067) /* busy; long mode reads 16 bytes */
+
+#define MTRR_ENABLE       (UINT64_C(1) << 11)
+#define MTRR_FIXED_ENABLE (UINT64_C(1) << 10)
+#define MTRR_VALID        (UINT64_C(1) << 11)
+#define TYPE_UNCACHEABLE  UINT64_C(0)
+#define TYPE_WRITE_BACK   UINT64_C(6)
+
+/* mtrr_fixed[]: one of 64 KiB units, two of 16 KiB, eight of 4 KiB from 0xc0000. */
+enum { MTRR_FIXED_VIDEO = 2, MTRR_FIXED_TABLES = 7, MTRR_FIXED_COUNT = 11 };
 
 #define PTE_PRESENT UINT64_C(0x01)
 #define PTE_WRITE   UINT64_C(0x02)
@@ -36,6 +46,24 @@ void entry_real(struct x86_state *s, uint64_t at)
 	s->rip = at - (uint64_t)cs * 16;
 	s->gpr[RSP] = at < 0x10000 ? at : 0;
 	s->gpr[RDX] = 0;
+}
+
+/*
+ * Memory types, as firmware leaves them: everything is write-back but the video and
+ * option ROM hole and the device hole from 3 to 4 GiB. Linux does without the
+ * page-attribute table when the MTRRs are off.
+ */
+static void memory_types(struct x86_state *s)
+{
+	uint64_t all = (UINT64_C(1) << PAGING_PHYS_BITS) - 1;
+
+	s->mtrr_def_type = MTRR_ENABLE | MTRR_FIXED_ENABLE | TYPE_WRITE_BACK;
+	for (unsigned i = 0; i < MTRR_FIXED_COUNT; i++)
+		s->mtrr_fixed[i] = i < MTRR_FIXED_VIDEO || i >= MTRR_FIXED_TABLES
+					   ? TYPE_WRITE_BACK * UINT64_C(0x0101010101010101)
+					   : 0;
+	s->mtrr_base[0] = MAP_LOW_END | TYPE_UNCACHEABLE;
+	s->mtrr_mask[0] = (all & ~(MAP_HIGH - MAP_LOW_END - 1)) | MTRR_VALID;
 }
 
 static int segments(struct boot_job *job, uint64_t code, struct fail *why)
@@ -64,6 +92,7 @@ static int segments(struct boot_job *job, uint64_t code, struct fail *why)
 	s->ldtr = (struct x86_seg){ .attr = SEG_UNUSABLE };
 	s->rflags = FLAG_FIXED;
 	s->gpr[RDX] = 0; /* reset leaves the processor signature there */
+	memory_types(s);
 	return 0;
 }
 

@@ -58,7 +58,7 @@ int boot_initrd(struct boot_job *job, uint64_t below, bool low, uint64_t *at, st
 /* The command line with its NUL; *at = 0 when there is none. `most` excludes the NUL. */
 int boot_command_line(struct boot_job *job, uint64_t most, uint64_t *at, struct fail *why);
 
-/* ---- entry states; each starts from x86_state_reset() ---- */
+/* ---- entry states; each starts from x86_state_reset(); all but real mode enable the MTRRs ---- */
 
 void entry_real(struct x86_state *s, uint64_t at);
 /* Protected mode, paging off, flat 4 GiB segments: CS 0x10, the others 0x18. Takes a page for

@@ -4,17 +4,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
 
 #include "cpu/cpuid.h"
 #include "cpu/paging.h"
-
-#include <cmocka.h>
+#include "test/cmocka.h"
 
 static struct x86_state s;
 static struct cpuid_topology topology = { .apic_id = 0, .vcpus = 1, .tsc_khz = 1000000 };

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/msr.h"
 #include "test/unit/boot_guest.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
@@ -142,6 +143,32 @@ static void maps_4_gib(void **state)
 	for (uint64_t at = 0; at < MAP_HIGH; at += 0x1fff7)
 		assert_int_equal(translate(&g, at), at);
 	assert_int_equal(get64(guest_at(&g, g.state.cr3 + 8, 8)), 0);
+	guest_close(&g);
+}
+
+/* What the processor would refuse in an MSR must not be in the state either. */
+static void sets_memory_types(void **state)
+{
+	const struct cpu_model *m = cpu_models[0];
+	struct boot_guest g;
+	struct x86_state copy;
+
+	(void)state;
+	make_image();
+	guest_open(&g, 64 * MIB);
+	assert_int_equal(guest_boot(&g, image, IMAGE), 0);
+	x86_state_reset(&copy, true);
+	assert_int_equal(msr_write(m, &copy, MSR_MTRR_DEF_TYPE, g.state.mtrr_def_type), MSR_OK);
+	assert_int_equal(msr_write(m, &copy, MSR_MTRR_PHYSBASE0, g.state.mtrr_base[0]), MSR_OK);
+	assert_int_equal(msr_write(m, &copy, MSR_MTRR_PHYSBASE0 + 1, g.state.mtrr_mask[0]), MSR_OK);
+	assert_int_equal(g.state.mtrr_def_type, 0xc06);
+	/* The whole device hole, and nothing else, is uncacheable. */
+	assert_int_equal(g.state.mtrr_base[0], 0xc0000000);
+	assert_int_equal(g.state.mtrr_mask[0] & 0xffffffff, 0xc0000800);
+	assert_true(g.state.mtrr_fixed[1] == UINT64_C(0x0606060606060606));
+	assert_int_equal(g.state.mtrr_fixed[2], 0);
+	assert_int_equal(g.state.mtrr_fixed[6], 0);
+	assert_true(g.state.mtrr_fixed[7] == UINT64_C(0x0606060606060606));
 	guest_close(&g);
 }
 
@@ -321,6 +348,7 @@ int main(void)
 		cmocka_unit_test(space_never_overlaps),
 		cmocka_unit_test(enters_long_mode),
 		cmocka_unit_test(maps_4_gib),
+		cmocka_unit_test(sets_memory_types),
 		cmocka_unit_test(fills_boot_params),
 		cmocka_unit_test(initrd_leaves_room_to_unpack),
 		cmocka_unit_test(enters_protected_mode),

@@ -3,15 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "cpu/segment.h"
+#include "test/cmocka.h"
 
 #define DATA   (SEG_P | SEG_S | SEG_WRITE | SEG_ACCESSED)
 #define CODE   (SEG_P | SEG_S | SEG_CODE | SEG_WRITE | SEG_ACCESSED)

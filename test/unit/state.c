@@ -4,16 +4,12 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/cpuid.h"
 #include "cpu/state.h"
-
-#include <cmocka.h> /* last: it defines fail() */
+#include "test/cmocka.h"
 
 static unsigned field_count(void)
 {
@@ -39,11 +35,12 @@ static void test_names_and_widths(void **state)
 
 static const struct field *find(const char *name)
 {
-	for (const struct field *f = x86_state_fields; f->name; f++)
-		if (!strcmp(f->name, name))
-			return f;
-	fail_msg("no field %s", name);
-	return NULL;
+	const struct field *f = x86_state_fields;
+
+	while (f->name && strcmp(f->name, name))
+		f++;
+	assert_non_null(f->name);
+	return f;
 }
 
 /* A few rows that are written by hand or by nested macros lead to the member they name. */

@@ -8,16 +8,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "cpu/field.h"
+#include "test/cmocka.h"
 
 /* Alignment attributes would bring padding back. Only sizes may be taken from this copy. */
 #pragma pack(push, 1)
@@ -40,8 +34,9 @@ static void test_every_byte_once(void **state)
 				size_t at = f->offset + e * f->stride + b;
 
 				assert_in_range(at, 0, ROOM - 1);
-				if (times[at]++)
-					fail_msg("%s overlaps another field", f->name);
+				if (times[at])
+					print_error("%s overlaps another field\n", f->name);
+				assert_int_equal(times[at]++, 0);
 				bytes++;
 			}
 		}

@@ -4,15 +4,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "engine/mmu/tlb.h"
+#include "test/cmocka.h"
 
 #define HIGH UINT64_C(0xffff800000000000)
 
