@@ -19,8 +19,6 @@
 #include "host/fail.h"
 #include "machine/mem.h"
 
-#define BOOT_FLAT_AT UINT64_C(0x7c00) /* customary address of a flat binary */
-
 struct boot_config {
 	const struct boot_map *map; /* of the machine's memory; its RAM is in `mem` */
 	const char *kernel;         /* path; exactly one of kernel and flat is set */

@@ -4,17 +4,12 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <unistd.h>
 
 #include "boot/acpi.h"
 #include "boot/aml.h"
+#include "test/cmocka.h"
 #include "test/unit/boot_guest.h"
-
-#include <cmocka.h> /* last: it defines fail() as a macro */
 
 static const struct acpi_config config = {
 	.cpus = 3,

@@ -4,16 +4,11 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "test/cmocka.h"
 #include "test/unit/boot_guest.h"
-
-#include <cmocka.h> /* last: it defines fail() as a macro */
 
 #define MIB (UINT64_C(1) << 20)
 

@@ -4,15 +4,10 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "cpu/msr.h"
+#include "test/cmocka.h"
 #include "test/unit/boot_guest.h"
-
-#include <cmocka.h> /* last: it defines fail() as a macro */
 
 #define MIB       (UINT64_C(1) << 20)
 #define SETUP     (5 * 512)

@@ -4,14 +4,9 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
+#include "test/cmocka.h"
 #include "test/unit/boot_guest.h"
-
-#include <cmocka.h> /* last: it defines fail() as a macro */
 
 #define MIB       (UINT64_C(1) << 20)
 #define HEADER_AT 0x400
