@@ -2,7 +2,8 @@
  * msr.h - model-specific registers that are plain CPU state.
  *
  * The local APIC's, and the paravirtual clock's, belong to the machine: msr_read
- * and msr_write answer MSR_ELSEWHERE for those and the machine asks their owner.
+ * and msr_write answer MSR_ELSEWHERE for those and the machine asks their owner; for the TSC
+ * the engine calls vcpu_tsc() and vcpu_set_tsc() (machine/vm.h).
  *
  * Spec: SDM vol. 4 ch. 2. Tested by test/unit/msr.c.
  * SPDX-License-Identifier: MIT
@@ -90,7 +91,8 @@ enum msr {
 
 enum msr_result msr_read(const struct cpu_model *m, const struct x86_state *s, uint32_t index,
 			 uint64_t *value);
-/* Checks everything before changing anything. An engine re-derives its mode after MSR_OK. */
+/* Checks everything before changing anything. An engine re-derives its mode after MSR_OK, and
+ * calls vcpu_tsc_moved() when s->tsc_offset changed (TSC_ADJUST). */
 enum msr_result msr_write(const struct cpu_model *m, struct x86_state *s, uint32_t index,
 			  uint64_t value);
 

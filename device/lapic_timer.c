@@ -40,7 +40,7 @@ static uint64_t tick_ns(const struct lapic *l)
 
 static uint64_t guest_tsc(const struct lapic *l)
 {
-	return clock_tsc(&l->dev.vm->clock) + l->vcpu->tsc_offset;
+	return vcpu_tsc(l->vcpu);
 }
 
 /* Does what became due until now; returns now (asked once: real time does not stand still). */

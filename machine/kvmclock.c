@@ -70,7 +70,7 @@ static void publish(struct vm *vm, gpa_t at, void *what, size_t bytes, uint32_t 
 	mem_write(&vm->mem, at, version, sizeof(*version));
 }
 
-static void update_system_time(struct vcpu *vcpu)
+void kvmclock_update(struct vcpu *vcpu)
 {
 	struct time_info t = {
 		.version = vcpu->kvm_clock_version,
@@ -117,18 +117,8 @@ bool kvmclock_wrmsr(struct vcpu *vcpu, uint32_t index, uint64_t value)
 		return true;
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		vcpu->kvm_system_time = value;
-		update_system_time(vcpu);
+		kvmclock_update(vcpu);
 		return true;
 	default: return false;
 	}
-}
-
-void vcpu_tsc_moved(struct vcpu *vcpu, uint64_t tsc_offset)
-{
-	host_mutex_lock(vcpu->vm->lock);
-	vcpu->tsc_offset = tsc_offset;
-	update_system_time(vcpu);
-	if (vcpu->intc && vcpu->intc->tsc_moved)
-		vcpu->intc->tsc_moved(vcpu->intc_arg);
-	host_mutex_unlock(vcpu->vm->lock);
 }

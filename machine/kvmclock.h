@@ -15,5 +15,7 @@ struct vcpu;
 /* false: #GP. Device lock held. */
 bool kvmclock_rdmsr(struct vcpu *vcpu, uint32_t index, uint64_t *value);
 bool kvmclock_wrmsr(struct vcpu *vcpu, uint32_t index, uint64_t value);
+/* Writes the guest's copy again, if it asked for one: vcpu->tsc_offset changed. */
+void kvmclock_update(struct vcpu *vcpu);
 
 #endif

@@ -132,6 +132,11 @@ void vm_wake(struct vm *vm, unsigned vcpu_index);
 struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uint32_t leaf,
 			       uint32_t sub);
 
+/* The guest's time-stamp counter: RDTSC, RDTSCP, RDMSR of TSC. vCPU thread. */
+uint64_t vcpu_tsc(const struct vcpu *vcpu);
+/* WRMSR of TSC, for the engine that holds `s`: the offset changes, and TSC_ADJUST by as
+ * much (SDM vol. 3 18.17.3). vCPU thread, lock not held. */
+void vcpu_set_tsc(struct vcpu *vcpu, struct x86_state *s, uint64_t value);
 /* The guest set its TSC (WRMSR to TSC or TSC_ADJUST): the engine tells the machine, whose
  * TSC-deadline timer and paravirtual clock follow. vCPU thread, lock not held. */
 void vcpu_tsc_moved(struct vcpu *vcpu, uint64_t tsc_offset);
