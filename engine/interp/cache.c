@@ -357,15 +357,27 @@ struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum d
 	return b;
 }
 
+static struct straddle *straddle_at(const struct block_cache *k, uint64_t linear)
+{
+	return &k->straddle[(linear >> 2 ^ linear >> PAGE_SHIFT) % STRADDLES];
+}
+
+bool cache_straddles(const struct block_cache *k, uint64_t linear, enum decode_mode mode)
+{
+	const struct straddle *s = straddle_at(k, linear);
+
+	return s->count && s->linear == linear && s->block.mode == mode;
+}
+
 struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode_mode mode,
 			     const uint8_t *bytes, unsigned count)
 {
-	struct straddle *s = &k->straddle[(linear >> 2 ^ linear >> PAGE_SHIFT) % STRADDLES];
+	struct straddle *s = straddle_at(k, linear);
 	unsigned known = s->block.bytes;
 
-	if (s->count && s->linear == linear && s->block.mode == mode && known <= count &&
-	    memcmp(s->bytes, bytes, known) == 0)
-		return &s->block;
+	if (cache_straddles(k, linear, mode) &&
+	    memcmp(s->bytes, bytes, known < count ? known : count) == 0)
+		return known <= count ? &s->block : NULL;
 	s->count = 0;
 	if (!decode_insn(k->c->decoder, k->c, mode, bytes, count, 0, &s->insn[0]))
 		return NULL;

@@ -103,5 +103,7 @@ void cache_flush(struct block_cache *k);
  */
 struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode_mode mode,
 			     const uint8_t *bytes, unsigned count);
+/* Was there one lately? Then it is not worth looking for a block. */
+bool cache_straddles(const struct block_cache *k, uint64_t linear, enum decode_mode mode);
 
 #endif

@@ -112,6 +112,8 @@ struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear)
 		raise_gp(c, 0);
 		return NULL;
 	}
+	if (cache_straddles(c->cache, linear, c->mode))
+		return fetch_careful(c, rip, linear);
 	b = fetch_new(c, linear, &faulted);
 	if (faulted)
 		return NULL;

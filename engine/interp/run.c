@@ -126,6 +126,8 @@ static bool deliver(struct interp *c)
 {
 	bool alive;
 
+	/* The count is whole now; interp_sync() must find it so. */
+	c->retired_before = c->s.instructions - c->current->n;
 	exit_count(c->vcpu, EXIT_EXCEPTION);
 	alive = interp_deliver_fault(c);
 	if (!alive)
