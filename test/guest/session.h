@@ -20,6 +20,7 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include "test/cmocka.h"
 
