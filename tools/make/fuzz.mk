@@ -1,9 +1,12 @@
-# libFuzzer targets: fuzz/NAME.c with the sources FUZZ_NAME lists, built by clang with
-# AddressSanitizer into build/fuzz/. New findings grow the corpus in build/fuzz/corpus/NAME.
+# libFuzzer targets: fuzz/NAME.c with the sources FUZZ_NAME lists, built by clang with the
+# address and undefined-behaviour sanitizers into build/fuzz/. What is found interesting is kept in
+# build/fuzz/corpus/NAME, and starts the next run.
 
 FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
-FUZZ_FLAGS := -std=gnu17 -O1 -g -fsanitize=address,fuzzer-no-link -fno-strict-aliasing -pthread
+FUZZ_SANITIZE := address,undefined
+FUZZ_FLAGS := -std=gnu17 -O1 -g -fsanitize=$(FUZZ_SANITIZE),fuzzer-no-link \
+	-fno-sanitize-recover=undefined -fno-strict-aliasing -pthread
 
 FUZZ_loaders := $(wildcard boot/*.c host/linux/*.c) cpu/state.c cpu/segment.c cpu/cpuid.c machine/mem.c
 
@@ -14,7 +17,7 @@ $(BUILD)/fuzz/%.o: %.c
 
 $(BUILD)/fuzz/loaders: $(patsubst %.c,$(BUILD)/fuzz/%.o,fuzz/loaders.c $(FUZZ_loaders))
 	$(call say,LD,$@)
-	$(Q)$(FUZZ_CC) -fsanitize=address,fuzzer -pthread -o $@ $^
+	$(Q)$(FUZZ_CC) -fsanitize=$(FUZZ_SANITIZE),fuzzer -pthread -o $@ $^
 
 ## make fuzz-loaders any bytes as a kernel, for FUZZ_SECONDS=60
 .PHONY: fuzz-loaders
