@@ -265,8 +265,11 @@ static enum step vector_general(struct interp *c, const struct insn *i)
 		v->call.mem = v->bounce;
 	}
 	general_slots(c, i, t);
-	if (UNLIKELY(t->run(&v->call)))
+	if (UNLIKELY(t->run(&v->call))) {
+		if (t->flags & THUNK_MMX) /* CPUs leave x87 mode before they find the exception */
+			x87_enter_mmx(&c->s.fpu);
 		return vector_thunk_fault(c);
+	}
 	if ((t->flags & THUNK_STORE) &&
 	    !vector_store_slow(c, i, insn_ea(c, i), v->bounce, t->mem_bytes, align))
 		return STEP_FAULT;

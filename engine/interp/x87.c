@@ -154,6 +154,9 @@ bool vector_bind_x87(const struct decoding *d, struct insn *i)
 	case ZYDIS_MNEMONIC_FNSAVE:
 	case ZYDIS_MNEMONIC_FNCLEX:
 	case ZYDIS_MNEMONIC_FNINIT:
+	case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FDISI8087_NOP:
+	case ZYDIS_MNEMONIC_FSETPM287_NOP:
 	case ZYDIS_MNEMONIC_FWAIT: return false;
 	default: break;
 	}

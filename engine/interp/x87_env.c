@@ -226,6 +226,13 @@ static enum step fninit(struct interp *c, const struct insn *i)
 	return STEP_NEXT;
 }
 
+/* FNENI, FNDISI, FNSETPM: of the 8087 and 80287, nothing since. */
+static enum step nothing(struct interp *c, const struct insn *i)
+{
+	(void)i;
+	return refused(c, false) ? STEP_FAULT : STEP_NEXT;
+}
+
 static enum step fwait(struct interp *c, const struct insn *i)
 {
 	(void)i;
@@ -257,6 +264,9 @@ bool vector_bind_x87_env(const struct decoding *d, struct insn *i)
 	case ZYDIS_MNEMONIC_FNCLEX: i->fn = fnclex; return true;
 	case ZYDIS_MNEMONIC_FNINIT: i->fn = fninit; return true;
 	case ZYDIS_MNEMONIC_FWAIT: i->fn = fwait; return true;
+	case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FDISI8087_NOP:
+	case ZYDIS_MNEMONIC_FSETPM287_NOP: i->fn = nothing; return true;
 	case ZYDIS_MNEMONIC_EMMS: i->fn = emms; return true;
 	default: return false;
 	}

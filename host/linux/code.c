@@ -38,7 +38,6 @@ static pthread_mutex_t ranges_lock = PTHREAD_MUTEX_INITIALIZER;
 static const int signals[] = { SIGFPE, SIGSEGV, SIGBUS, SIGILL };
 #define SIGNAL_COUNT (sizeof(signals) / sizeof(signals[0]))
 static struct sigaction previous[SIGNAL_COUNT];
-static bool installed;
 static _Thread_local volatile sig_atomic_t caught;
 
 int host_code_open(struct host_code *code, size_t bytes, struct fail *why)
@@ -131,18 +130,23 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 	u->uc_mcontext.gregs[REG_RIP] = (greg_t)atomic_load(&r->landing);
 }
 
+/* Somebody may have put a handler of theirs over ours (a test framework does): it becomes
+ * the previous one. */
 static int install(struct fail *why)
 {
-	struct sigaction sa = { .sa_sigaction = on_fault,
-				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	struct sigaction now,
+		sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 
-	if (installed)
-		return 0;
 	sigemptyset(&sa.sa_mask);
-	for (unsigned n = 0; n < SIGNAL_COUNT; n++)
-		if (sigaction(signals[n], &sa, &previous[n]) != 0)
+	for (unsigned n = 0; n < SIGNAL_COUNT; n++) {
+		if (sigaction(signals[n], NULL, &now) != 0)
 			return fail(why, -errno, "signal handler: %s", strerror(errno));
-	installed = true;
+		if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault)
+			continue;
+		previous[n] = now;
+		if (sigaction(signals[n], &sa, NULL) != 0)
+			return fail(why, -errno, "signal handler: %s", strerror(errno));
+	}
 	return 0;
 }
 
