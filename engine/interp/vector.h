@@ -22,7 +22,7 @@
 #include "engine/interp/bind.h"
 #include "engine/interp/mem.h"
 
-#define VECTOR_ARENA_BYTES (UINT64_C(32) << 20) /* address space; memory as it is touched */
+#define VECTOR_ARENA_BYTES (UINT64_C(16) << 20) /* address space; memory as it is touched */
 #define ALWAYS_INLINE      inline __attribute__((always_inline))
 
 /* Slots: how a thunk numbers its vector or MMX registers. */

@@ -127,7 +127,7 @@ static uint64_t gather_at(struct interp *c, const struct insn *i, unsigned n)
 /* a: destination, b: indices, c: mask. The three differ (else #UD, at bind time). */
 static enum step gather(struct interp *c, const struct insn *i)
 {
-	unsigned size = element_bytes(i), count;
+	unsigned size = element_bytes(i), count, whole;
 	unsigned by_index = vector_bytes(i) / (i->op & OP_QUAD ? 8 : 4);
 	uint8_t *to = (uint8_t *)c->s.fpu.ymm[i->a], *mask = (uint8_t *)c->s.fpu.ymm[i->c];
 
@@ -135,10 +135,17 @@ static enum step gather(struct interp *c, const struct insn *i)
 		return vector_refuse_vex(c);
 	count = vector_bytes(i) / size;
 	count = by_index < count ? by_index : count;
+	/* The mask as CPUs show it when an element faults: whole elements, no upper half. */
+	whole = vector_bytes(i);
+	for (unsigned n = 0; n * size < whole; n++)
+		memset(mask + n * size, selected(mask, n, size) ? 0xff : 0, size);
+	memset(mask + whole, 0, 32 - whole);
 	for (unsigned n = 0; n < count; n++) {
-		if (selected(mask, n, size) &&
-		    !mem_read_slow(c, (enum seg)i->seg, gather_at(c, i, n), to + n * size, size))
+		if (!selected(mask, n, size))
+			continue;
+		if (!mem_read_slow(c, (enum seg)i->seg, gather_at(c, i, n), to + n * size, size))
 			return STEP_FAULT;
+		memset(to + whole, 0, 32 - whole);
 		memset(mask + n * size, 0, size);
 	}
 	memset(to + count * size, 0, 32 - count * size);

@@ -86,6 +86,12 @@ static void x87_pack(const struct area *a, uint8_t head[24], uint8_t st[128])
 	}
 }
 
+/* CPUs keep as many bits of FIP as linear addresses have, but all of FDP. */
+static uint64_t canonical(uint64_t pointer)
+{
+	return (uint64_t)((int64_t)(pointer << 16) >> 16);
+}
+
 static void x87_unpack(const struct area *a, const uint8_t head[24], const uint8_t st[128])
 {
 	struct x86_fpu *f = &a->c->s.fpu;
@@ -100,6 +106,7 @@ static void x87_unpack(const struct area *a, const uint8_t head[24], const uint8
 	f->fip = f->fdp = 0;
 	memcpy(&f->fip, head + 8, n);
 	memcpy(&f->fdp, head + 16, n);
+	f->fip = canonical(f->fip);
 	for (unsigned k = 0; k < 8; k++) {
 		uint16_t exp;
 

@@ -66,6 +66,9 @@ static void random_x87(uint8_t *fx)
 	memcpy(fx, &fcw, 2);
 	memcpy(fx + 2, &fsw, 2);
 	fx[4] = ftw;
+	memcpy(fx + 6, &(uint16_t){ rig_random() & 0x7ff }, 2);
+	memcpy(fx + 8, &(uint64_t){ rig_random() >> 17 }, 8);
+	memcpy(fx + 16, &(uint64_t){ rig_random() >> 17 }, 8);
 	for (unsigned n = 0; n < 8; n++) {
 		uint64_t mant = interesting(), exp = 0x3fe0 + rig_random() % 64;
 
@@ -111,7 +114,9 @@ static unsigned random_insn(uint8_t *b)
 	static const uint8_t prefix[] = { 0x66, 0xf2, 0xf3 };
 	unsigned n = 0, kind = (unsigned)(rig_random() % 8);
 
-	if (kind == 0) { /* x87, FWAIT and friends */
+	if (kind == 0) { /* x87 */
+		if (!(rig_random() & 7))
+			b[n++] = 0x66; /* 16-bit environments */
 		b[n++] = (uint8_t)(0xd8 | (rig_random() & 7));
 	} else if (kind < 4) {
 		if (rig_random() & 3)
@@ -186,7 +191,7 @@ static const char *difference(struct machine_state *native, struct machine_state
 	return NULL;
 }
 
-/* RSP, RBX and RDI differ between the two worlds. */
+/* RSP, RBX and RDI differ between the two worlds; memory is reached as [rbx + disp8] only. */
 static bool reads_pointer(const struct decoding *d)
 {
 	for (unsigned n = 0; n < d->zi.operand_count_visible; n++) {
@@ -197,6 +202,9 @@ static bool reads_pointer(const struct decoding *d)
 		if (d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    (class == ZYDIS_REGCLASS_GPR32 || class == ZYDIS_REGCLASS_GPR64) &&
 		    (number == RSP || number == RBX || number == RDI))
+			return true;
+		if (d->op[n].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    (d->op[n].mem.base != ZYDIS_REGISTER_RBX || d->zi.raw.disp.size != 8))
 			return true;
 	}
 	return false;
@@ -305,11 +313,287 @@ static void test_random_fast_memory(void **state)
 	rig_close(&rig);
 }
 
+/* --- gathers and masked moves ----------------------------------------------------------------- */
+
+/* vpgatherdd ymm1, [rbx + ymm2 * 4], ymm3 and the seven others */
+static const struct {
+	uint8_t w, opcode;
+} gathers[] = {
+	{0,  0x90},
+        { 1, 0x90},
+        { 0, 0x91},
+        { 1, 0x91},
+	{ 0, 0x92},
+        { 1, 0x92},
+        { 0, 0x93},
+        { 1, 0x93}
+};
+
+static unsigned gather_bytes(uint8_t *b, unsigned which, bool ymm)
+{
+	const uint8_t text[] = { 0xc4, 0xe2, 0, gathers[which].opcode, 0x0c, 0x93 };
+
+	memcpy(b, text, sizeof(text));
+	b[2] = (uint8_t)(gathers[which].w << 7 | (~3u & 15) << 3 | (ymm ? 4 : 0) | 1);
+	return sizeof(text);
+}
+
+/* Small indices; now and then one whose address is not canonical: #GP in the middle. */
+static void gather_indices(struct machine_state *s, bool quad, bool faulting)
+{
+	for (unsigned n = 0; n < 4; n++)
+		if (quad)
+			s->ymm[2][n] = rig_random() % 64;
+		else
+			s->ymm[2][n] = rig_random() % 64 | rig_random() % 64 << 32;
+	if (quad && faulting)
+		s->ymm[2][rig_random() % 4] = UINT64_C(1) << 60;
+}
+
+static void test_gathers(void **state)
+{
+	struct machine_state start;
+	unsigned faults = 0;
+
+	(void)state;
+	rig_open(&rig);
+	random_buffer();
+	for (unsigned n = 0; n < 4000; n++) {
+		unsigned which = (unsigned)(rig_random() % 8);
+		struct decoding d;
+		struct insn i;
+		uint8_t b[15] = { 0 };
+
+		gather_bytes(b, which, rig_random() & 1);
+		random_state(&start);
+		for (unsigned k = 0; k < 4; k++)
+			start.ymm[3][k] = rig_random();
+		gather_indices(&start, gathers[which].opcode & 1, n & 1);
+		assert_true(rig_bind(&rig, b, 15, &d, &i));
+		compare(b, &d, &i, &start);
+		faults += rig.c->fault.vector == VEC_GP;
+		rig.c->fault.vector = FAULT_NONE;
+	}
+	assert_in_range(faults, 200, 2000);
+	rig_close(&rig);
+}
+
+static void test_gather_needs_three_registers(void **state)
+{
+	uint8_t b[15] = { 0xc4, 0xe2, 0x75, 0x90, 0x0c, 0x93 }; /* destination = mask */
+	struct decoding d;
+	struct insn i;
+
+	(void)state;
+	rig_open(&rig);
+	assert_false(rig_bind(&rig, b, 15, &d, &i));
+	rig_close(&rig);
+}
+
+/* Elements that the mask leaves out do not fault; with one that faults nothing is stored. */
+static void test_masked_faults(void **state)
+{
+	static const uint8_t store[] = { 0xc4, 0xe2, 0x65, 0x2e,
+					 0x0b }; /* vmaskmovps [rbx], ymm3, ymm1 */
+	static const uint8_t load[] = { 0xc4, 0xe2, 0x65, 0x2c, 0x0b };
+	struct machine_state s;
+	struct decoding d;
+	struct insn i;
+
+	(void)state;
+	rig_open(&rig);
+	random_buffer();
+	memset(&s, 0, sizeof(s));
+	memset(s.ymm[1], 0x5a, 32);
+	s.gpr[RBX] = UINT64_C(0x7ffffffffff0); /* the upper four elements are not canonical */
+	s.ymm[3][2] = UINT64_C(0x8000000000000000);
+	assert_true(rig_bind(&rig, load, sizeof(load), &d, &i));
+	guest_run(&rig, &i, &s);
+	assert_int_equal(s.fault, VEC_GP);
+	assert_int_equal(s.ymm[1][0], UINT64_C(0x5a5a5a5a5a5a5a5a));
+	s.ymm[3][2] = 0;
+	guest_run(&rig, &i, &s);
+	assert_int_equal(s.fault, FAULT_NONE);
+	assert_int_equal(s.ymm[1][0], 0);
+
+	/* In 32-bit mode a limit ends the segment inside the operand. */
+	rig.c->code_bits = 32;
+	rig.c->flat_read = rig.c->flat_write = 0;
+	rig.c->s.seg[DS].limit = GUEST_BUFFER + 15;
+	s.gpr[RBX] = GUEST_BUFFER;
+	s.ymm[3][0] = s.ymm[3][3] = UINT64_C(0x8000000080000000);
+	assert_true(rig_bind(&rig, store, sizeof(store), &d, &i));
+	guest_run(&rig, &i, &s);
+	assert_int_equal(s.fault, VEC_GP);
+	assert_memory_equal(rig.guest, rig.buffer, 16);
+	s.ymm[3][3] = 0;
+	guest_run(&rig, &i, &s);
+	assert_int_equal(s.fault, FAULT_NONE);
+	assert_memory_equal(rig.guest, s.ymm[1], 8);
+	rig_close(&rig);
+}
+
+/* --- may it execute ----------------------------------------------------------------------- */
+
+enum { UD = VEC_UD, NM = VEC_NM, MF = VEC_MF, OK = FAULT_NONE };
+
+static void test_refusals(void **state)
+{
+	static const uint8_t text[][6] = {
+		{0x0f,  0x58, 0xca }, /* addps */
+		{ 0x66,    0x0f,    0x6f, 0xca }, /* movdqa: without a thunk */
+		{ 0xc5, 0xf4,0x58, 0xca }, /* vaddps */
+		{ 0xc5, 0xfd, 0x6f, 0xca }, /* vmovdqa */
+		{ 0x0f, 0xfc,    0xca }, /* paddb mm */
+		{ 0xd8, 0xc1}, /* fadd */
+		{ 0x9b   }, /* fwait */
+		{ 0x0f, 0x77   }, /* emms */
+		{ 0xdb, 0xe3}, /* fninit */
+	};
+	static const struct {
+		uint64_t cr0_set, cr0_clear, cr4_clear, xcr0;
+		uint16_t fsw;
+		uint8_t expected[9];
+	} row[] = {
+		{0,                0,      0,           7, 0,      { OK, OK, OK, OK, OK, OK, OK, OK, OK }},
+		{ CR0_TS,          0,      0,           7, 0,      { NM, NM, NM, NM, NM, NM, NM, NM, NM }},
+		{ CR0_TS,          CR0_MP, 0,           7, 0,      { NM, NM, NM, NM, NM, NM, OK, NM, NM }},
+		{ CR0_EM,          0,      0,           7, 0,      { UD, UD, OK, OK, UD, NM, OK, UD, NM }},
+		{ CR0_EM | CR0_TS, 0,      0,           7, 0,      { UD, UD, NM, NM, UD, NM, NM, UD, NM }},
+		{ CR0_TS,          0,      CR4_OSFXSR,  7, 0,      { UD, UD, NM, NM, NM, NM, NM, NM, NM }},
+		{ 0,               0,      CR4_OSXSAVE, 7, 0,      { OK, OK, UD, UD, OK, OK, OK, OK, OK }},
+		{ CR0_TS,          0,      0,           3, 0,      { NM, NM, UD, UD, NM, NM, NM, NM, NM }},
+		{ 0,               CR0_PE, 0,           7, 0,      { OK, OK, UD, UD, OK, OK, OK, OK, OK }},
+		{ 0,               0,      0,           7, 0x8081, { OK, OK, OK, OK, MF, MF, MF, MF, OK }},
+		{ 0,               CR0_NE, 0,           7, 0x8081, { OK, OK, OK, OK, OK, OK, OK, OK, OK }},
+	};
+	struct machine_state s;
+
+	(void)state;
+	rig_open(&rig);
+	for (unsigned n = 0; n < sizeof(row) / sizeof(row[0]); n++)
+		for (unsigned k = 0; k < sizeof(text) / sizeof(text[0]); k++) {
+			uint16_t fcw = row[n].fsw ? 0x37e : 0x37f;
+			uint64_t cr0 = rig.c->s.cr0, cr4 = rig.c->s.cr4;
+			struct decoding d;
+			struct insn i;
+
+			assert_true(rig_bind(&rig, text[k], sizeof(text[k]), &d, &i));
+			memset(&s, 0, sizeof(s));
+			s.mxcsr = 0x1f80;
+			s.fx[4] = 0xff;
+			memcpy(s.fx, &fcw, 2);
+			memcpy(s.fx + 2, &row[n].fsw, 2);
+			rig.c->s.cr0 = (cr0 & ~row[n].cr0_clear) | row[n].cr0_set;
+			rig.c->s.cr4 = cr4 & ~row[n].cr4_clear;
+			rig.c->s.xcr0 = row[n].xcr0;
+			guest_run(&rig, &i, &s);
+			if (s.fault != row[n].expected[k])
+				print_message("row %u instruction %u\n", n, k);
+			assert_int_equal(s.fault, row[n].expected[k]);
+			rig.c->s.cr0 = cr0;
+			rig.c->s.cr4 = cr4;
+			rig.c->s.xcr0 = 7;
+		}
+	rig_close(&rig);
+}
+
+/* An unmasked SIMD exception is #XM, or #UD when the system does not handle it. */
+static void test_unmasked_simd_exception(void **state)
+{
+	static const uint8_t divps[] = { 0x0f, 0x5e, 0xca };
+	struct machine_state s;
+	struct decoding d;
+	struct insn i;
+
+	(void)state;
+	rig_open(&rig);
+	assert_true(rig_bind(&rig, divps, sizeof(divps), &d, &i));
+	memset(&s, 0, sizeof(s));
+	s.ymm[1][0] = UINT64_C(0x3f8000003f800000);
+	s.mxcsr = 0x1f80 & ~(1u << 9); /* ZM clear */
+	guest_run(&rig, &i, &s);
+	assert_int_equal(s.fault, VEC_XM);
+	assert_int_equal(s.mxcsr & 0x3f, 1u << 2 | 1u); /* ZE; IE of the 0/0 elements is masked */
+	assert_int_equal(s.ymm[1][0], UINT64_C(0x3f8000003f800000));
+	rig.c->s.cr4 &= ~(uint64_t)CR4_OSXMMEXCPT;
+	guest_run(&rig, &i, &s);
+	assert_int_equal(s.fault, VEC_UD);
+	rig_close(&rig);
+}
+
+/* --- the arena holds every thunk there can be ----------------------------------------------- */
+
+/* Binds every legacy and VEX encoding with every immediate; all get a thunk. */
+static void test_arena_is_large_enough(void **state)
+{
+	static const uint8_t prefix[] = { 0, 0x66, 0xf2, 0xf3 };
+	unsigned bound = 0;
+
+	(void)state;
+	rig_open(&rig);
+	for (unsigned key = 0; key < 2 * 3 * 4 * 256 * 2 * 2; key++) {
+		unsigned vex = key & 1, map = 1 + key / 2 % 3, pp = key / 6 % 4,
+			 op = key / 24 % 256;
+		unsigned w = key / 6144 % 2, l = key / 12288 % 2;
+
+		if (!vex && l)
+			continue;
+		for (unsigned modrm = 0; modrm < 16; modrm++) { /* memory and register, each /n */
+			struct decoding d;
+			struct insn i;
+			uint8_t b[15] = { 0 };
+			unsigned n = 0;
+			bool immediate;
+
+			if (vex) {
+				const uint8_t v[] = { 0xc4, (uint8_t)(0xe0 | map),
+						      (uint8_t)(w << 7 | 0x70 | l << 2 | pp) };
+
+				memcpy(b, v, 3);
+				n = 3;
+			} else {
+				if (pp)
+					b[n++] = prefix[pp];
+				if (w)
+					b[n++] = 0x48;
+				b[n++] = 0x0f;
+				if (map > 1)
+					b[n++] = map == 2 ? 0x38 : 0x3a;
+			}
+			b[n++] = (uint8_t)op;
+			b[n++] = (uint8_t)((modrm & 8 ? 0xc1 : 0x03) | (modrm & 7) << 3);
+			for (unsigned vvvv = 0; vvvv < 1u + vex; vvvv++) {
+				if (vvvv)
+					b[2] |= 0x08; /* 1111: no such operand */
+				immediate = rig_bind(&rig, b, 15, &d, &i) && d.zi.raw.imm[0].size;
+				for (unsigned imm = 1; immediate && imm < 256; imm++) {
+					b[n] = (uint8_t)imm;
+					assert_true(rig_bind(&rig, b, 15, &d, &i));
+					bound++;
+				}
+				b[n] = 0;
+			}
+		}
+	}
+	print_message("%lu thunks, %lu bytes\n", (unsigned long)vector_of(rig.c)->thunks,
+		      (unsigned long)vector_of(rig.c)->used);
+	assert_true(bound > 50000);
+	assert_true(vector_of(rig.c)->used < VECTOR_ARENA_BYTES / 2);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_slow_memory),
 		cmocka_unit_test(test_random_fast_memory),
+		cmocka_unit_test(test_gathers),
+		cmocka_unit_test(test_gather_needs_three_registers),
+		cmocka_unit_test(test_masked_faults),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_unmasked_simd_exception),
+		cmocka_unit_test(test_arena_is_large_enough),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,113 @@
+/*
+ * code.c - tests of executable memory and of faults inside it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "host/host.h"
+#include "test/cmocka.h"
+
+/* landing: mov eax, 7; ret. Then: mov eax, 1; ret. ud2. xor ecx, ecx; div ecx. */
+static const uint8_t text[] = { 0xb8, 7, 0,    0,    0,    0xc3, 0x90, 0x90, 0xb8, 1,    0,
+				0,    0, 0xc3, 0x90, 0x90, 0x0f, 0x0b, 0x31, 0xc9, 0xf7, 0xf1 };
+
+static int call(const struct host_code *code, unsigned at)
+{
+	union {
+		const uint8_t *code;
+		int (*run)(void);
+	} exec = { code->exec_at + at };
+
+	return exec.run();
+}
+
+static void open_code(struct host_code *code)
+{
+	struct fail why;
+
+	assert_int_equal(host_code_open(code, sizeof(text), &why), 0);
+	memcpy(code->write_at, text, sizeof(text));
+}
+
+static void test_written_here_runs_there(void **state)
+{
+	struct host_code code;
+
+	(void)state;
+	open_code(&code);
+	assert_int_equal(code.bytes, 4096);
+	assert_ptr_not_equal(code.write_at, code.exec_at);
+	assert_int_equal(call(&code, 8), 1);
+	host_code_close(&code);
+	assert_null(code.write_at);
+	host_code_close(&code); /* harmless */
+}
+
+static void test_faults_land(void **state)
+{
+	struct host_code code, other;
+	struct fail why;
+
+	(void)state;
+	open_code(&code);
+	open_code(&other);
+	assert_int_equal(host_code_catch(&other, other.exec_at + 8, &why), 0);
+	assert_int_equal(host_code_catch(&code, code.exec_at, &why), 0);
+	assert_int_equal(host_code_caught(), 0);
+	assert_int_equal(call(&code, 16), 7);
+	assert_int_equal(host_code_caught(), SIGILL);
+	assert_int_equal(host_code_caught(), 0);
+	assert_int_equal(call(&code, 18), 7);
+	assert_int_equal(host_code_caught(), SIGFPE);
+	assert_int_equal(call(&other, 16), 1);
+	host_code_close(&code);
+	host_code_close(&other);
+}
+
+static void in_child(const struct host_code *code, struct host_code *closed)
+{
+	signal(SIGILL, SIG_DFL);
+	if (closed != NULL) {
+		struct fail why;
+
+		(void)host_code_catch(closed, closed->exec_at, &why);
+		host_code_close(closed);
+	}
+	(void)call(code, 16);
+	_exit(0);
+}
+
+/* A fault elsewhere ends the process as it would have without us. */
+static void test_other_faults_do_not(void **state)
+{
+	struct host_code code, closed;
+	int status;
+	pid_t child;
+
+	(void)state;
+	open_code(&code);
+	open_code(&closed);
+	child = fork();
+	if (child == 0)
+		in_child(&code, &closed);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGILL);
+	host_code_close(&code);
+	host_code_close(&closed);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_written_here_runs_there),
+		cmocka_unit_test(test_faults_land),
+		cmocka_unit_test(test_other_faults_do_not),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
