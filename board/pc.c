@@ -178,7 +178,7 @@ static int add_people(struct pc *pc, struct fail *why)
 static int add_memory(struct pc *pc, struct fail *why)
 {
 	struct boot_range slot[BOOT_SLOTS_MAX];
-	unsigned count = boot_map_slots(slot, pc->config.memory);
+	unsigned count = pc->config.memory ? boot_map_slots(slot, pc->config.memory) : 0;
 
 	for (unsigned i = 0; i < count; i++) {
 		int err = mem_add(pc->vm, gpa(slot[i].start), slot[i].bytes, NULL, false, why);
@@ -244,6 +244,8 @@ static int boot(struct pc *pc, struct fail *why)
 	struct x86_state bsp, now;
 	int err = 0;
 
+	if (!config.kernel && !config.flat)
+		return 0;
 	boot_map_build(&map, pc->config.memory);
 	config.map = &map;
 	if (pc->config.memory >= MAP_EXTENDED)

@@ -19,10 +19,10 @@
 /* Strings are borrowed until pc_close(): a reset reads the boot files again. */
 struct pc_config {
 	const struct engine_ops *engine;
-	uint64_t memory; /* bytes, whole pages */
+	uint64_t memory; /* bytes, whole pages; 0: none yet, the owner adds it */
 	unsigned vcpus;
 	const char *kernel, *initrd, *append;
-	const char *flat;
+	const char *flat; /* neither this nor a kernel: nothing is loaded, the owner does that */
 	uint64_t flat_at;
 	bool counted, no_reboot, debug_exit;
 	uint64_t slice, stop_at;

@@ -31,6 +31,7 @@ static const struct {
           [VM_STUCK] = { "stuck",      1},
 	[VM_QUIT] = { "quit",       0},
           [VM_STOP_AT] = { "stop-at",    0},
+	[VM_HALTED] = {"halted",     0},
 };
 
 /* "FILE@ADDRESS" to its parts; the copy lives until the process ends. */

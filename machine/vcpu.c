@@ -21,7 +21,11 @@
 void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out)
 {
 	vcpu->vm->engine->get_state(vcpu, out);
-	out->activity = vcpu->halted ? ACTIVITY_HALT : ACTIVITY_RUN;
+	/* Who sleeps in HLT is the machine's affair; shutdown and waiting for SIPI are the engine's. */
+	if (vcpu->halted)
+		out->activity = ACTIVITY_HALT;
+	else if (out->activity == ACTIVITY_HALT)
+		out->activity = ACTIVITY_RUN;
 	out->nmi_pending = vcpu->nmi_waiting;
 }
 
@@ -229,9 +233,13 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
 	if (vcpu->halted) {
-		sleep_halted(vm, vcpu);
+		if (vm->halt_ends && clock_next(&vm->clock) == ALARM_NONE)
+			vm_request(vm, VM_HALTED, 0);
+		else
+			sleep_halted(vm, vcpu);
 		return 0;
 	}
+	vcpu->entries++;
 	vcpu->budget = budget_for(vm, left);
 	err = vm->engine->run(vcpu, &exit);
 	if (!err)

@@ -40,6 +40,7 @@ struct vcpu {
 	bool want_window;    /* run() returns EXIT_IRQ_WINDOW as soon as an interrupt can be injected */
 	const struct intc_ops *intc;
 	void *intc_arg;
+	uint64_t entries;    /* calls of the engine's run() */
 	uint64_t exits[EXIT_REASON_COUNT];
 	bool halted;         /* in HLT: woken by an interrupt */
 	bool nmi_waiting;
@@ -95,6 +96,7 @@ struct vm {
 	_Atomic(int) request; /* enum vm_request */
 	_Atomic(int) request_status;
 	bool no_reboot;
+	bool halt_ends; /* HLT with no alarm set ends the run (VM_HALTED): for embedders */
 	/* Called after a reset to put the boot image back; 0, or the machine stops. NULL: a
 	 * reset ends the run. Set by the board. */
 	int (*booted)(void *arg);
