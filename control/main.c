@@ -9,7 +9,7 @@
 #include "board/engines.h"
 #include "control/commands.h"
 #include "control/options.h"
-#include "control/version.h"
+#include "board/version.h"
 #include "host/host.h"
 
 static int command_engines(int argc, char **argv);

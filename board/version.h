@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#ifndef CONTROL_VERSION_H
-#define CONTROL_VERSION_H
+#ifndef BOARD_VERSION_H
+#define BOARD_VERSION_H
 
 #define TRAPEZE_VERSION "0.1.0"
 
