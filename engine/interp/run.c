@@ -121,6 +121,20 @@ static void derive_single(struct interp *c)
 	c->single = interp_debug_single(c) || c->has_breakpoints;
 }
 
+/*
+ * A handler whose first instruction faults again retires nothing, for ever. Time must go on
+ * and others be heard: run() ends after this many.
+ */
+#define STORM 1000
+
+static bool storm(struct interp *c)
+{
+	if (c->storm < STORM)
+		return false;
+	c->storm = 0;
+	return true;
+}
+
 /* Delivers c->fault. false: shutdown. */
 static bool deliver(struct interp *c)
 {
@@ -128,6 +142,8 @@ static bool deliver(struct interp *c)
 
 	/* The count is whole now; interp_sync() must find it so. */
 	c->retired_before = c->s.instructions - c->current->n;
+	c->storm = c->storm_at == c->s.instructions ? c->storm + 1 : 0;
+	c->storm_at = c->s.instructions;
 	exit_count(c->vcpu, EXIT_EXCEPTION);
 	alive = interp_deliver_fault(c);
 	if (!alive)
@@ -173,6 +189,9 @@ static bool settle(struct interp *c, enum step step, enum exit_reason *reason)
 		*reason = EXIT_HLT;
 		return true;
 	}
+	*reason = EXIT_KICK;
+	if (UNLIKELY(storm(c)))
+		return true;
 	*reason = EXIT_IRQ_WINDOW;
 	return window_open(c->vcpu);
 }
@@ -185,7 +204,7 @@ static bool run_single(struct interp *c, struct block *b, enum exit_reason *reas
 
 	*reason = EXIT_SHUTDOWN;
 	if (interp_debug_before(c))
-		return !deliver(c);
+		return settle(c, STEP_FAULT, reason);
 	step = run_part(c, b->insn, 1);
 	leave(c, step);
 	halted = step == STEP_HALT;
