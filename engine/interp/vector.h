@@ -71,7 +71,8 @@ struct vector_chunk {
 
 struct vector_unit {
 	struct vector_call call;
-	uint8_t image[576] __attribute__((aligned(64))); /* XSAVE area, x87 part only */
+	uint8_t image[128]
+		__attribute__((aligned(64))); /* x87 unit as FRSTOR loads it: 108 bytes */
 	uint8_t bounce[64] __attribute__((aligned(64)));
 	struct host_code code;
 	size_t used; /* bytes of code */

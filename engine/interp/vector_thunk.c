@@ -349,8 +349,15 @@ static void rename_all(uint8_t key[16], const struct plan *p, const struct decod
 
 /* --- generating ------------------------------------------------------------------------- */
 
+/*
+ * Legacy instructions never touch the upper half, so only 16 bytes go in and out: the guest's
+ * upper half stays in memory, and the host's is never dirty, which would cost a legacy
+ * instruction hundreds of cycles. VEX instructions get and give whole registers.
+ */
 static void emit_slots(struct emit *e, const struct plan *p, unsigned slots, bool store)
 {
+	uint8_t width = p->flags & THUNK_VEX ? 0xfe : 0xfa;
+
 	for (unsigned n = 0; n < SLOT_COUNT; n++) {
 		uint8_t modrm = (uint8_t)(n << 3 | RAX); /* register n, [rax] */
 
@@ -358,13 +365,18 @@ static void emit_slots(struct emit *e, const struct plan *p, unsigned slots, boo
 			continue;
 		/* mov rax, [rdi + slot n] */
 		EMIT(e, 0x48, 0x8b, 0x47, (uint8_t)(AT(slot) + 8 * n));
-		if (p->xmm & 1u << n) /* vmovdqu ymm */
-			EMIT(e, 0xc5, 0xfe, store ? 0x7f : 0x6f, modrm);
+		if (p->xmm & 1u << n) /* vmovdqu */
+			EMIT(e, 0xc5, width, store ? 0x7f : 0x6f, modrm);
 		else /* movq mm */
 			EMIT(e, 0x0f, store ? 0x7f : 0x6f, modrm);
 	}
 }
 
+/*
+ * Loading MXCSR is slow when it changes something, so it is loaded only if it differs, and
+ * afterwards the host gets its control bits back but not its exception flags, which the ABI lets
+ * every function change: the next thunk then finds the guest's value in place.
+ */
 static void emit_before(struct emit *e, const struct plan *p)
 {
 	unsigned load = p->read | p->written;
@@ -374,8 +386,11 @@ static void emit_before(struct emit *e, const struct plan *p)
 	EMIT(e, 0x48, 0x8b, 0x77, AT(mem)); /* mov rsi, [rdi + mem] */
 	emit_slots(e, p, load, false);
 	if (p->flags & THUNK_MXCSR) {
-		EMIT(e, 0x0f, 0xae, 0x5f, AT(host_mxcsr)); /* stmxcsr */
-		EMIT(e, 0x0f, 0xae, 0x57, AT(mxcsr));      /* ldmxcsr */
+		EMIT(e, 0x0f, 0xae, 0x5f, AT(host_mxcsr)); /* stmxcsr [rdi + host_mxcsr] */
+		EMIT(e, 0x8b, 0x47, AT(host_mxcsr));       /* mov eax, [rdi + host_mxcsr] */
+		EMIT(e, 0x3b, 0x47, AT(mxcsr));            /* cmp eax, [rdi + mxcsr] */
+		EMIT(e, 0x74, 4);                          /* je over the next */
+		EMIT(e, 0x0f, 0xae, 0x57, AT(mxcsr));      /* ldmxcsr [rdi + mxcsr] */
 	}
 	if (p->flags & (THUNK_GPR_IN | THUNK_IMPLICIT))
 		EMIT(e, 0x48, 0x8b, 0x47, AT(gpr[0])); /* mov rax, [rdi + gpr] */
@@ -392,11 +407,15 @@ static void emit_after(struct emit *e, const struct plan *p)
 	if (p->flags & THUNK_FLAGS)
 		EMIT(e, 0x9c, 0x8f, 0x47, AT(flags)); /* pushfq; pop [rdi + flags] */
 	if (p->flags & THUNK_MXCSR) {
-		EMIT(e, 0x0f, 0xae, 0x5f, AT(mxcsr));
-		EMIT(e, 0x0f, 0xae, 0x57, AT(host_mxcsr));
+		EMIT(e, 0x0f, 0xae, 0x5f, AT(mxcsr));      /* stmxcsr [rdi + mxcsr] */
+		EMIT(e, 0x8b, 0x47, AT(mxcsr));            /* mov eax, [rdi + mxcsr] */
+		EMIT(e, 0x33, 0x47, AT(host_mxcsr));       /* xor eax, [rdi + host_mxcsr] */
+		EMIT(e, 0xa9, 0xc0, 0xff, 0, 0);           /* test eax, 0xffc0 */
+		EMIT(e, 0x74, 4);                          /* jz over the next */
+		EMIT(e, 0x0f, 0xae, 0x57, AT(host_mxcsr)); /* ldmxcsr [rdi + host_mxcsr] */
 	}
 	emit_slots(e, p, p->written, true);
-	if (p->xmm)
+	if (p->flags & THUNK_VEX)
 		EMIT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
 	if (p->mm)
 		EMIT(e, 0x0f, 0x77); /* emms */
@@ -431,8 +450,8 @@ struct vector_thunk *vector_thunk(struct interp *c, const struct decoding *d)
 
 /*
  * x87: the whole unit is loaded from v->image, which is at a fixed distance from the call block,
- * and saved there again. The exceptions an instruction leaves pending are not raised
- * here: what follows are instructions that do not wait.
+ * and saved there again, by FRSTOR and FNSAVE: XSAVE takes twice as long, and FNSAVE also leaves
+ * the host an initial unit. It does not wait, so a pending exception is not raised here.
  */
 struct vector_thunk *vector_thunk_x87(struct interp *c, uint8_t opcode, uint8_t modrm, bool flags)
 {
@@ -453,16 +472,15 @@ struct vector_thunk *vector_thunk_x87(struct interp *c, uint8_t opcode, uint8_t 
 	if (t == NULL)
 		return NULL;
 	t->flags = flags ? THUNK_FLAGS : 0;
-	EMIT(&e, 0x48, 0x8b, 0x77, AT(mem));                          /* mov rsi, [rdi + mem] */
-	EMIT(&e, 0xb8, 1, 0, 0, 0, 0x31, 0xd2);                       /* mov eax, 1; xor edx, edx */
-	EMIT(&e, 0x48, 0x0f, 0xae, 0xaf, at[0], at[1], at[2], at[3]); /* xrstor64 [rdi + image] */
+	EMIT(&e, 0x48, 0x8b, 0x77, AT(mem));              /* mov rsi, [rdi + mem] */
+	EMIT(&e, 0xdd, 0xa7, at[0], at[1], at[2], at[3]); /* frstor [rdi + image] */
 	if (flags)
 		EMIT(&e, 0xff, 0x77, AT(flags), 0x9d); /* push [rdi + flags]; popfq */
 	emit(&e, key, 2);
 	if (flags)
-		EMIT(&e, 0x9c, 0x8f, 0x47, AT(flags)); /* pushfq; pop [rdi + flags] */
-	EMIT(&e, 0x48, 0x0f, 0xae, 0xa7, at[0], at[1], at[2], at[3]); /* xsave64 [rdi + image] */
-	EMIT(&e, 0xdb, 0xe3, 0x31, 0xc0, 0xc3); /* fninit; xor eax, eax; ret */
+		EMIT(&e, 0x9c, 0x8f, 0x47, AT(flags));    /* pushfq; pop [rdi + flags] */
+	EMIT(&e, 0xdd, 0xb7, at[0], at[1], at[2], at[3]); /* fnsave [rdi + image] */
+	EMIT(&e, 0x31, 0xc0, 0xc3);                       /* xor eax, eax; ret */
 	end_thunk(v, &e);
 	return t;
 }

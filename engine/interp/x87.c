@@ -2,7 +2,7 @@
  * x87.c - the x87 unit: arithmetic by thunk, control instructions in C.
  *
  * An x87 instruction depends on the whole stack, so its thunk loads the whole unit
- * (XRSTOR of one component), executes it and saves the unit again. An
+ * (FRSTOR), executes it and saves the unit again. An
  * unmasked exception is not raised by the instruction that causes it but by the next one that
  * waits; here that is a test of FSW.ES, so the host never sees one.
  *
@@ -21,7 +21,8 @@
 
 #define FSW_FLAGS 0x3fu /* IE DE ZE OE UE PE */
 #define FSW_PE    0x20u
-#define IMAGE_ST  32 /* byte offset of ST(0) in the FXSAVE format */
+#define IMAGE_FSW 4
+#define IMAGE_ST  28 /* byte offset of ST(0) in the image */
 
 /* --- the state -------------------------------------------------------------------------- */
 
@@ -64,29 +65,38 @@ void x87_enter_mmx(struct x86_fpu *f)
 
 /* insn: a first opcode byte, b ModRM, c bytes of memory operand. */
 
+/* The 32-bit protected-mode form: seven doublewords, then ten bytes a register. */
 static void image_fill(uint8_t *image, const struct x86_fpu *f, uint16_t fsw)
 {
-	const uint64_t header[8] = { 1 }; /* XSTATE_BV: x87 */
+	uint32_t env[7] = { f->fcw, fsw }; /* FIP, FDP, FOP: never the guest's to the host */
 
-	memcpy(image, &f->fcw, 2);
-	memcpy(image + 2, &fsw, 2);
-	memcpy(image + 4, &f->ftw, 1);
-	memset(image + 5, 0, 19); /* FOP, FIP, FDP: never the guest's to the host */
-	memcpy(image + IMAGE_ST, f->st, sizeof(f->st));
-	memcpy(image + 512, header, sizeof(header));
+	for (unsigned n = 0; n < 8; n++)
+		if (!(f->ftw & 1u << n))
+			env[2] |= 3u << 2 * n;
+	memcpy(image, env, sizeof(env));
+	for (unsigned n = 0; n < 8; n++) {
+		memcpy(image + IMAGE_ST + 10 * n, &f->st[n].mant, 8);
+		memcpy(image + IMAGE_ST + 10 * n + 8, &f->st[n].exp, 2);
+	}
 }
 
 /* After the instruction: status, tags and stack. `hidden`: flags kept from the host. */
 static void image_take(struct x86_fpu *f, const uint8_t *image, uint16_t hidden)
 {
-	uint16_t fsw;
+	uint32_t env[3];
 
-	memcpy(&fsw, image + 2, 2);
-	f->fsw = fsw | hidden;
-	memcpy(&f->ftw, image + 4, 1);
-	memcpy(f->st, image + IMAGE_ST, sizeof(f->st));
-	for (unsigned n = 0; n < 8; n++)
-		f->st[n].exp &= 0xffff;
+	memcpy(env, image, sizeof(env));
+	f->fsw = (uint16_t)env[1] | hidden;
+	f->ftw = 0;
+	for (unsigned n = 0; n < 8; n++) {
+		uint16_t exp;
+
+		if ((env[2] >> 2 * n & 3) != 3)
+			f->ftw |= (uint8_t)(1u << n);
+		memcpy(&f->st[n].mant, image + IMAGE_ST + 10 * n, 8);
+		memcpy(&exp, image + IMAGE_ST + 10 * n + 8, 2);
+		f->st[n].exp = exp;
+	}
 	x87_summary(f);
 }
 
@@ -125,7 +135,7 @@ static enum step x87_arith(struct interp *c, const struct insn *i)
 	v->call.flags = c->arith & FLAG_ARITH;
 	if (UNLIKELY(t->run(&v->call)))
 		return vector_thunk_fault(c);
-	memcpy(&fsw, v->image + 2, 2);
+	memcpy(&fsw, v->image + IMAGE_FSW, 2);
 	unmasked = fsw & ~f->fcw & FSW_FLAGS;
 	if ((i->op & THUNK_STORE) && !(fsw & ~f->fcw & (FSW_FLAGS & ~FSW_PE)) &&
 	    !mem_write_slow(c, (enum seg)i->seg, insn_ea(c, i), v->bounce, i->c))
