@@ -93,10 +93,26 @@ bool vector_store_slow(struct interp *c, const struct insn *i, uint64_t off, con
 	       mem_write_slow(c, (enum seg)i->seg, off, from, size);
 }
 
+/* Guest RAM that holds all n bytes and may be accessed at once, or NULL. */
+static void *vector_hit(struct interp *c, const struct insn *i, uint64_t at, unsigned n,
+			enum access access)
+{
+	uint64_t linear, off = at & asz_mask(i->asz);
+
+	if (!mem_fast_linear(c, (enum seg)i->seg, off, access == ACCESS_WRITE, &linear))
+		return NULL;
+	return tlb_hit(&c->tlb, linear, n, access);
+}
+
 bool vector_read_bytes(struct interp *c, const struct insn *i, uint64_t at, void *to, unsigned n)
 {
 	uint8_t *bytes = to;
+	const void *hit = vector_hit(c, i, at, n, ACCESS_READ);
 
+	if (hit != NULL) {
+		memcpy(to, hit, n);
+		return true;
+	}
 	for (unsigned done = 0, piece; done < n; done += piece) {
 		piece = n - done < 64 ? n - done : 64;
 		if (!mem_read_slow(c, (enum seg)i->seg, (at + done) & asz_mask(i->asz),
@@ -106,22 +122,33 @@ bool vector_read_bytes(struct interp *c, const struct insn *i, uint64_t at, void
 	return true;
 }
 
+bool vector_put(struct interp *c, const struct insn *i, uint64_t at, const void *from, unsigned n,
+		bool probe)
+{
+	const uint8_t *bytes = from;
+	void *hit = vector_hit(c, i, at, n, ACCESS_WRITE);
+
+	if (hit != NULL) {
+		if (!probe)
+			memcpy(hit, from, n);
+		return true;
+	}
+	for (unsigned done = 0, piece; done < n; done += piece) {
+		uint64_t off = (at + done) & asz_mask(i->asz);
+		enum seg seg = (enum seg)i->seg;
+
+		piece = n - done < 64 ? n - done : 64;
+		if (probe ? !mem_probe_write(c, seg, off, piece)
+			  : !mem_write_slow(c, seg, off, bytes + done, piece))
+			return false;
+	}
+	return true;
+}
+
 bool vector_write_bytes(struct interp *c, const struct insn *i, uint64_t at, const void *from,
 			unsigned n)
 {
-	const uint8_t *bytes = from;
-
-	for (unsigned pass = 0; pass < 2; pass++)
-		for (unsigned done = 0, piece; done < n; done += piece) {
-			uint64_t off = (at + done) & asz_mask(i->asz);
-
-			piece = n - done < 64 ? n - done : 64;
-			if (pass == 0 ? !mem_probe_write(c, (enum seg)i->seg, off, piece)
-				      : !mem_write_slow(c, (enum seg)i->seg, off, bytes + done,
-							piece))
-				return false;
-		}
-	return true;
+	return vector_put(c, i, at, from, n, true) && vector_put(c, i, at, from, n, false);
 }
 
 /* --- SSE and AVX with at most three vector operands ----------------------------------- */

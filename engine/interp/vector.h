@@ -151,6 +151,9 @@ void x87_enter_mmx(struct x86_fpu *f);
 
 /* Ranges longer than mem.h's 64 bytes. Writes probe everything first. */
 bool vector_read_bytes(struct interp *c, const struct insn *i, uint64_t at, void *to, unsigned n);
+/* One write without a probe, or only the probe. */
+bool vector_put(struct interp *c, const struct insn *i, uint64_t at, const void *from, unsigned n,
+		bool probe);
 bool vector_write_bytes(struct interp *c, const struct insn *i, uint64_t at, const void *from,
 			unsigned n);
 

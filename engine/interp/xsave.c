@@ -41,18 +41,7 @@ struct area {
 
 static bool put(const struct area *a, unsigned off, const void *from, unsigned n)
 {
-	const uint8_t *bytes = from;
-
-	for (unsigned done = 0, piece; done < n; done += piece) {
-		uint64_t at = (a->at + off + done) & asz_mask(a->i->asz);
-		enum seg seg = (enum seg)a->i->seg;
-
-		piece = n - done < 64 ? n - done : 64;
-		if (a->probe ? !mem_probe_write(a->c, seg, at, piece)
-			     : !mem_write_slow(a->c, seg, at, bytes + done, piece))
-			return false;
-	}
-	return true;
+	return vector_put(a->c, a->i, a->at + off, from, n, a->probe);
 }
 
 static bool get(const struct area *a, unsigned off, void *to, unsigned n)
