@@ -115,7 +115,6 @@ static int inject(struct vcpu *vcpu, const struct event *event)
 	struct interp *c = vcpu->engine;
 	bool nmi = event->kind == EVENT_NMI;
 
-	exit_count(vcpu, EXIT_INTERRUPT);
 	if (!interp_deliver_interrupt(c, nmi ? VEC_NMI : event->vector, nmi))
 		c->s.activity = ACTIVITY_SHUTDOWN;
 	return 0;

@@ -144,7 +144,6 @@ static bool deliver(struct interp *c)
 	c->retired_before = c->s.instructions - c->current->n;
 	c->storm = c->storm_at == c->s.instructions ? c->storm + 1 : 0;
 	c->storm_at = c->s.instructions;
-	exit_count(c->vcpu, EXIT_EXCEPTION);
 	alive = interp_deliver_fault(c);
 	if (!alive)
 		c->s.activity = ACTIVITY_SHUTDOWN;
