@@ -122,6 +122,7 @@ struct interp {
 	bool db_hit;                /* data breakpoint hit by the current instruction */
 	uint64_t db_bits;           /* its DR6 bits */
 	bool stepping;              /* TF was set when the current instruction began (debug.c) */
+	bool resuming;              /* RF was set then and ends with the instruction */
 	uint8_t shadow_before;      /* s.shadow then */
 	atomic_bool kicked;
 	struct insn *cut;           /* interp_exit() put op_stale there, in place of cut_fn, to */

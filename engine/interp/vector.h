@@ -198,4 +198,7 @@ static ALWAYS_INLINE void *vector_store_at(struct interp *c, const struct insn *
 	return NULL;
 }
 
+/* xsave.c: XINUSE, the components that are not in their initial state. SDM vol. 1 13.6 */
+uint64_t xsave_in_use(const struct interp *c);
+
 #endif

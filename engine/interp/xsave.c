@@ -160,7 +160,7 @@ static bool x87_in_use(const struct x86_fpu *f)
 	return any != 0;
 }
 
-static uint64_t in_use(const struct interp *c)
+uint64_t xsave_in_use(const struct interp *c)
 {
 	return (x87_in_use(&c->s.fpu) ? X87 : 0) | (half_in_use(c, 0) ? SSE : 0) |
 	       (half_in_use(c, 1) ? AVX : 0) | (c->s.pkru ? PKRU : 0);
@@ -252,7 +252,7 @@ static bool components_save(const struct area *a, uint64_t which, bool mxcsr, un
 
 static enum step save_standard(struct interp *c, const struct insn *i, bool optimised)
 {
-	uint64_t rfbm = requested(c), used = in_use(c), xstate_bv;
+	uint64_t rfbm = requested(c), used = xsave_in_use(c), xstate_bv;
 	bool mxcsr = rfbm & (SSE | AVX);
 	unsigned pkru_at = rfbm & PKRU ? pkru_offset(c) : 0;
 	struct area a;
@@ -282,7 +282,7 @@ static enum step xsaveopt(struct interp *c, const struct insn *i)
 
 static enum step xsavec(struct interp *c, const struct insn *i)
 {
-	uint64_t rfbm = requested(c), used = in_use(c), header[2];
+	uint64_t rfbm = requested(c), used = xsave_in_use(c), header[2];
 	struct area a;
 
 	if (xsave_refused(c) != STEP_NEXT || !area_init(c, i, 64, true, &a))
