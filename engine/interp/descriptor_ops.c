@@ -82,7 +82,7 @@ static bool read_selector(struct interp *c, const struct insn *i, uint16_t *sele
 /* A system descriptor for LLDT or LTR; with its upper half in long mode. */
 static bool read_system(struct interp *c, uint16_t selector, struct descriptor *d)
 {
-	uint64_t upper = 0;
+	uint64_t upper;
 
 	if (selector & 4) { /* must be in the GDT */
 		raise_gp(c, selector_error(selector, 0));
@@ -90,7 +90,16 @@ static bool read_system(struct interp *c, uint16_t selector, struct descriptor *
 	}
 	if (!descriptor_read(c, selector, VEC_GP, 0, d))
 		return false;
-	return !x86_long_mode(&c->s) || descriptor_upper(c, d, VEC_GP, 0, &upper);
+	if (!x86_long_mode(&c->s))
+		return true;
+	if (!descriptor_upper(c, d, VEC_GP, 0, &upper))
+		return false;
+	if (upper >> 40 & 0x1f) { /* the type of the upper half */
+		raise_gp(c, selector_error(selector, 0));
+		return false;
+	}
+	d->seg.base |= upper << 32;
+	return true;
 }
 
 enum step lldt(struct interp *c, const struct insn *i)
