@@ -1,0 +1,212 @@
+/*
+ * cache.c - tests of the block cache: invalidation is exact, marks come and go, memory is bounded.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/interp/mem.h"
+#include "test/unit/interp_guest.h"
+
+/* Two functions of one page with data between and after them. */
+static const uint8_t code[] = {
+	0xb0, 0x01,                               /* 00 mov al, 1 */
+	0xeb, 0x0c,                               /* 02 jmp 10 */
+	0,    0,    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* 04 data */
+	0xb3, 0x02,                               /* 10 mov bl, 2 */
+	0xf4,                                     /* 12 hlt */
+};
+
+static uint8_t *mark_of(struct guest *g, uint64_t at)
+{
+	return mem_mark(mem_find(&g->vm->mem, gpa(at)), gpa(at));
+}
+
+static struct block *block_at(struct guest *g, uint64_t at)
+{
+	return cache_find(g->c->cache, g->ram + at, DECODE_64);
+}
+
+static struct guest ran(void)
+{
+	struct guest g = guest_with(code, sizeof(code));
+
+	assert_int_equal(guest_run(&g, 100), EXIT_HLT);
+	return g;
+}
+
+static void again(struct guest *g)
+{
+	struct x86_state s = guest_state64(0, GUEST_CODE);
+
+	guest_set(g, &s);
+	assert_int_equal(guest_run(g, 100), EXIT_HLT);
+}
+
+static void test_blocks_are_found_again(void **state)
+{
+	struct guest g = ran();
+	struct block *first = block_at(&g, GUEST_CODE);
+
+	(void)state;
+	assert_non_null(first);
+	assert_int_equal(first->count, 2);
+	assert_int_equal(first->bytes, 4);
+	assert_int_equal(g.c->cache->blocks, 2);
+	again(&g);
+	assert_int_equal(g.c->cache->blocks, 2);
+	assert_ptr_equal(block_at(&g, GUEST_CODE), first);
+	assert_null(cache_find(g.c->cache, g.ram + GUEST_CODE, DECODE_32));
+	guest_close(&g);
+}
+
+static void test_data_beside_code(void **state)
+{
+	struct guest g = ran();
+
+	(void)state;
+	assert_int_equal(*mark_of(&g, GUEST_CODE), MARK_CODE);
+	for (uint64_t off = 4; off < 16; off++)
+		assert_true(mem_write_slow(g.c, DS, GUEST_CODE + off, "x", 1));
+	assert_true(mem_write_slow(g.c, DS, GUEST_CODE + 0x13, "12345678", 8));
+	assert_int_equal(g.c->cache->killed, 0);
+	guest_close(&g);
+}
+
+/* Each byte of code, written alone, kills exactly the block that holds it. */
+static void test_every_code_byte(void **state)
+{
+	(void)state;
+	for (uint64_t off = 0; off < sizeof(code); off++) {
+		struct guest g = ran();
+		bool first = off < 4, second = off >= 0x10;
+
+		assert_true(mem_write_slow(g.c, DS, GUEST_CODE + off, &code[off], 1));
+		assert_int_equal(block_at(&g, GUEST_CODE) == NULL, first);
+		assert_int_equal(block_at(&g, GUEST_CODE + 0x10) == NULL, second);
+		assert_int_equal(g.c->cache->killed, first || second);
+		guest_close(&g);
+	}
+}
+
+static void test_mark_goes_with_the_last_block(void **state)
+{
+	struct guest g = ran();
+
+	(void)state;
+	/* A write that spans both. */
+	assert_true(mem_write_slow(g.c, DS, GUEST_CODE + 3, "0123456789abcdef", 16));
+	assert_int_equal(g.c->cache->killed, 2);
+	assert_int_equal(*mark_of(&g, GUEST_CODE), 0);
+	/* And the page is written at full speed again. */
+	assert_true(mem_write_slow(g.c, DS, GUEST_CODE + 3, "x", 1));
+	assert_non_null(tlb_hit(&g.c->tlb, GUEST_CODE, 8, ACCESS_WRITE));
+	guest_close(&g);
+}
+
+/* The write tag goes away when code is first decoded from a page that was being written. */
+static void test_watching_takes_the_write_tag(void **state)
+{
+	struct guest g = guest_with(code, sizeof(code));
+
+	(void)state;
+	assert_true(mem_write_slow(g.c, DS, GUEST_CODE + 0x100, "x", 1));
+	assert_non_null(tlb_hit(&g.c->tlb, GUEST_CODE, 8, ACCESS_WRITE));
+	assert_int_equal(guest_run(&g, 100), EXIT_HLT);
+	assert_null(tlb_hit(&g.c->tlb, GUEST_CODE, 8, ACCESS_WRITE));
+	assert_non_null(tlb_hit(&g.c->tlb, GUEST_CODE, 8, ACCESS_READ));
+	guest_close(&g);
+}
+
+static void test_device_writes_code(void **state)
+{
+	struct guest g = ran();
+
+	(void)state;
+	assert_int_equal(mem_write(&g.vm->mem, gpa(GUEST_CODE + 1), "\x07", 1), 0);
+	assert_null(block_at(&g, GUEST_CODE));
+	assert_non_null(block_at(&g, GUEST_CODE + 0x10));
+	again(&g);
+	assert_int_equal(g.c->r[RAX], 7);
+	guest_close(&g);
+}
+
+/* The same physical page through another linear address. */
+static void test_alias(void **state)
+{
+	struct guest g = ran();
+
+	(void)state;
+	guest_put64(&g, GUEST_PT + 0x100 * 8, GUEST_CODE | PTE_P | PTE_W);
+	assert_true(mem_write_slow(g.c, DS, 0x100001, "\x09", 1));
+	again(&g);
+	assert_int_equal(g.c->r[RAX], 9);
+	guest_close(&g);
+}
+
+static void test_blocks_may_overlap(void **state)
+{
+	struct guest g = ran();
+	struct x86_state s = guest_state64(0, GUEST_CODE + 2);
+
+	(void)state;
+	guest_set(&g, &s);
+	assert_int_equal(guest_run(&g, 100), EXIT_HLT);
+	assert_non_null(block_at(&g, GUEST_CODE + 2));
+	assert_true(mem_write_slow(g.c, DS, GUEST_CODE + 1, "\x05", 1));
+	assert_null(block_at(&g, GUEST_CODE));
+	assert_non_null(block_at(&g, GUEST_CODE + 2));
+	assert_true(mem_write_slow(g.c, DS, GUEST_CODE + 3, "\x0c", 1));
+	assert_null(block_at(&g, GUEST_CODE + 2));
+	guest_close(&g);
+}
+
+static void test_flush(void **state)
+{
+	struct guest g = ran();
+
+	(void)state;
+	interp_ops.forget(g.vcpu);
+	assert_null(block_at(&g, GUEST_CODE));
+	assert_int_equal(*mark_of(&g, GUEST_CODE), 0);
+	again(&g);
+	assert_int_equal(g.c->cache->blocks, 4);
+	guest_close(&g);
+}
+
+/* More code than the arena holds: everything goes, and it starts again. */
+static void test_memory_is_bounded(void **state)
+{
+	struct guest g = guest_open();
+
+	(void)state;
+	guest_tables(&g);
+	memset(g.ram + GUEST_CODE, 0x90, GUEST_BYTES - GUEST_CODE);
+	for (uint64_t at = GUEST_CODE; at < GUEST_CODE + 70000; at++) {
+		struct x86_state s = guest_state64(0, at);
+
+		g.c->r[R_RIP] = at;
+		if (at == GUEST_CODE)
+			guest_set(&g, &s);
+		assert_int_equal(guest_run(&g, 1), EXIT_BUDGET);
+	}
+	assert_in_range(g.c->cache->flushes, 1, 5);
+	assert_int_equal(*g.vcpu->retired, 70000);
+	guest_close(&g);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_blocks_are_found_again),
+		cmocka_unit_test(test_data_beside_code),
+		cmocka_unit_test(test_every_code_byte),
+		cmocka_unit_test(test_mark_goes_with_the_last_block),
+		cmocka_unit_test(test_watching_takes_the_write_tag),
+		cmocka_unit_test(test_device_writes_code),
+		cmocka_unit_test(test_alias),
+		cmocka_unit_test(test_blocks_may_overlap),
+		cmocka_unit_test(test_flush),
+		cmocka_unit_test(test_memory_is_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
