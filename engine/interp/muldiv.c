@@ -82,7 +82,7 @@ static bool idiv_fits8(const struct interp *c, uint8_t w)
 #define IDIV_FITS(bits)                                                                            \
 	static bool idiv_fits##bits(const struct interp *c, uint##bits##_t w)                      \
 	{                                                                                          \
-		__int128 a = (__int128)(int##bits##_t)c->r[RDX] << (bits - 1) << 1;                \
+		__int128 a = (__int128)(int##bits##_t)c->r[RDX] * ((__int128)1 << (bits - 1)) * 2; \
 		return quotient_fits(a | (uint##bits##_t)c->r[RAX], (int##bits##_t)w, bits);       \
 	}
 IDIV_FITS(16)
