@@ -102,6 +102,16 @@ void lapic_timer_alarm(struct lapic *l)
 	lapic_timer_arm(l);
 }
 
+/* The alarm must always be what lapic_timer_arm() makes of the registers: a loaded timer's is. */
+static uint64_t settle_and_arm(struct lapic *l)
+{
+	uint64_t zero_at = l->timer_zero_at, deadline = l->deadline, now = settle(l);
+
+	if (l->timer_zero_at != zero_at || l->deadline != deadline)
+		lapic_timer_arm(l);
+	return now;
+}
+
 void lapic_timer_write_lvt(struct lapic *l, uint32_t value)
 {
 	bool was, is;
@@ -120,7 +130,7 @@ void lapic_timer_write_lvt(struct lapic *l, uint32_t value)
 
 void lapic_timer_write_initial(struct lapic *l, uint32_t value)
 {
-	uint64_t now = settle(l);
+	uint64_t now = settle_and_arm(l);
 
 	if (mode_of(l->lvt[LVT_TIMER]) == TIMER_TSC_DEADLINE)
 		return;
@@ -141,7 +151,7 @@ static uint32_t count_at(const struct lapic *l, uint64_t now)
 
 uint32_t lapic_timer_current(struct lapic *l)
 {
-	return count_at(l, settle(l));
+	return count_at(l, settle_and_arm(l));
 }
 
 /* The count goes on from where it is, at the new rate. */
@@ -157,13 +167,13 @@ void lapic_timer_write_divide(struct lapic *l, uint32_t value)
 
 uint64_t lapic_timer_deadline(struct lapic *l)
 {
-	settle(l);
+	settle_and_arm(l);
 	return l->deadline;
 }
 
 void lapic_timer_write_deadline(struct lapic *l, uint64_t tsc)
 {
-	settle(l);
+	settle_and_arm(l);
 	if (mode_of(l->lvt[LVT_TIMER]) != TIMER_TSC_DEADLINE)
 		return;
 	l->deadline = tsc;

@@ -59,8 +59,7 @@ guest_adder_end:
 1:	incl GVA_DATA
 	loop 1b
 	print 2f, 3f
-	xor %edx, %edx
-	mov $1, %eax
+	xor %ecx, %ecx
 	div %ecx
 	exit $0 /* never reached */
 2:	.ascii "now I divide by zero\n"

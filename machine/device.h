@@ -49,7 +49,8 @@ struct device_ops {
 	const struct field *state;
 	uint16_t state_version;
 
-	/* Loaded fields are untrusted: range-check, rebuild, re-arm alarms. 0 or -E*. */
+	/* Loaded fields are untrusted: range-check, rebuild, re-arm alarms. 0 or -E*. Alarms must
+	 * come out as they were: at any time a pure function of the fields. */
 	int (*loaded)(struct device *dev, struct fail *why);
 	void (*destroy)(struct device *dev);
 };

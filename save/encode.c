@@ -144,6 +144,9 @@ int save_machine(struct vm *vm, const struct save_sink *sink, struct fail *why)
 	int err;
 
 	posted_take(vm);
+	host_mutex_lock(vm->lock);
+	clock_fire(&vm->clock);
+	host_mutex_unlock(vm->lock);
 	err = encode(vm, sink, why);
 	for (unsigned i = 0; i < vm->vcpus; i++) {
 		if (vm->engine->forget)

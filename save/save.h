@@ -37,9 +37,10 @@ struct save_sink {
 };
 
 /*
- * Writes the machine to `sink`. Between runs, on the thread that runs it. Input posted so
- * far is taken first, and the engine forgets its caches, so that this machine and
- * one loaded from the stream go on alike. A sink's error ends it and is returned.
+ * Writes the machine to `sink`. Between runs, on the thread that runs it. What the run loop
+ * would do first is done now, input posted and alarms due taken, and the engine forgets its
+ * caches, so that this machine and one loaded from the stream go on alike. A sink's error
+ * ends it and is returned.
  */
 int save_machine(struct vm *vm, const struct save_sink *sink, struct fail *why);
 

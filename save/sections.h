@@ -22,7 +22,8 @@ struct machine_values {
 struct vcpu_values {
 	uint64_t kvm_system_time;
 	uint32_t kvm_clock_version;
-	uint8_t init_waiting, sipi_waiting, sipi_vector;
+	bool init_waiting, sipi_waiting;
+	uint8_t sipi_vector;
 };
 
 /* Which alarms of a device are set, and in what order they were: 0 not set, 1 first, ... */

@@ -57,10 +57,12 @@ enum step rdmsr(struct interp *c, const struct insn *i)
 	case MSR_OK: exit_count(c->vcpu, EXIT_RDMSR); break;
 	case MSR_GP: exit_count(c->vcpu, EXIT_RDMSR); return raise_gp(c, 0);
 	case MSR_ELSEWHERE:
-		if (index == MSR_TSC)
-			exit.msr.value = read_tsc(c);
-		else
+		if (index != MSR_TSC) {
 			interp_exit(c, &exit);
+			break;
+		}
+		exit_count(c->vcpu, EXIT_RDMSR);
+		exit.msr.value = read_tsc(c);
 		break;
 	}
 	if (exit.msr.fault)
