@@ -3,27 +3,43 @@
 # build/fuzz/corpus/NAME, and starts the next run.
 
 FUZZ_CC ?= clang
-FUZZ_SECONDS ?= 60
+# SECONDS: how long `make fuzz` gives each target.
+SECONDS ?= 60
 FUZZ_SANITIZE := address,undefined
 FUZZ_FLAGS := -std=gnu17 -O1 -g -fsanitize=$(FUZZ_SANITIZE),fuzzer-no-link \
 	-fno-sanitize-recover=undefined -fno-strict-aliasing -pthread
 
+FUZZ_TARGETS := loaders load decode
+
 FUZZ_loaders := $(wildcard boot/*.c host/linux/*.c) cpu/state.c cpu/segment.c cpu/cpuid.c machine/mem.c
+FUZZ_loaders_LEN := 16384
+FUZZ_load := $(LIB_SRC)
+FUZZ_load_LEN := 512
+FUZZ_decode := $(LIB_SRC)
+FUZZ_decode_LEN := 20
 
 $(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) $(WARN) $(CPPFLAGS) -c -o $@ $<
 
-$(BUILD)/fuzz/loaders: $(patsubst %.c,$(BUILD)/fuzz/%.o,fuzz/loaders.c $(FUZZ_loaders))
-	$(call say,LD,$@)
-	$(Q)$(FUZZ_CC) -fsanitize=$(FUZZ_SANITIZE),fuzzer -pthread -o $@ $^
+define fuzz_target
+$(BUILD)/fuzz/$(1): $(patsubst %.c,$(BUILD)/fuzz/%.o,fuzz/$(1).c $(FUZZ_$(1)))
+	$$(call say,LD,$$@)
+	$$(Q)$$(FUZZ_CC) -fsanitize=$$(FUZZ_SANITIZE),fuzzer -pthread -o $$@ $$^ -lZydis
 
-## make fuzz-loaders any bytes as a kernel, for FUZZ_SECONDS=60
-.PHONY: fuzz-loaders
-fuzz-loaders: $(BUILD)/fuzz/loaders
-	@mkdir -p $(BUILD)/fuzz/corpus/loaders
-	$< -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -len_control=0 -timeout=10 \
-		-print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus/loaders
+.PHONY: fuzz-$(1)
+fuzz-$(1): $(BUILD)/fuzz/$(1)
+	@mkdir -p $(BUILD)/fuzz/corpus/$(1)
+	$$< -max_total_time=$$(SECONDS) -max_len=$(FUZZ_$(1)_LEN) -len_control=0 -timeout=10 \
+		-print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus/$(1)
+endef
+$(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_target,$(t))))
+
+## make fuzz         every fuzzer for SECONDS=60: fuzz-loaders, fuzz-load, fuzz-decode
+.PHONY: fuzz
+fuzz:
+	@tools/setup fuzz
+	@for t in $(FUZZ_TARGETS); do $(MAKE) --no-print-directory fuzz-$$t || exit 1; done
 
 -include $(shell find $(BUILD)/fuzz -name '*.d' 2>/dev/null)
