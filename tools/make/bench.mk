@@ -1,4 +1,4 @@
-# `make bench`: the boot of the same guest beside Bochs and QEMU; the table goes into
+# `make bench`: the boot of the same guest beside Bochs and QEMU, and tight loops; the tables go into
 # docs/PERFORMANCE.md. A peer that cannot be installed is left out.
 
 $(OBJ)/bench/measure: $(OBJ)/bench/measure.o
@@ -14,3 +14,4 @@ bench:
 
 run-bench:
 	@bench/boot $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
+	@CC="$(CC)" bench/micro $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
