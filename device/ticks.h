@@ -14,7 +14,7 @@
 
 #include "machine/clock.h"
 
-#define NS_PER_S 1000000000u
+#define NS_PER_S UINT64_C(1000000000)
 
 /* Whole periods of an `hz` clock in `ns` nanoseconds. */
 static inline uint64_t ticks_at(uint64_t ns, uint32_t hz)
