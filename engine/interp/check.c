@@ -85,7 +85,9 @@ static const char *check_code(const struct x86_state *s)
 		REQUIRE(cpl == 3, "virtual-8086 mode runs at CPL 3");
 		return NULL;
 	}
-	REQUIRE(cs->attr & SEG_CODE, "CS is not a code segment");
+	/* Between MOV CR0 and the jump CS still is what real mode has. */
+	REQUIRE(cs->attr & SEG_CODE || (SEG_TYPE(cs->attr) == 3 && cpl == 0),
+		"CS is not a code segment");
 	REQUIRE(!(x86_long_mode(s) && cs->attr & SEG_L && cs->attr & SEG_DB),
 		"CS has both L and D set");
 	if (cs->attr & SEG_DOWN)

@@ -18,9 +18,9 @@
 #define DR6_BITS  UINT64_C(0xe00f) /* B0-B3, BD, BS, BT */
 #define DR7_GD    UINT64_C(0x2000)
 #define DR7_FIXED UINT64_C(0x400)
-#define DR7_BITS  UINT64_C(0xffff2bff)
+#define DR7_BITS  UINT64_C(0xffff23ff)
 
-enum { BREAK_EXECUTE = 0, BREAK_IO = 2 };
+#define BREAK_EXECUTE 0
 
 static bool enabled(const struct interp *c, unsigned n, unsigned type)
 {
@@ -70,42 +70,41 @@ bool interp_debug_before(struct interp *c)
 
 bool interp_debug_after(struct interp *c, bool again)
 {
-	uint64_t bits = c->db_hit ? c->db_bits : 0;
+	uint64_t bits = (c->db_hit ? c->db_bits : 0) | c->shadow_before >> SHADOW_DB_SHIFT;
+	bool stepping = c->stepping;
 
-	if (!again) {
+	if (again) {
+		/* An interrupt now returns into the middle: its breakpoint was taken already. */
+		if (has_instruction_breakpoint(c))
+			c->s.rflags |= FLAG_RF;
+	} else {
 		if (c->resuming)
 			c->s.rflags &= ~(uint64_t)FLAG_RF;
 		c->s.shadow &= (uint8_t)~c->shadow_before;
 	}
 	c->shadow_before = 0;
-	c->resuming = false;
-	if (c->stepping)
-		bits |= DR6_BS;
-	c->stepping = false;
-	/* After MOV SS the trap of a step is lost; that of a data breakpoint waits. */
-	if (c->s.shadow & SHADOW_MOVSS)
-		return false;
-	c->db_hit = false;
+	c->stepping = c->resuming = c->db_hit = false;
 	c->db_bits = 0;
+	/* After MOV SS the trap of a step is lost; that of a data breakpoint waits. */
+	if (c->s.shadow & SHADOW_MOVSS) {
+		c->s.shadow |= (uint8_t)(bits << SHADOW_DB_SHIFT);
+		return false;
+	}
+	if (stepping)
+		bits |= DR6_BS;
 	if (!bits)
 		return false;
 	c->fault = (struct fault){ .vector = VEC_DB, .dr6 = bits };
 	return true;
 }
 
-void debug_port(struct interp *c, uint16_t port, unsigned size)
+void debug_pend(struct interp *c, uint64_t bits)
 {
-	if (LIKELY(!c->has_breakpoints) || !(c->s.cr4 & CR4_DE))
-		return;
-	for (unsigned n = 0; n < 4; n++) {
-		uint64_t bytes = (c->s.dr7 >> (18 + 4 * n) & 3) + 1;
-		uint64_t first = c->s.dr[n] & ~(bytes - 1);
-
-		if (enabled(c, n, BREAK_IO) && port < first + bytes && first < port + size) {
-			c->db_hit = true;
-			c->db_bits |= UINT64_C(1) << n;
-		}
-	}
+	c->s.dr6 = (c->s.dr6 & ~UINT64_C(15)) | bits;
+	c->s.event_pending = 1;
+	c->s.event_vector = VEC_DB;
+	c->s.event_has_error = 0;
+	c->s.event_error = 0;
 }
 
 /* DR4 and DR5 are DR6 and DR7 unless CR4.DE makes them invalid. false: faulted. */

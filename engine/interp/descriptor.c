@@ -5,11 +5,10 @@
  * before the CPU is committed to either. Nothing here assigns a register but
  * stack_commit() and segments_drop_inner().
  *
- * Not modelled: 16-byte descriptors' reserved upper type field.
- *
  * Spec: SDM vol. 3 3.4.5, 3.5, 5.8, 8.7. Tested by test/unit/exception.c and test/unit/far.c.
  * SPDX-License-Identifier: MIT
  */
+#include "engine/interp/place.h"
 #include "engine/interp/system.h"
 
 bool descriptor_peek(struct interp *c, uint16_t selector, struct descriptor *d, bool *found)
@@ -57,7 +56,13 @@ bool descriptor_upper(struct interp *c, struct descriptor *d, enum vector v, uin
 		raise_error(c, v, selector_error(selector, ext));
 		return false;
 	}
-	return mem_read_system(c, d->linear + 8, upper, sizeof(*upper));
+	if (!mem_read_system(c, d->linear + 8, upper, sizeof(*upper)))
+		return false;
+	if (*upper >> 40 & 0x1f) { /* the type of the upper half */
+		raise_error(c, v, selector_error(selector, ext));
+		return false;
+	}
+	return true;
 }
 
 bool descriptor_set_accessed(struct interp *c, struct descriptor *d)
@@ -109,7 +114,8 @@ bool code_read_return(struct interp *c, uint16_t selector, struct descriptor *d)
 	if (!descriptor_read(c, selector, VEC_GP, 0, d))
 		return false;
 	dpl = SEG_DPL(d->seg.attr);
-	if (!is_code(&d->seg) || rpl < c->cpl || (is_conforming(&d->seg) ? dpl > rpl : dpl != rpl) ||
+	if (!is_code(&d->seg) || rpl < c->cpl ||
+	    (is_conforming(&d->seg) ? dpl > rpl : dpl != rpl) ||
 	    (x86_long_mode(&c->s) && (d->seg.attr & SEG_L) && (d->seg.attr & SEG_DB))) {
 		raise_gp(c, selector_error(selector, 0));
 		return false;
@@ -189,9 +195,23 @@ static bool stack_linear(struct interp *c, const struct stack *st, uint64_t sp, 
 		*linear = (uint32_t)(st->seg.base + off);
 		ok = !(st->seg.attr & SEG_UNUSABLE) && segment_allows(&st->seg, off, size, write);
 	}
-	if (!ok)
+	if (!ok) {
 		raise_error(c, VEC_SS, st->error);
-	return ok;
+		return false;
+	}
+	if (UNLIKELY(c->s.rflags & FLAG_AC) && c->user && c->s.cr0 & CR0_AM && !st->event &&
+	    *linear & (size - 1)) {
+		raise_error(c, VEC_AC, 0);
+		return false;
+	}
+	return true;
+}
+
+static void stack_watched(struct interp *c, const struct stack *st, uint64_t linear, unsigned size,
+			  bool write)
+{
+	if (UNLIKELY(c->has_breakpoints) && !st->event)
+		place_watchpoints(c, linear, size, write);
 }
 
 bool stack_push(struct interp *c, struct stack *st, unsigned size, uint64_t value)
@@ -202,6 +222,7 @@ bool stack_push(struct interp *c, struct stack *st, unsigned size, uint64_t valu
 	if (!stack_linear(c, st, sp, size, true, &linear) ||
 	    !mem_write_as(c, linear, &value, size, st->user))
 		return false;
+	stack_watched(c, st, linear, size, true);
 	st->sp = sp;
 	return true;
 }
@@ -214,6 +235,7 @@ bool stack_pop(struct interp *c, struct stack *st, unsigned size, uint64_t *valu
 	if (!stack_linear(c, st, st->sp, size, false, &linear) ||
 	    !mem_read_as(c, linear, value, size, st->user))
 		return false;
+	stack_watched(c, st, linear, size, false);
 	stack_skip(st, size);
 	return true;
 }

@@ -45,8 +45,8 @@ static enum step store_table(struct interp *c, const struct insn *i, const struc
 		return raise_gp(c, 0);
 	__builtin_memcpy(bytes, &t->limit, 2);
 	__builtin_memcpy(bytes + 2, &t->base, 8);
-	return mem_write_slow(c, i->seg, insn_ea(c, i), bytes, 2 + base_bytes) ? STEP_NEXT :
-										 STEP_FAULT;
+	return mem_write_slow(c, i->seg, insn_ea(c, i), bytes, 2 + base_bytes) ? STEP_NEXT
+									       : STEP_FAULT;
 }
 
 enum step lgdt(struct interp *c, const struct insn *i)
@@ -94,11 +94,11 @@ static bool read_system(struct interp *c, uint16_t selector, struct descriptor *
 		return true;
 	if (!descriptor_upper(c, d, VEC_GP, 0, &upper))
 		return false;
-	if (upper >> 40 & 0x1f) { /* the type of the upper half */
+	d->seg.base |= upper << 32;
+	if (!gva_canonical(d->seg.base)) {
 		raise_gp(c, selector_error(selector, 0));
 		return false;
 	}
-	d->seg.base |= upper << 32;
 	return true;
 }
 

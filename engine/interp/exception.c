@@ -70,9 +70,8 @@ static bool gate_read(struct interp *c, const struct delivery *e, struct gate *g
 		g->offset |= raw[1] << 32;
 		valid = g->type == TYPE_INT32 || g->type == TYPE_TRAP32;
 	} else {
-		valid = g->type == TYPE_INT32 || g->type == TYPE_TRAP32 ||
-			g->type == TYPE_INT16 || g->type == TYPE_TRAP16 ||
-			g->type == TYPE_TASK_GATE;
+		valid = g->type == TYPE_INT32 || g->type == TYPE_TRAP32 || g->type == TYPE_INT16 ||
+			g->type == TYPE_TRAP16 || g->type == TYPE_TASK_GATE;
 	}
 	if (g->type == TYPE_INT16 || g->type == TYPE_TRAP16)
 		g->offset &= 0xffff;
@@ -101,8 +100,7 @@ static bool gate_code(struct interp *c, const struct gate *g, uint32_t ext, stru
 		return false;
 	dpl = SEG_DPL(cs->seg.attr);
 	if (!is_code(&cs->seg) || dpl > c->cpl ||
-	    (x86_long_mode(&c->s) &&
-	     (cs->seg.attr & (SEG_L | SEG_DB)) != SEG_L)) {
+	    (x86_long_mode(&c->s) && (cs->seg.attr & (SEG_L | SEG_DB)) != SEG_L)) {
 		raise_gp(c, selector_error(g->selector, ext));
 		return false;
 	}
@@ -115,6 +113,12 @@ static bool gate_code(struct interp *c, const struct gate *g, uint32_t ext, stru
 		raise_gp(c, selector_error(g->selector, ext));
 		return false;
 	}
+	return true;
+}
+
+/* The gate's offset is looked at after the stack was. */
+static bool gate_entry(struct interp *c, const struct gate *g, uint32_t ext, struct descriptor *cs)
+{
 	return code_check_target(c, &cs->seg, g->offset, ext) && descriptor_set_accessed(c, cs);
 }
 
@@ -133,9 +137,16 @@ static void enter_handler(struct interp *c, struct descriptor *cs, unsigned cpl,
 
 /* ---- The three kinds of mode ---- */
 
+static struct stack event_stack(struct stack st, uint32_t error)
+{
+	st.event = true;
+	st.error = error;
+	return st;
+}
+
 static enum outcome deliver_real(struct interp *c, const struct delivery *e)
 {
-	struct stack st = stack_current(c);
+	struct stack st = event_stack(stack_current(c), 0);
 	uint32_t entry;
 
 	if (e->vector * 4u + 3u > c->s.idtr.limit) {
@@ -188,20 +199,19 @@ static enum outcome deliver_protected(struct interp *c, const struct delivery *e
 	if (!gate_code(c, g, e->ext, &cs, &cpl))
 		return OUTCOME_FAULT;
 	if (cpl == c->cpl) {
-		st = stack_current(c);
-		st.error = e->ext;
+		st = event_stack(stack_current(c), e->ext);
 	} else {
 		if (!stack_from_tss(c, cpl, e->ext, &selector, &sp) ||
 		    !stack_read_segment(c, selector, cpl, VEC_TS, e->ext, &ss) ||
 		    !descriptor_set_accessed(c, &ss))
 			return OUTCOME_FAULT;
-		st = stack_new(&ss.seg, sp, cpl, selector_error(selector, e->ext));
+		st = event_stack(stack_new(&ss.seg, sp, cpl, 0), selector_error(selector, e->ext));
 		if ((v86 && !push_v86_segments(c, &st, size)) ||
 		    !stack_push(c, &st, size, c->s.seg[SS].selector) ||
 		    !stack_push(c, &st, size, c->r[RSP]))
 			return OUTCOME_FAULT;
 	}
-	if (!push_frame(c, &st, size, e))
+	if (!push_frame(c, &st, size, e) || !gate_entry(c, g, e->ext, &cs))
 		return OUTCOME_FAULT;
 	if (cpl != c->cpl) {
 		c->s.seg[SS] = ss.seg;
@@ -234,9 +244,9 @@ static enum outcome deliver_long(struct interp *c, const struct delivery *e, con
 	} else if (cpl != c->cpl && !stack_from_tss64(c, cpl * 8u + 4u, e->ext, &sp)) {
 		return OUTCOME_FAULT;
 	}
-	st = stack_flat(c, sp & ~UINT64_C(15), cpl, e->ext);
+	st = event_stack(stack_flat(c, sp & ~UINT64_C(15), cpl, 0), e->ext);
 	if (!stack_push(c, &st, 8, c->s.seg[SS].selector) || !stack_push(c, &st, 8, c->r[RSP]) ||
-	    !push_frame(c, &st, 8, e))
+	    !push_frame(c, &st, 8, e) || !gate_entry(c, g, e->ext, &cs))
 		return OUTCOME_FAULT;
 	c->r[RSP] = st.sp;
 	if (cpl != c->cpl)
@@ -303,7 +313,7 @@ static void set_fault_registers(struct interp *c, const struct fault *f)
 	if (f->vector == VEC_PF)
 		c->s.cr2 = f->cr2;
 	if (f->vector == VEC_DB) {
-		c->s.dr6 |= f->dr6;
+		c->s.dr6 = (c->s.dr6 & ~UINT64_C(15)) | f->dr6; /* B0-B3 are this event's only */
 		c->s.dr7 &= ~UINT64_C(0x2000); /* GD: the handler may use the registers */
 	}
 }
@@ -323,15 +333,6 @@ static void begin_delivery(struct interp *c)
 	c->shadow_before = 0;
 	c->db_hit = false;
 	c->db_bits = 0;
-}
-
-/* A task gate led to a TSS with the T bit: #DB before the new task's first instruction. */
-static bool deliver_task_trap(struct interp *c)
-{
-	if (!c->db_hit)
-		return true;
-	c->fault = (struct fault){ .vector = VEC_DB, .dr6 = c->db_bits };
-	return interp_deliver_fault(c);
 }
 
 static bool shut_down(struct interp *c)
@@ -358,11 +359,11 @@ static bool deliver_with_faults(struct interp *c, struct delivery *e, uint8_t fi
 		trace_fault(c, &f);
 		first = f.vector;
 		*e = (struct delivery){ .rip = o == OUTCOME_LATE ? c->r[R_RIP] : e->rip,
-				     .rflags = interp_rflags(c),
-				     .error = f.error,
-				     .ext = 1,
-				     .vector = f.vector,
-				     .has_error = f.has_error };
+					.rflags = interp_rflags(c),
+					.error = f.error,
+					.ext = 1,
+					.vector = f.vector,
+					.has_error = f.has_error };
 		if (pushes_rf(&f))
 			e->rflags |= FLAG_RF;
 	}
@@ -373,12 +374,12 @@ bool interp_deliver_fault(struct interp *c)
 {
 	struct fault f = c->fault;
 	struct delivery e = { .rip = c->r[R_RIP],
-			   .rflags = interp_rflags(c),
-			   .error = f.error,
-			   .ext = !f.soft,
-			   .vector = f.vector,
-			   .has_error = f.has_error,
-			   .soft = f.soft };
+			      .rflags = interp_rflags(c),
+			      .error = f.error,
+			      .ext = !f.soft,
+			      .vector = f.vector,
+			      .has_error = f.has_error,
+			      .soft = f.soft };
 
 	if (pushes_rf(&f))
 		e.rflags |= FLAG_RF;
@@ -386,22 +387,22 @@ bool interp_deliver_fault(struct interp *c)
 	set_fault_registers(c, &f);
 	exit_count(c->vcpu, EXIT_EXCEPTION);
 	trace_fault(c, &f);
-	return deliver_with_faults(c, &e, f.vector) && deliver_task_trap(c);
+	return deliver_with_faults(c, &e, f.vector);
 }
 
 bool interp_deliver_interrupt(struct interp *c, uint8_t vector, bool nmi)
 {
 	struct delivery e = { .rip = c->r[R_RIP],
-			   .rflags = interp_rflags(c),
-			   .ext = 1,
-			   .vector = nmi ? VEC_NMI : vector };
+			      .rflags = interp_rflags(c),
+			      .ext = 1,
+			      .vector = nmi ? VEC_NMI : vector };
 
 	begin_delivery(c);
 	if (nmi)
 		c->s.nmi_blocked = 1;
 	c->s.activity = ACTIVITY_RUN;
 	exit_count(c->vcpu, EXIT_INTERRUPT);
-	return deliver_with_faults(c, &e, 0xff) && deliver_task_trap(c);
+	return deliver_with_faults(c, &e, 0xff);
 }
 
 enum step outcome_step(struct interp *c, enum outcome o)
@@ -423,10 +424,10 @@ static enum step software_interrupt(struct interp *c, const struct insn *i, uint
 				    bool soft)
 {
 	struct delivery e = { .rip = rip_after(c, i),
-			   .rflags = interp_rflags(c) & ~(uint64_t)FLAG_RF,
-			   .ext = !soft,
-			   .vector = vector,
-			   .soft = soft };
+			      .rflags = interp_rflags(c) & ~(uint64_t)FLAG_RF,
+			      .ext = !soft,
+			      .vector = vector,
+			      .soft = soft };
 	enum outcome o = event_deliver(c, &e);
 
 	if (o != OUTCOME_FAULT)

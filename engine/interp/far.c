@@ -62,8 +62,8 @@ static bool bad_code_mode(const struct interp *c, const struct x86_seg *cs)
 static bool check_direct(struct interp *c, uint16_t selector, struct descriptor *d, uint64_t rip)
 {
 	unsigned dpl = SEG_DPL(d->seg.attr);
-	bool allowed = is_conforming(&d->seg) ? dpl <= c->cpl :
-						dpl == c->cpl && (selector & 3u) <= c->cpl;
+	bool allowed =
+		is_conforming(&d->seg) ? dpl <= c->cpl : dpl == c->cpl && (selector & 3u) <= c->cpl;
 
 	if (!allowed || bad_code_mode(c, &d->seg)) {
 		raise_gp(c, selector_error(selector, 0));
@@ -137,14 +137,13 @@ static bool gate_target(struct interp *c, struct descriptor *d, bool call, struc
 		raise_error(c, VEC_NP, selector_error(g->selector, 0));
 		return false;
 	}
-	return code_check_target(c, &g->cs.seg, g->offset, 0) &&
-	       descriptor_set_accessed(c, &g->cs);
+	return code_check_target(c, &g->cs.seg, g->offset, 0) && descriptor_set_accessed(c, &g->cs);
 }
 
 static enum step to_task(struct interp *c, const struct insn *i, uint16_t selector, bool call)
 {
 	struct delivery e = { .rip = rip_after(c, i),
-			   .rflags = interp_rflags(c) & ~(uint64_t)FLAG_RF };
+			      .rflags = interp_rflags(c) & ~(uint64_t)FLAG_RF };
 	struct descriptor tss;
 
 	if (!task_find(c, selector, VEC_GP, 0, false, &tss))

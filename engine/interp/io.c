@@ -59,7 +59,6 @@ enum step port_in(struct interp *c, const struct insn *i)
 
 	if (!port_allowed(c, port, i->osz))
 		return STEP_FAULT;
-	debug_port(c, port, i->osz);
 	interp_port(c, port, i->osz, false, &value);
 	set_reg(c, RAX * 8, i->osz, value);
 	return STEP_NEXT;
@@ -72,7 +71,6 @@ enum step port_out(struct interp *c, const struct insn *i)
 
 	if (!port_allowed(c, port, i->osz))
 		return STEP_FAULT;
-	debug_port(c, port, i->osz);
 	interp_port(c, port, i->osz, true, &value);
 	return STEP_NEXT;
 }
@@ -98,7 +96,6 @@ static bool ins_one(struct interp *c, const struct insn *i)
 
 	if (!port_allowed(c, port, i->osz) || !mem_probe_write(c, ES, off, i->osz))
 		return false;
-	debug_port(c, port, i->osz);
 	interp_port(c, port, i->osz, false, &value);
 	if (!mem_write_slow(c, ES, off, &value, i->osz))
 		return false;
@@ -113,7 +110,6 @@ static bool outs_one(struct interp *c, const struct insn *i)
 
 	if (!port_allowed(c, port, i->osz) || !mem_read_slow(c, i->seg, off, &value, i->osz))
 		return false;
-	debug_port(c, port, i->osz);
 	interp_port(c, port, i->osz, true, &value);
 	move_register(c, i, RSI, stride(c, i));
 	return true;

@@ -70,7 +70,7 @@ static enum step iret_real(struct interp *c, const struct insn *i, struct stack 
 static enum step iret_task(struct interp *c, const struct insn *i)
 {
 	struct delivery e = { .rip = rip_after(c, i),
-			   .rflags = interp_rflags(c) & ~(uint64_t)FLAG_RF };
+			      .rflags = interp_rflags(c) & ~(uint64_t)FLAG_RF };
 	struct descriptor tss;
 	uint16_t link;
 

@@ -156,13 +156,20 @@ bool mem_probe_write(struct interp *c, enum seg seg, uint64_t off, unsigned size
 
 /* --- with explicit rights, by linear address --- */
 
-/* The rights of an implicit access, for as long as it lasts: never those of EFLAGS.AC. */
-static enum tlb_context borrow(struct interp *c, bool user)
+/* Other rights, for as long as an access lasts. */
+static enum tlb_context borrow(struct interp *c, enum tlb_context context)
 {
 	enum tlb_context before = c->tlb.context;
 
-	tlb_set_context(&c->tlb, user ? TLB_USER : TLB_SUPERVISOR);
+	tlb_set_context(&c->tlb, context);
 	return before;
+}
+
+static enum tlb_context explicit_context(const struct interp *c, bool user)
+{
+	if (user)
+		return TLB_USER;
+	return c->s.cr4 & CR4_SMAP && c->s.rflags & FLAG_AC ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
 }
 
 static bool system_linear(struct interp *c, uint64_t *linear, unsigned size)
@@ -174,27 +181,39 @@ static bool system_linear(struct interp *c, uint64_t *linear, unsigned size)
 	return true;
 }
 
-bool mem_read_as(struct interp *c, uint64_t linear, void *to, unsigned size, bool user)
+static bool read_with(struct interp *c, uint64_t linear, void *to, unsigned size,
+		      enum tlb_context context)
 {
-	enum tlb_context before = borrow(c, user);
+	enum tlb_context before = borrow(c, context);
 	bool ok = system_linear(c, &linear, size) && read_linear(c, linear, to, size);
 
 	tlb_set_context(&c->tlb, before);
 	return ok;
 }
 
-bool mem_write_as(struct interp *c, uint64_t linear, const void *from, unsigned size, bool user)
+static bool write_with(struct interp *c, uint64_t linear, const void *from, unsigned size,
+		       enum tlb_context context)
 {
-	enum tlb_context before = borrow(c, user);
+	enum tlb_context before = borrow(c, context);
 	bool ok = system_linear(c, &linear, size) && write_linear(c, linear, from, size);
 
 	tlb_set_context(&c->tlb, before);
 	return ok;
 }
 
+bool mem_read_as(struct interp *c, uint64_t linear, void *to, unsigned size, bool user)
+{
+	return read_with(c, linear, to, size, explicit_context(c, user));
+}
+
+bool mem_write_as(struct interp *c, uint64_t linear, const void *from, unsigned size, bool user)
+{
+	return write_with(c, linear, from, size, explicit_context(c, user));
+}
+
 bool mem_probe_write_system(struct interp *c, uint64_t linear, unsigned size)
 {
-	enum tlb_context before = borrow(c, false);
+	enum tlb_context before = borrow(c, TLB_SUPERVISOR);
 	bool ok = system_linear(c, &linear, size) && probe_linear(c, linear, size);
 
 	tlb_set_context(&c->tlb, before);
@@ -203,12 +222,12 @@ bool mem_probe_write_system(struct interp *c, uint64_t linear, unsigned size)
 
 bool mem_read_system(struct interp *c, uint64_t linear, void *to, unsigned size)
 {
-	return mem_read_as(c, linear, to, size, false);
+	return read_with(c, linear, to, size, TLB_SUPERVISOR);
 }
 
 bool mem_write_system(struct interp *c, uint64_t linear, const void *from, unsigned size)
 {
-	return mem_write_as(c, linear, from, size, false);
+	return write_with(c, linear, from, size, TLB_SUPERVISOR);
 }
 
 /* --- read-modify-write --- */

@@ -35,7 +35,8 @@ bool mem_linear(struct interp *c, enum seg seg, uint64_t off, unsigned size, boo
 bool mem_read_system(struct interp *c, uint64_t linear, void *to, unsigned size);
 bool mem_write_system(struct interp *c, uint64_t linear, const void *from, unsigned size);
 bool mem_probe_write_system(struct interp *c, uint64_t linear, unsigned size);
-/* As above with an explicit privilege: pushing onto a new stack runs with the new CPL. */
+/* Explicit accesses with a privilege that need not be the CPL's: a new stack is pushed onto with
+ * the new CPL. EFLAGS.AC counts as it does for any explicit access. */
 bool mem_read_as(struct interp *c, uint64_t linear, void *to, unsigned size, bool user);
 bool mem_write_as(struct interp *c, uint64_t linear, const void *from, unsigned size, bool user);
 

@@ -181,6 +181,8 @@ static bool settle(struct interp *c, enum step step, enum exit_reason *reason)
 			return true;
 	} else {
 		derive_single(c);
+		if (UNLIKELY(c->s.activity == ACTIVITY_SHUTDOWN)) /* a task switch went wrong */
+			return true;
 	}
 	if (step == STEP_AGAIN && !c->single && interp_debug_after(c, true) && !deliver(c))
 		return true;
@@ -189,7 +191,7 @@ static bool settle(struct interp *c, enum step step, enum exit_reason *reason)
 		return true;
 	}
 	*reason = EXIT_KICK;
-	if (UNLIKELY(storm(c)))
+	if (UNLIKELY(c->s.event_pending) || UNLIKELY(storm(c)))
 		return true;
 	*reason = EXIT_IRQ_WINDOW;
 	return window_open(c->vcpu);
@@ -258,6 +260,8 @@ static enum exit_reason run_until(struct interp *c, uint64_t end)
 		b = fetch_block(c);
 		if (UNLIKELY(!b)) {
 			interp_idle(c);
+			if (UNLIKELY(c->single))
+				(void)interp_debug_before(c); /* goes before a fault of the fetch */
 			if (settle(c, STEP_FAULT, &reason))
 				return reason;
 			continue;

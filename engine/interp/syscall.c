@@ -16,6 +16,7 @@
 #define FLAT_CODE   (SEG_ACCESSED | SEG_WRITE | SEG_CODE | SEG_S | SEG_P | SEG_G)
 #define FLAT_DATA   (SEG_ACCESSED | SEG_WRITE | SEG_S | SEG_P | SEG_G | SEG_DB)
 #define DPL(level)  ((uint32_t)(level) << 5)
+#define DR6_BS      UINT64_C(0x4000)
 #define SYSRET_KEPT UINT64_C(0x3c7fd7) /* flags that SYSRET takes from R11 */
 
 static void flat_segments(struct interp *c, unsigned cs, unsigned ss, unsigned cpl, bool code64)
@@ -42,7 +43,8 @@ enum step syscall64(struct interp *c, const struct insn *i)
 	c->r[R11] = interp_rflags(c) & ~(uint64_t)FLAG_RF;
 	c->s.rflags = (c->r[R11] & ~(c->s.fmask & 0xffffffff)) | FLAG_FIXED;
 	interp_set_arith(c, c->s.rflags);
-	flat_segments(c, cs, cs + 8, 0, true);
+	flat_segments(c, cs, (uint16_t)(c->s.star >> 32) + 8u, 0, true);
+	c->stepping &= c->s.rflags >> 8 & 1; /* TF counts as FMASK left it */
 	c->r[R_RIP] = c->s.lstar;
 	interp_mode_changed(c);
 	return STEP_JUMP;
@@ -57,6 +59,9 @@ enum step sysret(struct interp *c, const struct insn *i)
 		return raise_ud(c);
 	if (c->cpl != 0 || (wide && !gva_canonical(c->r[RCX])))
 		return raise_gp(c, 0);
+	if (c->r[R11] & FLAG_TF) /* traps as if SYSCALL had just completed */
+		debug_pend(c, DR6_BS);
+	c->stepping = false;
 	c->s.rflags = (c->r[R11] & SYSRET_KEPT) | FLAG_FIXED;
 	interp_set_arith(c, c->s.rflags);
 	flat_segments(c, (base + (wide ? 16 : 0)) | 3, (base + 8) | 3, 3, wide);

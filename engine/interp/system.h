@@ -64,18 +64,14 @@ static inline bool in_real_or_v86(const struct interp *c)
 {
 	return x86_real_mode(&c->s) || x86_v86(&c->s);
 }
-static inline uint64_t code_mask(const struct interp *c)
-{
-	return asz_mask(c->code_bits / 8);
-}
 static inline uint64_t size_mask(unsigned bytes)
 {
 	return bytes >= 8 ? ~UINT64_C(0) : (UINT64_C(1) << (bytes * 8)) - 1;
 }
-/* Where the guest goes on after `i`. */
+/* Where the guest goes on after `i`. 16-bit code runs on beyond 64 KiB if its limit allows. */
 static inline uint64_t rip_after(const struct interp *c, const struct insn *i)
 {
-	return insn_next_rip(c, i) & code_mask(c);
+	return c->code_bits == 64 ? insn_next_rip(c, i) : (uint32_t)insn_next_rip(c, i);
 }
 /* A base plus an offset as a linear address: 32 bits wide outside long mode. */
 static inline uint64_t linear_of(const struct interp *c, uint64_t address)
@@ -126,6 +122,7 @@ struct stack {
 	uint32_t error; /* of #SS */
 	bool flat;      /* 64-bit: no segment */
 	bool user;
+	bool event;     /* pushed by the delivery of an event: no #AC, no data breakpoint */
 };
 struct stack stack_current(const struct interp *c);
 struct stack stack_flat(const struct interp *c, uint64_t sp, unsigned cpl, uint32_t error);
@@ -174,8 +171,9 @@ enum step outcome_step(struct interp *c, enum outcome o);
 /* Loads the PDPTEs that `cr3` names. false: #GP(0) recorded. */
 bool control_load_pdpte(struct interp *c, struct x86_state *s, uint64_t cr3);
 
-/* debug.c: an access to an I/O port passes the breakpoints. */
-void debug_port(struct interp *c, uint16_t port, unsigned size);
+/* debug.c: a #DB trap with these DR6 bits comes before the next instruction, whatever that
+ * is: run() has to be left for it. */
+void debug_pend(struct interp *c, uint64_t bits);
 
 /* Is a port access allowed (IOPL, TSS bitmap)? false: the fault is recorded. */
 bool port_allowed(struct interp *c, uint16_t port, unsigned size);

@@ -15,6 +15,7 @@
 
 #define TSS32_BYTES 104u
 #define TSS16_BYTES 44u
+#define DR6_BT      (UINT64_C(1) << 15)
 
 /* Offsets of the fields that are saved and loaded. */
 struct tss_layout {
@@ -35,7 +36,7 @@ static const struct tss_layout *tss_layout(const struct x86_seg *tss)
 }
 
 struct task {
-	uint64_t ip, flags, gpr[8], cr3;
+	uint64_t ip, flags, gpr[8], cr3, pdpte[4];
 	uint16_t sel[SEG_COUNT], ldt;
 	bool trap;
 };
@@ -81,9 +82,8 @@ bool task_find(struct interp *c, uint16_t selector, enum vector v, uint32_t ext,
 	if (!descriptor_read(c, selector, v, ext, d))
 		return false;
 	type = SEG_TYPE(d->seg.attr);
-	if (!is_system(&d->seg) ||
-	    (busy ? type != TYPE_TSS16_BUSY && type != TYPE_TSS32_BUSY :
-		    type != TYPE_TSS16 && type != TYPE_TSS32)) {
+	if (!is_system(&d->seg) || (busy ? type != TYPE_TSS16_BUSY && type != TYPE_TSS32_BUSY
+					 : type != TYPE_TSS16 && type != TYPE_TSS32)) {
 		raise_error(c, v, selector_error(selector, ext));
 		return false;
 	}
@@ -158,9 +158,26 @@ static bool task_leave(struct interp *c, const struct descriptor *d, enum task_r
 	return true;
 }
 
+/* PAE: the new PDPTEs are read and checked now, and used from task_load_cr3() on. */
+static bool task_check_cr3(struct interp *c, const struct tss_layout *l, struct task *t)
+{
+	uint64_t now[4];
+	bool ok;
+
+	memcpy(now, c->s.pdpte, sizeof(now));
+	memcpy(t->pdpte, now, sizeof(now));
+	if (l != &tss32 || !(c->s.cr0 & CR0_PG) || !(c->s.cr4 & CR4_PAE))
+		return true;
+	ok = control_load_pdpte(c, &c->s, t->cr3);
+	memcpy(t->pdpte, c->s.pdpte, sizeof(now));
+	memcpy(c->s.pdpte, now, sizeof(now));
+	return ok;
+}
+
 static void task_load_cr3(struct interp *c, const struct task *t)
 {
 	c->s.cr3 = t->cr3;
+	memcpy(c->s.pdpte, t->pdpte, sizeof(t->pdpte));
 	tlb_switch(&c->tlb, 0, true);
 }
 
@@ -194,7 +211,7 @@ static void task_enter(struct interp *c, const struct descriptor *d, const struc
 			segment_load_null(&c->s.seg[n], t->sel[n]);
 	}
 	if (!v86)
-		c->s.seg[SS].attr |= cpl << 5;
+		c->s.seg[SS].attr = SEG_UNUSABLE | cpl << 5;
 	if (l == &tss32 && (c->s.cr0 & CR0_PG))
 		task_load_cr3(c, t);
 	interp_mode_changed(c);
@@ -259,7 +276,8 @@ static bool task_load_data(struct interp *c, enum seg seg, uint16_t selector, un
 		return false;
 	v = segment_check_data(&d.seg, selector, cpl);
 	if (v) {
-		raise_error(c, v == VEC_GP ? VEC_TS : (enum vector)v, selector_error(selector, ext));
+		raise_error(c, v == VEC_GP ? VEC_TS : (enum vector)v,
+			    selector_error(selector, ext));
 		return false;
 	}
 	if (!descriptor_set_accessed(c, &d))
@@ -296,6 +314,7 @@ static bool task_push_error(struct interp *c, const struct delivery *e, unsigned
 
 	if (!e->has_error)
 		return true;
+	st.event = true;
 	st.error = e->ext;
 	if (!stack_push(c, &st, width, e->error))
 		return false;
@@ -314,10 +333,7 @@ enum outcome task_switch(struct interp *c, const struct descriptor *d, enum task
 	if (!task_probe(c, d, why, e->ext, image))
 		return OUTCOME_FAULT;
 	task_parse(image, l, &t);
-	if (l == &tss32 && (c->s.cr0 & CR0_PG) && (c->s.cr4 & CR4_PAE) &&
-	    !control_load_pdpte(c, &c->s, t.cr3))
-		return OUTCOME_FAULT;
-	if (!task_leave(c, d, why, e))
+	if (!task_check_cr3(c, l, &t) || !task_leave(c, d, why, e))
 		return OUTCOME_FAULT;
 	exit_count(c->vcpu, EXIT_TASK_SWITCH);
 	task_enter(c, d, &t, l, why);
@@ -330,9 +346,7 @@ enum outcome task_switch(struct interp *c, const struct descriptor *d, enum task
 		raise_gp(c, e->ext);
 		return OUTCOME_LATE;
 	}
-	if (t.trap) {
-		c->db_hit = true;
-		c->db_bits |= 1u << 15; /* BT */
-	}
+	if (t.trap)
+		debug_pend(c, DR6_BT);
 	return OUTCOME_DONE;
 }
