@@ -34,7 +34,7 @@ static void test_shell_session(void **state)
 	session_expect(&s, "Linux version 6.", BOOT_SECONDS);
 	session_expect(&s, "This is Linux 6.", BOOT_SECONDS);
 	session_expect(&s, "Hypervisor: yes", BOOT_SECONDS);
-	session_expect(&s, "~ # ", BOOT_SECONDS);
+	session_expect(&s, "/root # ", BOOT_SECONDS);
 	session_type(&s, "echo $((6 * 7))-is-it\r");
 	session_expect(&s, "42-is-it", BOOT_SECONDS);
 	session_type(&s, "dmesg | grep -c 'Kernel panic'\r");
@@ -125,7 +125,7 @@ static void test_reboot_ends_under_no_reboot(void **state)
 
 	(void)state;
 	session_start(&s, argv);
-	session_expect(&s, "~ # ", BOOT_SECONDS);
+	session_expect(&s, "/root # ", BOOT_SECONDS);
 	session_type(&s, "reboot -f\r");
 	status = session_end(&s, BOOT_SECONDS);
 	assert_true(WIFEXITED(status));
