@@ -46,7 +46,7 @@ struct chip {
 	uint8_t irr, isr, imr;
 	uint8_t lines; /* levels of the inputs */
 	uint8_t elcr;  /* 1: level triggered */
-	uint8_t icw1, icw2, icw3, icw4;
+	uint8_t icw1, icw2, icw4;
 	uint8_t expect;      /* EXPECT_* */
 	uint8_t ready;       /* an initialization sequence was completed */
 	uint8_t lowest;      /* the input with the lowest priority now */
@@ -199,7 +199,6 @@ static void start_initialization(struct chip *c, uint8_t value)
 			    .elcr = c->elcr,
 			    .irr = c->lines & c->elcr,
 			    .icw2 = c->icw2,
-			    .icw3 = c->icw3,
 			    .expect = EXPECT_ICW2,
 			    .lowest = 7 };
 }
@@ -227,10 +226,7 @@ static void write_data(struct chip *c, uint8_t value)
 		c->icw2 = value & 0xf8;
 		c->expect = c->icw1 & ICW1_SNGL ? EXPECT_ICW4 : EXPECT_ICW3;
 		break;
-	case EXPECT_ICW3:
-		c->icw3 = value;
-		c->expect = EXPECT_ICW4;
-		break;
+	case EXPECT_ICW3: c->expect = EXPECT_ICW4; break; /* the cascade is as it is wired */
 	case EXPECT_ICW4:
 		c->icw4 = value & 0x1f;
 		c->expect = EXPECT_OCW1;
@@ -325,7 +321,6 @@ static void i8259_reset(struct device *dev)
 	X(elcr)                                                                                    \
 	X(icw1)                                                                                    \
 	X(icw2)                                                                                    \
-	X(icw3)                                                                                    \
 	X(icw4)                                                                                    \
 	X(expect)                                                                                  \
 	X(ready)                                                                                   \
@@ -339,8 +334,7 @@ static const struct field i8259_fields[] = {
 #define X(member) FIELD_EACH(i8259, chip, member, 1),
 	CHIP_MEMBERS(X)
 #undef X
-		FIELD(i8259, intr, 1),
-	FIELD_END
+		FIELD_END
 };
 
 static int i8259_loaded(struct device *dev, struct fail *why)

@@ -343,7 +343,7 @@ static void test_fuzz(void **state)
 	struct fuzz fuzz = {
 		build,
 		{{ MASTER, 2 }, { SLAVE, 2 }, { ELCR, 2 }},
-		.rounds = 400,
+		.rounds = 2000,
 		.longest_ns = 10,
 		.stir = stir
 	};

@@ -50,15 +50,20 @@ static void build(struct rig *rig)
 }
 
 /* 115200 8N1, FIFOs with trigger 8, DTR, RTS and OUT 2: as a driver leaves it. */
-static void open_port(struct rig *rig)
+static void program(struct rig *rig)
 {
-	rig_open(rig, build);
 	outb(rig, LCR, 0x83);
 	outb(rig, RBR, 1);
 	outb(rig, IER, 0);
 	outb(rig, LCR, 0x03);
 	outb(rig, FCR, 0x87);
 	outb(rig, MCR, 0x0b);
+}
+
+static void open_port(struct rig *rig)
+{
+	rig_open(rig, build);
+	program(rig);
 }
 
 static void test_registers(void **state)
@@ -338,8 +343,18 @@ static void test_out2_gates(void **state)
 
 static uint32_t stir(struct rig *rig, uint64_t random)
 {
-	rig_input(rig, &random, random & 7);
-	return 0;
+	uint64_t data[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		data[i] = random * (i + 1);
+	if (random & 0x40) { /* random writes hardly ever make a working port */
+		program(rig);
+		outb(rig, IER, 0x0f);
+	}
+	rig_input(rig, data, random & 0x3f);
+	if (random & 0x80)
+		rig_step(rig, random >> 8 & 0x7ffff);
+	return rig->level[GSI];
 }
 
 static void test_fuzz(void **state)
