@@ -79,7 +79,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool whole = size > 0 && data[0] & 1;
 	size_t bytes;
 	uint8_t *copy;
-	int status;
 
 	if (!victim)
 		power_on();
@@ -93,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(copy, data + 1, bytes);
 	stream_fix(copy, bytes);
 	if (save_load(victim->vm, copy, bytes, NULL) == 0) {
-		vm_run(victim->vm, AFTER, &status, NULL);
+		rig_run_anything(victim, AFTER);
 		if (taken++ % 16 == 0)
 			check_taken();
 	}

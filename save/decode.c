@@ -50,7 +50,7 @@ static bool take_number(struct reader *r, unsigned width, uint64_t *value)
 static int next_section(struct reader *r, struct found *f, struct fail *why)
 {
 	uint64_t tag, version, name_bytes, payload, sum;
-	const uint8_t *name, *data;
+	const uint8_t *start = r->at, *name, *data;
 
 	if (!take_number(r, 4, &tag) || !take_number(r, 2, &version) ||
 	    !take_number(r, 2, &name_bytes) || !take_number(r, 8, &payload))
@@ -62,7 +62,7 @@ static int next_section(struct reader *r, struct found *f, struct fail *why)
 	data = name ? take(r, payload) : NULL;
 	if (!data || !take_number(r, 8, &sum))
 		return fail(why, -EINVAL, "the saved machine is truncated");
-	if (XXH3_64bits(name, name_bytes + payload) != sum)
+	if (XXH3_64bits(start, (size_t)(data + payload - start)) != sum)
 		return fail(why, -EINVAL, "the saved machine is damaged: a checksum is wrong");
 	memset(f->name, 0, sizeof(f->name));
 	memcpy(f->name, name, name_bytes);

@@ -43,11 +43,11 @@ static void put_unsummed(struct encoder *e, uint64_t value, unsigned width)
 
 static void begin(struct encoder *e, const char *name, uint16_t version, uint64_t payload)
 {
-	put_unsummed(e, SAVE_SECTION, 4);
-	put_unsummed(e, version, 2);
-	put_unsummed(e, strlen(name), 2);
-	put_unsummed(e, payload, 8);
 	XXH3_64bits_reset(e->sum);
+	put_number(e, SAVE_SECTION, 4);
+	put_number(e, version, 2);
+	put_number(e, strlen(name), 2);
+	put_number(e, payload, 8);
 	put(e, name, strlen(name));
 }
 

@@ -12,7 +12,7 @@
  *
  *	header   "TRAPEZE\0"  u32 format (1)  u32 zero
  *	section  u32 'SECT'  u16 version  u16 name bytes  u64 payload bytes
- *	         name  payload  u64 XXH3-64 of name and payload
+ *	         name  payload  u64 XXH3-64 of the section so far
  *	field    u8 name bytes  u8 width  u32 count  name  data   (repeated to the end)
  *	memory   u64 start  u64 bytes  u8 read-only, then  u64 page number  4096 bytes  (repeated)
  *	last     a section named "end" with no payload

@@ -168,6 +168,24 @@ static inline void rig_enter(struct pc *pc)
 		abort();
 }
 
+/* Runs something that may sleep for ever without being halted for good: for a millisecond. */
+static inline void rig_quit(void *arg, uint64_t now)
+{
+	(void)now;
+	vm_request(arg, VM_QUIT, 0);
+}
+
+static inline void rig_run_anything(struct pc *pc, uint64_t instructions)
+{
+	struct clock *clock = &pc->vm->clock;
+	struct alarm quit = { .at = ALARM_NONE, .fn = rig_quit, .arg = pc->vm };
+	int status;
+
+	clock_set_alarm(clock, &quit, clock_now(clock) + 1000000);
+	vm_run(pc->vm, instructions, &status, NULL);
+	clock_set_alarm(clock, &quit, ALARM_NONE);
+}
+
 /* A machine of the rig's kind at power-on: what a stream is loaded into. */
 static inline struct pc *rig_open_empty(void)
 {

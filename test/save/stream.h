@@ -74,7 +74,7 @@ static inline void stream_fix(uint8_t *data, size_t bytes)
 	size_t at = STREAM_HEADER, inside;
 
 	while ((inside = stream_section(data, bytes, at)) != SIZE_MAX) {
-		uint64_t sum = XXH3_64bits(data + at + SECTION_HEADER, inside);
+		uint64_t sum = XXH3_64bits(data + at, SECTION_HEADER + inside);
 
 		at += SECTION_HEADER + inside;
 		memcpy(data + at, &sum, 8);
