@@ -25,8 +25,9 @@ enum { ALARM_TIMER };
 #define PM1_TMR      0x0001 /* the same bit in status and enable, as are the next */
 #define PM1_GBL      0x0020
 #define PM1_PWRBTN   0x0100
+#define PM1_RTC      0x0400 /* enable only: the clock's alarm does not wake this machine */
 #define PM1_STS_BITS (PM1_TMR | PM1_GBL | PM1_PWRBTN)
-#define PM1_EN_BITS  (PM1_TMR | PM1_GBL | PM1_PWRBTN)
+#define PM1_EN_BITS  (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 
 #define PM1_SCI_EN   0x0001
 #define PM1_BM_RLD   0x0002
