@@ -10,15 +10,15 @@
  */
 #include "four-guests.h"
 
-#define HERE(x)     ((x) - guest_begin + GVA_CODE)
-#define PHYSICAL(x) ((x) - guest_begin + GPA_CODE)
+#define HERE(x)     ((x) - 77b + GVA_CODE)
+#define PHYSICAL(x) ((x) - 77b + GPA_CODE)
 
-	/* A guest's bytes are between NAME and NAME_end. */
+	/* A guest's bytes are between NAME and NAME_end; 77b is where the last one began. */
 	.macro guest name
 	.globl \name, \name\()_end
 	.balign 16
 \name:
-	.set guest_begin, \name
+77:
 	.endm
 
 	.macro print first, last

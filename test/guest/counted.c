@@ -96,8 +96,10 @@ static pid_t burn(void)
 {
 	pid_t pid = fork();
 
-	for (volatile unsigned n = 0; pid == 0; n++)
-		;
+	if (pid == 0) {
+		for (volatile unsigned n = 0;; n++)
+			;
+	}
 	return pid;
 }
 
