@@ -168,6 +168,7 @@ static int add_people(struct pc *pc, struct fail *why)
 		.gsi = IRQ_COM1,
 		.clock_hz = 1843200,
 		.out2_gates = true,
+		.rts_holds = true, /* typed-ahead input waits until the guest listens */
 		.backend = pc->config.serial,
 	};
 	int err = i8042_create(pc->vm, &keyboard, why);
