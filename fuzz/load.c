@@ -9,6 +9,9 @@
  * Run by `make fuzz-load`.
  * SPDX-License-Identifier: MIT
  */
+#include <pthread.h>
+#include <unistd.h>
+
 #include "test/save/rig.h"
 #include "test/save/stream.h"
 
@@ -18,8 +21,30 @@
 static struct stream good;
 static struct pc *victim, *second;
 
+/*
+ * A repeated string instruction may go on for 2^64 elements, as on a CPU, and is one instruction:
+ * only another thread ends it. This one ends a run that it finds twice.
+ */
+static _Atomic unsigned running; /* number of the run, 0: none */
+
+static void *watch(void *arg)
+{
+	unsigned seen = 0;
+
+	for (;;) {
+		unsigned now = running;
+
+		if (now && now == seen)
+			vm_request(victim->vm, VM_QUIT, 0);
+		seen = now;
+		usleep(200000);
+	}
+	return arg;
+}
+
 static void power_on(void)
 {
+	pthread_t thread;
 	struct pc *pc = rig_open_guest();
 	int status;
 
@@ -28,6 +53,8 @@ static void power_on(void)
 	pc_close(pc);
 	victim = rig_open_empty();
 	second = rig_open_empty();
+	if (pthread_create(&thread, NULL, watch, NULL))
+		abort();
 }
 
 static uint8_t *patched(const uint8_t *data, size_t size)
@@ -75,7 +102,7 @@ static void check_taken(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static unsigned taken;
+	static unsigned taken, runs;
 	bool whole = size > 0 && data[0] & 1;
 	size_t bytes;
 	uint8_t *copy;
@@ -92,7 +119,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(copy, data + 1, bytes);
 	stream_fix(copy, bytes);
 	if (save_load(victim->vm, copy, bytes, NULL) == 0) {
+		running = ++runs;
 		rig_run_anything(victim, AFTER);
+		running = 0;
 		if (taken++ % 16 == 0)
 			check_taken();
 	}
