@@ -6,7 +6,7 @@ $(GUEST_TEST): $(OBJ)/%: $(OBJ)/%.o
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
 # Scripts: executable files of these directories. They read TRAPEZE, OBJ, GUEST and CC.
-TEST_SCRIPTS := $(sort $(shell find test/style test/api -type f -perm -u+x 2>/dev/null))
+TEST_SCRIPTS := $(sort $(shell find test/style test/api test/guest/bare -type f -perm -u+x 2>/dev/null))
 
 # Longest first, so that the parallel run ends evenly.
 TESTS = $(GUEST_TEST) $(UNIT_BIN) $(TEST_SCRIPTS)
