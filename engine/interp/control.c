@@ -61,10 +61,15 @@ static enum step jmp_indirect(struct interp *c, const struct insn *i)
 
 static inline enum step call(struct interp *c, const struct insn *i, uint64_t to)
 {
-	if (UNLIKELY(!target_ok(c, to)))
-		return raise_gp(c, 0);
+	uint64_t rsp = c->r[RSP];
+
 	if (UNLIKELY(!stack_push(c, i->osz, insn_next_rip(c, i))))
 		return STEP_FAULT;
+	/* CPUs, too, leave the return address behind when they find the target bad. */
+	if (UNLIKELY(!target_ok(c, to))) {
+		c->r[RSP] = rsp;
+		return raise_gp(c, 0);
+	}
 	c->r[R_RIP] = to;
 	return STEP_BRANCH;
 }

@@ -94,7 +94,7 @@ bool interp_debug_after(struct interp *c, bool again)
 		bits |= DR6_BS;
 	if (!bits)
 		return false;
-	c->fault = (struct fault){ .vector = VEC_DB, .dr6 = bits };
+	c->fault = (struct fault){ .vector = VEC_DB, .dr6 = bits, .resume = again };
 	return true;
 }
 
@@ -110,16 +110,16 @@ void debug_pend(struct interp *c, uint64_t bits)
 /* DR4 and DR5 are DR6 and DR7 unless CR4.DE makes them invalid. false: faulted. */
 static bool debug_register(struct interp *c, unsigned *n)
 {
+	if (c->cpl != 0) {
+		raise_gp(c, 0);
+		return false;
+	}
 	if (*n == 4 || *n == 5) {
 		if (c->s.cr4 & CR4_DE) {
 			raise_ud(c);
 			return false;
 		}
 		*n += 2;
-	}
-	if (c->cpl != 0) {
-		raise_gp(c, 0);
-		return false;
 	}
 	if (c->s.dr7 & DR7_GD) {
 		c->fault = (struct fault){ .vector = VEC_DB, .dr6 = DR6_BD };

@@ -151,6 +151,15 @@ static uint8_t segment_of(const struct decoding *d, uint8_t base)
 	return base == RSP || base == RBP ? SS : DS;
 }
 
+/*
+ * A SIB byte with mod 0 and base 5 has a displacement in place of the base, whatever REX.B
+ * says. Zydis 4.0 shows R13D as the base when addresses have 32 bits.
+ */
+static bool no_base(const struct decoding *d)
+{
+	return d->zi.raw.sib.offset && d->zi.raw.modrm.mod == 0 && d->zi.raw.sib.base == 5;
+}
+
 static void fill_memory(const struct decoding *d, struct insn *i)
 {
 	const ZydisDecodedOperandMem *m = NULL;
@@ -164,10 +173,10 @@ static void fill_memory(const struct decoding *d, struct insn *i)
 		return;
 	}
 	i->flags |= INSN_MEM;
-	i->base = address_register(m->base);
+	i->base = no_base(d) ? R_ZERO : address_register(m->base);
 	i->index = address_register(m->index);
 	i->scale = m->scale > 1 ? (uint8_t)__builtin_ctz(m->scale) : 0;
-	i->disp = m->disp.has_displacement ? m->disp.value : 0;
+	i->disp = m->disp.has_displacement ? m->disp.value : no_base(d) ? d->zi.raw.disp.value : 0;
 	if (i->base == R_RIP)
 		i->disp += i->at + i->len;
 	i->seg = segment_of(d, i->base);
@@ -226,6 +235,10 @@ static bool bind(struct decoder *d, struct insn *i)
 
 	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 	    zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return false;
+	/* Zydis knows the VEX forms of another kind of processor: of TZCNT, for one. */
+	if (zi->meta.isa_ext == ZYDIS_ISA_EXT_KNC || zi->meta.isa_ext == ZYDIS_ISA_EXT_KNCE ||
+	    zi->meta.isa_ext == ZYDIS_ISA_EXT_KNCV)
 		return false;
 	for (unsigned t = 0; t < TABLES; t++) {
 		const struct bind_row *r = d->row[zi->mnemonic][t];

@@ -214,12 +214,21 @@ static void stack_watched(struct interp *c, const struct stack *st, uint64_t lin
 		place_watchpoints(c, linear, size, write);
 }
 
+/* A system's own stack is never checked. */
+static bool stack_aligned(struct interp *c, const struct stack *st, uint64_t linear, unsigned size)
+{
+	if (LIKELY(!st->user || !mem_misaligned(c, linear, size)))
+		return true;
+	raise_error(c, VEC_AC, 0);
+	return false;
+}
+
 bool stack_push(struct interp *c, struct stack *st, unsigned size, uint64_t value)
 {
 	uint64_t sp = (st->sp & ~st->mask) | ((st->sp - size) & st->mask);
 	uint64_t linear;
 
-	if (!stack_linear(c, st, sp, size, true, &linear) ||
+	if (!stack_linear(c, st, sp, size, true, &linear) || !stack_aligned(c, st, linear, size) ||
 	    !mem_write_as(c, linear, &value, size, st->user))
 		return false;
 	stack_watched(c, st, linear, size, true);
@@ -233,7 +242,7 @@ bool stack_pop(struct interp *c, struct stack *st, unsigned size, uint64_t *valu
 
 	*value = 0;
 	if (!stack_linear(c, st, st->sp, size, false, &linear) ||
-	    !mem_read_as(c, linear, value, size, st->user))
+	    !stack_aligned(c, st, linear, size) || !mem_read_as(c, linear, value, size, st->user))
 		return false;
 	stack_watched(c, st, linear, size, false);
 	stack_skip(st, size);

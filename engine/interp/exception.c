@@ -298,7 +298,7 @@ static bool double_faults(uint8_t first, uint8_t second)
 static bool pushes_rf(const struct fault *f)
 {
 	switch (f->vector) {
-	case VEC_DB: return f->dr6 & (1u << 13); /* BD: general detect */
+	case VEC_DB: return f->resume || f->dr6 & (1u << 13); /* BD: general detect */
 	case VEC_NMI:
 	case VEC_BP:
 	case VEC_OF:

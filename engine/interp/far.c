@@ -12,24 +12,24 @@
  */
 #include "engine/interp/system.h"
 
+bool far_pointer(struct interp *c, const struct insn *i, uint16_t *selector, uint64_t *offset)
+{
+	uint64_t ea = insn_ea(c, i);
+
+	*offset = 0;
+	return mem_read_slow(c, i->seg, ea, offset, i->osz) &&
+	       mem_read_slow(c, i->seg, (ea + i->osz) & asz_mask(i->asz), selector, 2);
+}
+
 /* The operand: ptr16:16, ptr16:32 in imm (selector at bit 32), or m16:16, m16:32, m16:64. */
 static bool far_target(struct interp *c, const struct insn *i, uint16_t *selector, uint64_t *offset)
 {
-	uint64_t ea;
-	uint8_t bytes[10] = { 0 };
-
 	if (!(i->flags & INSN_MEM)) {
 		*offset = i->imm & 0xffffffff;
 		*selector = (uint16_t)(i->imm >> 32);
 		return true;
 	}
-	ea = insn_ea(c, i);
-	if (!mem_read_slow(c, i->seg, ea, bytes, i->osz + 2u))
-		return false;
-	*offset = 0;
-	__builtin_memcpy(offset, bytes, i->osz);
-	__builtin_memcpy(selector, bytes + i->osz, 2);
-	return true;
+	return far_pointer(c, i, selector, offset);
 }
 
 static enum step enter_code(struct interp *c, const struct x86_seg *cs, unsigned cpl, uint64_t rip)
@@ -278,6 +278,9 @@ static enum step far_transfer(struct interp *c, const struct insn *i, bool call)
 		return far_system(c, i, selector, &d, call);
 	if (!is_code(&d.seg))
 		return raise_gp(c, selector_error(selector, 0));
+	/* m16:64 into compatibility mode */
+	if (!(d.seg.attr & SEG_L))
+		rip &= UINT64_C(0xffffffff);
 	if (!check_direct(c, selector, &d, rip))
 		return STEP_FAULT;
 	if (call && !push_return(c, i, &st, i->osz))
@@ -337,10 +340,14 @@ enum step far_ret(struct interp *c, const struct insn *i)
 {
 	struct stack st = stack_current(c);
 	struct descriptor cs;
+	struct stack above = st;
 	uint64_t rip, selector;
 
-	if (!stack_pop(c, &st, i->osz, &rip) || !stack_pop(c, &st, i->osz, &selector))
+	/* CPUs read the selector first, and no more than that. */
+	stack_skip(&above, i->osz);
+	if (!stack_pop(c, &above, 2, &selector) || !stack_pop(c, &st, i->osz, &rip))
 		return STEP_FAULT;
+	stack_skip(&st, i->osz);
 	if (in_real_or_v86(c)) {
 		if (rip > c->s.seg[CS].limit)
 			return raise_gp(c, 0);

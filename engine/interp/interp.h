@@ -87,6 +87,7 @@ struct fault {
 	uint32_t error;
 	uint64_t cr2;  /* VEC_PF */
 	uint64_t dr6;  /* VEC_DB: bits to set */
+	bool resume;   /* VEC_DB: between the elements of a rep: pushes RF set */
 };
 
 struct interp {

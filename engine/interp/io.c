@@ -121,6 +121,9 @@ static enum step repeat(struct interp *c, const struct insn *i,
 {
 	if (!(i->flags & (INSN_REP | INSN_REPNE)))
 		return one(c, i) ? STEP_NEXT : STEP_FAULT;
+	/* Even if there is nothing to do. */
+	if (!port_allowed(c, (uint16_t)c->r[RDX], i->osz))
+		return STEP_FAULT;
 	while (c->r[RCX] & asz_mask(i->asz)) {
 		if (!one(c, i))
 			return STEP_FAULT;

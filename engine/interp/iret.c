@@ -144,10 +144,14 @@ static enum step iret_protected(struct interp *c, const struct insn *i, struct s
 	struct descriptor cs;
 	struct x86_seg ss;
 	bool with_stack;
+	struct stack above = *st;
 
-	if (!stack_pop(c, st, i->osz, &rip) || !stack_pop(c, st, i->osz, &selector) ||
-	    !stack_pop(c, st, i->osz, &flags))
+	/* CPUs read the flags first. */
+	stack_skip(&above, 2 * i->osz);
+	if (!stack_pop(c, &above, i->osz, &flags) || !stack_pop(c, st, i->osz, &rip) ||
+	    !stack_pop(c, st, i->osz, &selector))
 		return STEP_FAULT;
+	stack_skip(st, i->osz);
 	if (i->osz == 4 && (flags & FLAG_VM) && old == 0 && !x86_long_mode(&c->s))
 		return iret_to_v86(c, st, rip, (uint16_t)selector, flags);
 	if (!code_read_return(c, (uint16_t)selector, &cs))

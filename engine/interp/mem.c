@@ -7,7 +7,7 @@
  * device in naturally aligned pieces, as a chipset would. An access that crosses a page finds
  * both places before it touches either.
  *
- * Not modelled: alignment checks of operands larger than 8 bytes.
+ * Not modelled: alignment checks of operands larger than 10 bytes.
  *
  * Spec: SDM vol. 3 ch. 3-5, 6.15 (#AC), 17.2.4 (DR7). Tested by test/unit/interp_mem.c.
  * SPDX-License-Identifier: MIT
@@ -28,10 +28,12 @@ static bool bad_address(struct interp *c, enum seg seg)
 }
 
 /* CR0.AM and EFLAGS.AC at CPL 3. */
-static bool misaligned(const struct interp *c, uint64_t linear, unsigned size)
+bool mem_misaligned(const struct interp *c, uint64_t linear, unsigned size)
 {
 	if (!c->user || !(c->s.cr0 & CR0_AM) || !(c->s.rflags & FLAG_AC))
 		return false;
+	if (size == 10) /* x87 extended and BCD */
+		size = 8;
 	return (size == 2 || size == 4 || size == 8) && (linear & (size - 1));
 }
 
@@ -49,7 +51,7 @@ bool mem_linear(struct interp *c, enum seg seg, uint64_t off, unsigned size, boo
 			return bad_address(c, seg);
 		*linear = (s->base + off) & UINT64_C(0xffffffff);
 	}
-	if (UNLIKELY(misaligned(c, *linear, size))) {
+	if (UNLIKELY(mem_misaligned(c, *linear, size))) {
 		raise_error(c, VEC_AC, 0);
 		return false;
 	}

@@ -27,6 +27,9 @@ bool mem_probe_write(struct interp *c, enum seg seg, uint64_t off, unsigned size
 bool mem_linear(struct interp *c, enum seg seg, uint64_t off, unsigned size, bool write,
 		uint64_t *linear);
 
+/* Is an access of `size` bytes there #AC? CR0.AM and EFLAGS.AC at CPL 3. */
+bool mem_misaligned(const struct interp *c, uint64_t linear, unsigned size);
+
 /*
  * Implicit supervisor accesses to linear addresses: descriptor tables, TSS, the
  * stack of an inner ring while it is being built. Rights are those of `user`, SMAP as an

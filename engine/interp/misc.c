@@ -152,10 +152,13 @@ static enum step bound(struct interp *c, const struct insn *i)
 	int64_t index = sign_extended(reg_get(c, i->a, i->osz), i->osz);
 	uint64_t ea = insn_ea(c, i), low, high;
 
-	if (!operand_load(c, i->seg, ea, i->osz, &low) ||
-	    !operand_load(c, i->seg, (ea + i->osz) & asz_mask(i->asz), i->osz, &high))
+	if (!operand_load(c, i->seg, ea, i->osz, &low))
 		return STEP_FAULT;
-	if (index < sign_extended(low, i->osz) || index > sign_extended(high, i->osz))
+	if (index < sign_extended(low, i->osz))
+		return raise_vector(c, VEC_BR);
+	if (!operand_load(c, i->seg, (ea + i->osz) & asz_mask(i->asz), i->osz, &high))
+		return STEP_FAULT;
+	if (index > sign_extended(high, i->osz))
 		return raise_vector(c, VEC_BR);
 	return STEP_NEXT;
 }

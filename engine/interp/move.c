@@ -82,6 +82,7 @@ EXTEND(zx, 16, 16, uint16_t) EXTEND(zx, 32, 16, uint16_t) EXTEND(zx, 64, 16, uin
 EXTEND(sx, 16, 8, int8_t) EXTEND(sx, 32, 8, int8_t) EXTEND(sx, 64, 8, int8_t)
 EXTEND(sx, 16, 16, int16_t) EXTEND(sx, 32, 16, int16_t) EXTEND(sx, 64, 16, int16_t)
 EXTEND(sx, 32, 32, int32_t) EXTEND(sx, 64, 32, int32_t)
+/* MOVSXD of 16 bits reads only 16. */
 /* clang-format on */
 
 bool bind_extend(const struct decoding *d, struct insn *i)
@@ -99,8 +100,9 @@ bool bind_extend(const struct decoding *d, struct insn *i)
 	};
 	bool memory = form_bind2(d, i) == FORM_RM;
 	bool is_signed = d->zi.mnemonic != ZYDIS_MNEMONIC_MOVZX;
+	unsigned to = form_size(&d->op[0]), from = form_size(&d->op[1]);
 
-	i->fn = rows[is_signed][memory][form_size(&d->op[1])][form_size(&d->op[0])];
+	i->fn = rows[is_signed][memory][from < to ? from : to][to];
 	return i->fn;
 }
 

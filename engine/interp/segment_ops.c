@@ -32,8 +32,8 @@ static bool load_descriptor(struct interp *c, enum seg seg, uint16_t selector)
 
 	if (!descriptor_read(c, selector, VEC_GP, 0, &d))
 		return false;
-	v = seg == SS ? segment_check_stack(&d.seg, selector, c->cpl) :
-			segment_check_data(&d.seg, selector, c->cpl);
+	v = seg == SS ? segment_check_stack(&d.seg, selector, c->cpl)
+		      : segment_check_data(&d.seg, selector, c->cpl);
 	if (v) {
 		raise_error(c, (enum vector)v, selector_error(selector, 0));
 		return false;
@@ -50,8 +50,8 @@ bool segment_load(struct interp *c, enum seg seg, uint16_t selector)
 		segment_load_real(&c->s.seg[seg], selector);
 	else if (x86_v86(&c->s))
 		segment_load_v86(&c->s.seg[seg], selector);
-	else if (!(is_null(selector) ? load_null(c, seg, selector) :
-				       load_descriptor(c, seg, selector)))
+	else if (!(is_null(selector) ? load_null(c, seg, selector)
+				     : load_descriptor(c, seg, selector)))
 		return false;
 	if (seg == SS)
 		interp_mode_changed(c);
@@ -133,15 +133,10 @@ enum step pop_seg(struct interp *c, const struct insn *i)
 /* LDS, LES, LSS, LFS, LGS */
 enum step load_far_pointer(struct interp *c, const struct insn *i)
 {
-	uint8_t bytes[10] = { 0 };
-	uint64_t offset = 0;
+	uint64_t offset;
 	uint16_t selector;
 
-	if (!mem_read_slow(c, i->seg, insn_ea(c, i), bytes, i->osz + 2u))
-		return STEP_FAULT;
-	__builtin_memcpy(&offset, bytes, i->osz);
-	__builtin_memcpy(&selector, bytes + i->osz, 2);
-	if (!segment_load(c, i->op, selector))
+	if (!far_pointer(c, i, &selector, &offset) || !segment_load(c, i->op, selector))
 		return STEP_FAULT;
 	set_reg(c, i->a, i->osz, offset);
 	return STEP_LEAVE;

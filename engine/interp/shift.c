@@ -1,9 +1,9 @@
 /*
  * shift.c - ROL ROR RCL RCR SHL SHR SAR, SHLD SHRD.
  *
- * The idea: every count goes through the host's shift by CL, except that Intel's rotate by an
- * immediate other than 1 leaves OF alone where the rotate by CL computes it (both are
- * allowed: OF is undefined then). The binder asks the host which kind it is.
+ * The idea: every count goes through the host's shift by CL, except that Intel's rotate of a
+ * register by an immediate other than 1 leaves OF alone where the rotate by CL, or of memory,
+ * computes it (both are allowed: OF is undefined then). The binder asks the host which kind it is.
  *
  * A memory operand is read and written even if the count is 0.
  *
@@ -85,7 +85,7 @@ static enum count count_kind(const struct decoding *d, struct insn *i, const Zyd
 	if (form_is_reg(o))
 		return COUNT_BY_CL;
 	i->c = (uint8_t)o->imm.value.u;
-	return (i->c & mask) != 1 && host_keeps_of() ? COUNT_BY_IMM_KEEP : COUNT_BY_IMM;
+	return (i->c & mask) != 1 && form_is_reg(&d->op[0]) && host_keeps_of() ? COUNT_BY_IMM_KEEP : COUNT_BY_IMM;
 }
 
 bool bind_shift(const struct decoding *d, struct insn *i)

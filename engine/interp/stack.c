@@ -120,18 +120,19 @@ static enum step push_all(struct interp *c, const struct insn *i)
 	return STEP_NEXT;
 }
 
-/* The slot of rSP is skipped. */
+/* The slot of rSP is read but not used. As on CPUs, registers popped before a fault keep their new
+ * values: rSP is still the old one, so the instruction can be restarted all the same. */
 static enum step pop_all(struct interp *c, const struct insn *i)
 {
-	uint8_t ssz = stack_size(c), n;
-	uint64_t mask = asz_mask(ssz), sp = c->r[RSP], v[8];
+	uint8_t ssz = stack_size(c);
+	uint64_t mask = asz_mask(ssz), sp = c->r[RSP], v;
 
-	for (n = 0; n < 8; n++)
-		if (n != RSP && !stack_load(c, (sp + (7u - n) * i->osz) & mask, i->osz, &v[n]))
+	for (uint8_t n = 8; n-- > 0;) {
+		if (!stack_load(c, (sp + (7u - n) * i->osz) & mask, i->osz, &v))
 			return STEP_FAULT;
-	for (n = 0; n < 8; n++)
 		if (n != RSP)
-			reg_set(c, n * 8, i->osz, v[n]);
+			reg_set(c, n * 8, i->osz, v);
+	}
 	stack_set(c, ssz, sp + 8u * i->osz);
 	return STEP_NEXT;
 }
@@ -159,8 +160,8 @@ bool bind_pop_all(const struct decoding *d, struct insn *i)
 static enum step enter(struct interp *c, const struct insn *i)
 {
 	uint8_t ssz = stack_size(c), osz = i->osz;
-	uint64_t mask = asz_mask(ssz), sp = (c->r[RSP] - osz) & mask, bp = c->r[RBP], frame = sp;
-	uint64_t v;
+	uint64_t mask = asz_mask(ssz), sp = (c->r[RSP] - osz) & mask, bp = c->r[RBP];
+	uint64_t frame = (c->r[RSP] & ~mask) | sp, v;
 
 	if (!stack_store(c, sp, osz, bp))
 		return STEP_FAULT;

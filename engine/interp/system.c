@@ -140,6 +140,7 @@ static bool bind_base(const struct decoding *d, struct insn *i)
 	ZydisMnemonic m = d->zi.mnemonic;
 
 	operands(d, i);
+	i->osz = (uint8_t)(d->op[0].size / 8); /* 66 has no say */
 	i->op = m == ZYDIS_MNEMONIC_RDFSBASE || m == ZYDIS_MNEMONIC_WRFSBASE ? FS : GS;
 	i->fn = m == ZYDIS_MNEMONIC_RDFSBASE || m == ZYDIS_MNEMONIC_RDGSBASE ? rdfsgsbase :
 									       wrfsgsbase;

@@ -141,6 +141,8 @@ bool stack_from_tss64(struct interp *c, unsigned slot_offset, uint32_t ext, uint
 /* After a return to an outer ring: data segments the new CPL may not see become null. */
 void segments_drop_inner(struct interp *c, unsigned cpl);
 
+/* far.c: m16:16, m16:32 or m16:64. */
+bool far_pointer(struct interp *c, const struct insn *i, uint16_t *selector, uint64_t *offset);
 /* segment_ops.c: the whole of MOV Sreg but for the interrupt shadow. */
 bool segment_load(struct interp *c, enum seg seg, uint16_t selector);
 

@@ -63,16 +63,17 @@ enum step vector_thunk_fault(struct interp *c)
 bool vector_aligned(struct interp *c, const struct insn *i, uint64_t off, unsigned size,
 		    unsigned align, bool write)
 {
-	uint64_t linear;
+	bool based = c->code_bits != 64 || i->seg >= FS;
+	uint64_t linear = off + (based ? c->s.seg[i->seg].base : 0);
 
 	if (align == 1)
 		return true;
-	if (!mem_linear(c, (enum seg)i->seg, off, size, write, &linear))
+	/* #GP although the limit may say #SS. */
+	if (linear & (align - 1)) {
+		raise_gp(c, 0);
 		return false;
-	if (!(linear & (align - 1)))
-		return true;
-	raise_gp(c, 0);
-	return false;
+	}
+	return mem_linear(c, (enum seg)i->seg, off, size, write, &linear);
 }
 
 void *vector_load_slow(struct interp *c, const struct insn *i, uint64_t off, unsigned size,
@@ -298,8 +299,11 @@ static enum step vector_general(struct interp *c, const struct insn *i)
 		return vector_thunk_fault(c);
 	}
 	if ((t->flags & THUNK_STORE) &&
-	    !vector_store_slow(c, i, insn_ea(c, i), v->bounce, t->mem_bytes, align))
+	    !vector_store_slow(c, i, insn_ea(c, i), v->bounce, t->mem_bytes, align)) {
+		if (t->flags & THUNK_MMX) /* CPUs come that far */
+			x87_set_top(&c->s.fpu, 0);
 		return STEP_FAULT;
+	}
 	general_commit(c, i, t);
 	return STEP_NEXT;
 }

@@ -99,12 +99,13 @@ static enum step maskmovq(struct interp *c, const struct insn *i)
 	const void *data = &c->s.fpu.st[(i->a - top) & 7].mant;
 	const void *mask = &c->s.fpu.st[(i->b - top) & 7].mant;
 
+	bool done;
+
 	if (!vector_mmx_ok(c))
 		return vector_refuse_mmx(c);
-	if (!store_selected(c, i, c->r[RDI] & asz_mask(i->asz), data, mask, 1, 8))
-		return STEP_FAULT;
+	done = store_selected(c, i, c->r[RDI] & asz_mask(i->asz), data, mask, 1, 8);
 	x87_enter_mmx(&c->s.fpu);
-	return STEP_NEXT;
+	return done ? STEP_NEXT : STEP_FAULT;
 }
 
 /* Address offset of gather element n: base + index << scale + displacement, address size. */

@@ -295,14 +295,26 @@ static uint8_t rename_modrm(const struct plan *p, const struct decoding *d)
 				    : d->zi.raw.modrm.rm));
 }
 
+/* The width of a general register, or of what memory holds in place of one. */
+static bool w_is_width(const struct plan *p, const struct decoding *d)
+{
+	switch (d->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_VCVTSI2SD:
+	case ZYDIS_MNEMONIC_VCVTSI2SS:
+	case ZYDIS_MNEMONIC_VPEXTRD:
+	case ZYDIS_MNEMONIC_VPEXTRQ:
+	case ZYDIS_MNEMONIC_VPINSRD:
+	case ZYDIS_MNEMONIC_VPINSRQ: return true;
+	default: return p->flags & (THUNK_GPR | THUNK_IMPLICIT);
+	}
+}
+
 /* W counts where a general register's width depends on it; outside 64-bit mode it is then 0. */
 static bool keep_w(const struct plan *p, const struct decoding *d, bool w)
 {
-	bool sized = p->flags & (THUNK_GPR | THUNK_IMPLICIT);
-
 	if (d->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY)
 		return w && d->code_bits == 64;
-	return w && (d->code_bits == 64 || !sized);
+	return w && (d->code_bits == 64 || !w_is_width(p, d));
 }
 
 static void rename_vex(struct emit *e, const struct plan *p, const struct decoding *d)

@@ -109,6 +109,14 @@ static unsigned env_word(const struct insn *i)
 	return i->osz == 2 ? 2 : 4;
 }
 
+/* Its words are what alignment is checked for. */
+static bool env_reachable(struct interp *c, const struct insn *i, bool write)
+{
+	uint64_t linear;
+
+	return mem_linear(c, (enum seg)i->seg, insn_ea(c, i), env_word(i), write, &linear);
+}
+
 static enum step fnstenv(struct interp *c, const struct insn *i)
 {
 	uint8_t env[ENV_MAX];
@@ -117,7 +125,7 @@ static enum step fnstenv(struct interp *c, const struct insn *i)
 	if (refused(c, false))
 		return STEP_FAULT;
 	n = env_pack(c, env_word(i), env);
-	if (!vector_write_bytes(c, i, insn_ea(c, i), env, n))
+	if (!env_reachable(c, i, true) || !vector_write_bytes(c, i, insn_ea(c, i), env, n))
 		return STEP_FAULT;
 	c->s.fpu.fcw |= 0x3f;
 	x87_summary(&c->s.fpu);
@@ -130,7 +138,8 @@ static enum step fldenv(struct interp *c, const struct insn *i)
 
 	if (refused(c, true))
 		return STEP_FAULT;
-	if (!vector_read_bytes(c, i, insn_ea(c, i), env, 7 * env_word(i)))
+	if (!env_reachable(c, i, false) ||
+	    !vector_read_bytes(c, i, insn_ea(c, i), env, 7 * env_word(i)))
 		return STEP_FAULT;
 	env_unpack(c, env_word(i), env);
 	return STEP_NEXT;
@@ -148,7 +157,7 @@ static enum step fnsave(struct interp *c, const struct insn *i)
 		memcpy(area + n, &c->s.fpu.st[k].mant, 8);
 		memcpy(area + n + 8, &c->s.fpu.st[k].exp, 2);
 	}
-	if (!vector_write_bytes(c, i, insn_ea(c, i), area, n))
+	if (!env_reachable(c, i, true) || !vector_write_bytes(c, i, insn_ea(c, i), area, n))
 		return STEP_FAULT;
 	x87_init(&c->s.fpu);
 	return STEP_NEXT;
@@ -161,7 +170,7 @@ static enum step frstor(struct interp *c, const struct insn *i)
 
 	if (refused(c, true))
 		return STEP_FAULT;
-	if (!vector_read_bytes(c, i, insn_ea(c, i), area, n + 80))
+	if (!env_reachable(c, i, false) || !vector_read_bytes(c, i, insn_ea(c, i), area, n + 80))
 		return STEP_FAULT;
 	env_unpack(c, env_word(i), area);
 	for (unsigned k = 0; k < 8; k++, n += 10) {

@@ -184,8 +184,16 @@ static unsigned pkru_compact_offset(uint64_t xcomp)
 static bool area_init(struct interp *c, const struct insn *i, unsigned align, bool write,
 		      struct area *a)
 {
+	uint64_t linear;
+
 	*a = (struct area){ c, i, insn_ea(c, i), i->op, false };
-	return vector_aligned(c, i, a->at, 1, align, write);
+	/* #SS and #AC of a doubleword come before #GP for alignment. */
+	if (!mem_linear(c, (enum seg)i->seg, a->at, 4, write, &linear))
+		return false;
+	if (!(linear & (align - 1)))
+		return true;
+	raise_gp(c, 0);
+	return false;
 }
 
 static enum step fxsave(struct interp *c, const struct insn *i)
