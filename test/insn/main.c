@@ -1,0 +1,186 @@
+/*
+ * main.c - the loop of the instruction test: make cases, run them on both sides, compare.
+ *
+ * usage: insn [--seed N] [--first N] [--cases N] [--show N] [--verbose]
+ *
+ * --cases 0 goes on for ever, with a random seed unless one is given. A failing case is run again
+ * alone by `--seed S --first CASE --cases 1`. Called as insn-N (make test does), the seed is N.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "host/host.h"
+#include "test/insn/insn.h"
+
+#define BATCH     128
+#define CASES     300000
+#define KINDS     64 /* failures are told apart by mnemonic and what differs */
+#define MNEMONICS (ZYDIS_MNEMONIC_MAX_VALUE + 1)
+
+struct options {
+	uint64_t seed, first, cases;
+	unsigned show;
+	bool verbose;
+};
+
+static struct {
+	struct {
+		ZydisMnemonic mnemonic;
+		uint8_t bits;
+		const char *what;
+		uint64_t count;
+	} kind[KINDS];
+	unsigned kinds, shown;
+	uint64_t failures, cases, compared, endless, refused;
+	uint64_t vectors[256];
+	uint32_t seen[MNEMONICS];
+} tally;
+
+/* true: the first of its kind. */
+static bool note_kind(const struct insn_case *c, const char *what)
+{
+	unsigned i;
+
+	tally.failures++;
+	for (i = 0; i < tally.kinds; i++)
+		if (tally.kind[i].mnemonic == c->mnemonic && tally.kind[i].what == what) {
+			tally.kind[i].count++;
+			return false;
+		}
+	if (i < KINDS) {
+		tally.kind[i].mnemonic = c->mnemonic;
+		tally.kind[i].what = what;
+		tally.kind[i].count = 1;
+		tally.kinds++;
+	}
+	return true;
+}
+
+static void judge(const struct options *o, const struct insn_case *c, const struct outcome *native,
+		  const struct outcome *guest)
+{
+	const char *what;
+
+	tally.cases++;
+	if (c->skip == SKIP_ALTOGETHER) {
+		tally.endless++;
+		return;
+	}
+	what = compare(c, native, guest);
+	if (native->how == HOW_SYSCALL)
+		tally.refused++;
+	else
+		tally.compared++;
+	tally.seen[c->mnemonic]++;
+	tally.vectors[guest->vector]++;
+	if (what && note_kind(c, what) && tally.shown < o->show) {
+		tally.shown++;
+		printf("differs: %s\n", what);
+		print_case(c, native, guest, o->verbose);
+	} else if (o->verbose) {
+		print_case(c, native, guest, true);
+	}
+}
+
+static void run_batch(const struct options *o, struct native *n, struct guest *g, uint64_t first,
+		      unsigned count)
+{
+	static struct outcome guest[BATCH];
+	struct insn_case *c = native_cases(n);
+
+	for (unsigned k = 0; k < count; k++) {
+		make_case(&c[k], o->seed, first + k);
+		guest_run(g, &c[k], &guest[k]);
+		if (guest[k].how == HOW_ENDLESS)
+			c[k].skip = SKIP_ALTOGETHER;
+	}
+	native_run(n, count);
+	for (unsigned k = 0; k < count; k++)
+		judge(o, &c[k], &native_outcomes(n)[k], &guest[k]);
+}
+
+static void print_tally(const struct options *o)
+{
+	unsigned mnemonics = 0;
+
+	for (unsigned i = 0; i < tally.kinds; i++)
+		printf("%8" PRIu64 " x %s: %s\n", tally.kind[i].count,
+		       ZydisMnemonicGetString(tally.kind[i].mnemonic), tally.kind[i].what);
+	for (unsigned i = 1; i < MNEMONICS; i++)
+		mnemonics += tally.seen[i] != 0;
+	printf("%" PRIu64 " compared, %" PRIu64 " endless, %" PRIu64
+	       " system calls, %u mnemonics\n",
+	       tally.compared, tally.endless, tally.refused, mnemonics);
+	printf("exceptions:");
+	for (unsigned v = 0; v < 256; v++)
+		if (tally.vectors[v])
+			printf(" %u: %" PRIu64, v, tally.vectors[v]);
+	printf("\n%s - %" PRIu64 " cases seed %" PRIu64 "\n", tally.failures ? "not ok" : "ok",
+	       tally.cases, o->seed);
+}
+
+static void parse(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {
+		{"seed",     1, NULL, 's'},
+                { "first",   1, NULL, 'f'},
+                { "cases",   1, NULL, 'c'},
+		{ "show",    1, NULL, 'n'},
+                { "verbose", 0, NULL, 'v'},
+                { NULL,      0, NULL, 0  }
+	};
+	const char *name = strrchr(argv[0], '-');
+	bool seeded = false;
+	int ch;
+
+	*o = (struct options){ .seed = 1, .cases = CASES, .show = 5 };
+	if (name && name[1] >= '0' && name[1] <= '9')
+		o->seed = strtoull(name + 1, NULL, 0);
+	while ((ch = getopt_long(argc, argv, "", names, NULL)) >= 0) {
+		switch (ch) {
+		case 's':
+			o->seed = strtoull(optarg, NULL, 0);
+			seeded = true;
+			break;
+		case 'f': o->first = strtoull(optarg, NULL, 0); break;
+		case 'c': o->cases = strtoull(optarg, NULL, 0); break;
+		case 'n': o->show = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'v': o->verbose = true; break;
+		default: exit(2);
+		}
+	}
+	if (!o->cases && !seeded)
+		host_random(&o->seed, 4);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct native *n;
+	struct guest *g;
+
+	parse(argc, argv, &o);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("seed %" PRIu64 "\n", o.seed);
+	generate_init();
+	n = native_open(BATCH);
+	g = guest_open();
+	for (uint64_t done = 0; !o.cases || done < o.cases;) {
+		uint64_t left = o.cases ? o.cases - done : BATCH;
+
+		run_batch(&o, n, g, o.first + done, left < BATCH ? (unsigned)left : BATCH);
+		done += left < BATCH ? left : BATCH;
+		if (!o.cases && tally.failures)
+			break;
+	}
+	print_tally(&o);
+	guest_close(g);
+	native_close(n);
+	return tally.failures != 0;
+}
