@@ -116,7 +116,7 @@ int trapeze_set_regs(struct trapeze *vm, const struct trapeze_regs *regs,
 enum trapeze_reason {
 	TRAPEZE_BUDGET,   /* all of the instructions asked for have retired */
 	TRAPEZE_EXITED,   /* hypercall EXIT; status is what the guest gave */
-	TRAPEZE_HALTED,   /* HLT, and nothing in the machine would wake it */
+	TRAPEZE_HALTED,   /* HLT with interrupts off, or with no timer set that would wake it */
 	TRAPEZE_SHUTDOWN, /* triple fault: an exception that the guest could not take */
 	TRAPEZE_POWEROFF, /* pc: ACPI S5 */
 	TRAPEZE_RESET,    /* pc: the guest asked for a reset, which is the caller's to do */

@@ -21,7 +21,8 @@
 void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out)
 {
 	vcpu->vm->engine->get_state(vcpu, out);
-	/* Who sleeps in HLT is the machine's affair; shutdown and waiting for SIPI are the engine's. */
+	/* Who sleeps in HLT is the machine's affair; shutdown and waiting for SIPI are the
+	 * engine's. */
 	if (vcpu->halted)
 		out->activity = ACTIVITY_HALT;
 	else if (out->activity == ACTIVITY_HALT)
@@ -176,6 +177,16 @@ static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
 	host_mutex_unlock(vm->wake_lock);
 }
 
+/* No alarm is set, or interrupts are off: of what is inside the machine, at most an NMI would
+ * end this. */
+static bool halted_for_good(struct vcpu *vcpu)
+{
+	static const struct event irq = { .kind = EVENT_IRQ };
+
+	return clock_next(&vcpu->vm->clock) == ALARM_NONE ||
+	       !vcpu->vm->engine->can_inject(vcpu, &irq);
+}
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -233,7 +244,7 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
 	if (vcpu->halted) {
-		if (vm->halt_ends && clock_next(&vm->clock) == ALARM_NONE)
+		if (vm->halt_ends && halted_for_good(vcpu))
 			vm_request(vm, VM_HALTED, 0);
 		else
 			sleep_halted(vm, vcpu);

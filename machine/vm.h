@@ -96,7 +96,7 @@ struct vm {
 	_Atomic(int) request; /* enum vm_request */
 	_Atomic(int) request_status;
 	bool no_reboot;
-	bool halt_ends; /* HLT with no alarm set ends the run (VM_HALTED): for embedders */
+	bool halt_ends; /* HLT with no alarm set or with IF clear ends the run (VM_HALTED) */
 	/* Called after a reset to put the boot image back; 0, or the machine stops. NULL: a
 	 * reset ends the run. Set by the board. */
 	int (*booted)(void *arg);

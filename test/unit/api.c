@@ -230,6 +230,8 @@ static void pc_devices(void **state)
 	/* mov dx, 3f8; mov al, 'S'; out; mov dx, 604; mov ax, 3400; out (S5: SLP_TYP 5, SLP_EN) */
 	static const char off[] = "\xba\xf8\x03\xb0S\xee\xba\x04\x06\xb8\x00\x34\xef\xeb\xfe";
 	static const char reset[] = "\xba\xf9\x0c\xb0\x06\xee\xeb\xfe";
+	/* a periodic timer; cli; hlt */
+	static const char deaf[] = "\xb0\x34\xe6\x43\xb0\x10\xe6\x40\xb0\x00\xe6\x40\xfa\xf4";
 	struct text text = { .used = 0 };
 	struct trapeze_config config = { .counted = 1, .pc = 1, .serial = collect, .arg = &text };
 	struct trapeze *vm = open_with(&config, off, sizeof(off) - 1);
@@ -242,6 +244,9 @@ static void pc_devices(void **state)
 	trapeze_close(vm);
 	vm = open_with(&config, reset, sizeof(reset) - 1);
 	assert_int_equal(run(vm, 100).reason, TRAPEZE_RESET);
+	trapeze_close(vm);
+	vm = open_with(&config, deaf, sizeof(deaf) - 1);
+	assert_int_equal(run(vm, 100).reason, TRAPEZE_HALTED);
 	trapeze_close(vm);
 }
 
