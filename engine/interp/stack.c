@@ -104,15 +104,12 @@ bool bind_pop(const struct decoding *d, struct insn *i)
 	return true;
 }
 
-/* All eight stores are probed first. */
+/* rSP changes last: what a fault leaves below it is as on CPUs, and of no consequence. */
 static enum step push_all(struct interp *c, const struct insn *i)
 {
 	uint8_t ssz = stack_size(c), n;
 	uint64_t mask = asz_mask(ssz), sp = c->r[RSP];
 
-	for (n = 0; n < 8; n++)
-		if (!mem_probe_write(c, SS, (sp - (n + 1u) * i->osz) & mask, i->osz))
-			return STEP_FAULT;
 	for (n = 0; n < 8; n++)
 		if (!stack_store(c, (sp - (n + 1u) * i->osz) & mask, i->osz, c->r[n]))
 			return STEP_FAULT;
