@@ -233,7 +233,9 @@ static bool model_has_set(ZydisISAExt ext)
 	case ZYDIS_ISA_EXT_SSE3:
 	case ZYDIS_ISA_EXT_SSE4:
 	case ZYDIS_ISA_EXT_SSSE3:
-	case ZYDIS_ISA_EXT_X87: return true;
+	case ZYDIS_ISA_EXT_X87:
+	case ZYDIS_ISA_EXT_XSAVE:
+	case ZYDIS_ISA_EXT_XSAVEC: return true;
 	default: return false;
 	}
 }
@@ -258,30 +260,29 @@ static enum skip skip_mnemonic(const struct encoding *e)
 	case ZYDIS_MNEMONIC_XGETBV:
 	case ZYDIS_MNEMONIC_RDPKRU:
 	case ZYDIS_MNEMONIC_WRPKRU:
-	case ZYDIS_MNEMONIC_LAR:
-	case ZYDIS_MNEMONIC_LSL:
-	case ZYDIS_MNEMONIC_VERR:
-	case ZYDIS_MNEMONIC_VERW:
 	/* The hypervisor below may answer. */
 	case ZYDIS_MNEMONIC_VMCALL:
 	case ZYDIS_MNEMONIC_VMMCALL:
-	/* The components differ. */
-	case ZYDIS_MNEMONIC_XSAVE:
-	case ZYDIS_MNEMONIC_XSAVE64:
-	case ZYDIS_MNEMONIC_XSAVEC:
-	case ZYDIS_MNEMONIC_XSAVEC64:
+	/* What was not modified since it was restored is not saved. */
 	case ZYDIS_MNEMONIC_XSAVEOPT:
-	case ZYDIS_MNEMONIC_XSAVEOPT64:
-	case ZYDIS_MNEMONIC_XRSTOR:
-	case ZYDIS_MNEMONIC_XRSTOR64: return SKIP_ALTOGETHER;
-	/* Linux emulates them. */
+	case ZYDIS_MNEMONIC_XSAVEOPT64: return SKIP_ALTOGETHER;
+	/* CR4.UMIP; Linux emulates them. */
 	case ZYDIS_MNEMONIC_SGDT:
 	case ZYDIS_MNEMONIC_SIDT:
 	case ZYDIS_MNEMONIC_SLDT:
 	case ZYDIS_MNEMONIC_SMSW:
-	case ZYDIS_MNEMONIC_STR: return SKIP_ALTOGETHER;
+	case ZYDIS_MNEMONIC_STR: return SKIP_EXPECT_GP;
 	default: return SKIP_NONE;
 	}
+}
+
+/* 0F 01 with a register: with a prefix that makes it undefined, VMCALL is still one to some. */
+static bool calls_monitor(const struct encoding *e)
+{
+	for (unsigned n = 0; n + 2 < INSN_BYTES; n++)
+		if (e->byte[n] == 0x0f)
+			return e->byte[n + 1] == 0x01 && e->byte[n + 2] >= 0xc0;
+	return false;
 }
 
 enum skip generate_skip(const struct encoding *e, unsigned bits)
@@ -290,7 +291,7 @@ enum skip generate_skip(const struct encoding *e, unsigned bits)
 
 	(void)bits;
 	if (!e->valid)
-		return SKIP_NONE;
+		return calls_monitor(e) ? SKIP_EXPECT_UD : SKIP_NONE;
 	skip = skip_mnemonic(e);
 	if (skip != SKIP_NONE)
 		return skip;

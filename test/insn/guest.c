@@ -220,6 +220,7 @@ static void finish(struct guest *g, struct outcome *o)
 	struct x86_state s;
 	uint64_t frame[6];
 	const uint64_t *f = frame;
+	uint64_t linear;
 
 	g->vm->engine->get_state(g->vm->vcpu[0], &s);
 	o->how = HOW_EXCEPTION;
@@ -242,6 +243,10 @@ static void finish(struct guest *g, struct outcome *o)
 	o->out.fpu = s.fpu;
 	for (unsigned n = 0; n < 8; n++)
 		o->out.fpu.st[n].exp &= 0xffff;
+	linear = segment(g, o->out.selector[CS]).base + o->out.rip;
+	for (unsigned n = 0; n < INSN_BYTES; n++, linear++)
+		if (linear >= CODE_AT && linear < CODE_AT + CODE_BYTES)
+			o->code[n] = g->ram[SANDBOX + linear - CODE_AT];
 }
 
 void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o)

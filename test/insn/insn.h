@@ -70,7 +70,7 @@
 #define CODE_MOST  64 /* code bytes of a case */
 #define PATCHES    4
 #define PATCH_MOST 64
-#define DIFFS      12
+#define DIFFS      64
 
 /* Bytes of memory that a case sets; never across a page end, never in the read-only page. */
 struct patch {
@@ -113,7 +113,8 @@ struct outcome {
 	uint32_t error;
 	uint64_t cr2; /* #PF */
 	struct user_state out;
-	uint64_t memory; /* hash over everything that changed */
+	uint8_t code[INSN_BYTES]; /* guest: what is at RIP, where that is a code page */
+	uint64_t memory;          /* hash over everything that changed */
 	uint32_t changed;
 	struct diff diff[DIFFS]; /* the first of the `changed` quadwords */
 };
@@ -193,7 +194,9 @@ struct guest *guest_open(void);
 void guest_close(struct guest *g);
 void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o);
 
-/* compare.c: NULL: equal; else what is not. */
+/* compare.c. Has the mnemonic exceptions of its own there? Such come alone, not in blocks. */
+bool peculiar(ZydisMnemonic m);
+/* NULL: equal; else what is not. */
 const char *compare(const struct insn_case *c, const struct outcome *native,
 		    const struct outcome *guest);
 /* whole: vector and x87 registers that do not change, too. */

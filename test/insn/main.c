@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/interp/bind.h"
 #include "host/host.h"
 #include "test/insn/insn.h"
 
@@ -105,18 +106,35 @@ static void run_batch(const struct options *o, struct native *n, struct guest *g
 		judge(o, &c[k], &native_outcomes(n)[k], &guest[k]);
 }
 
+/* Of the mnemonics that the interpreter knows, those that no case has had. */
+static void print_coverage(bool list)
+{
+	static const struct bind_row *const tables[] = { interp_binds_integer, interp_binds_string,
+							 interp_binds_control, interp_binds_system,
+							 interp_binds_vector };
+	bool bound[MNEMONICS] = { false };
+	unsigned known = 0, seen = 0;
+
+	for (unsigned t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		for (const struct bind_row *r = tables[t]; r->mnemonic; r++)
+			bound[r->mnemonic] = true;
+	for (unsigned m = 0; m < MNEMONICS; m++) {
+		known += bound[m];
+		seen += bound[m] && tally.seen[m];
+		if (list && bound[m] && !tally.seen[m])
+			printf("never: %s\n", ZydisMnemonicGetString(m));
+	}
+	printf("%u of the interpreter's %u mnemonics\n", seen, known);
+}
+
 static void print_tally(const struct options *o)
 {
-	unsigned mnemonics = 0;
-
 	for (unsigned i = 0; i < tally.kinds; i++)
 		printf("%8" PRIu64 " x %s: %s\n", tally.kind[i].count,
 		       ZydisMnemonicGetString(tally.kind[i].mnemonic), tally.kind[i].what);
-	for (unsigned i = 1; i < MNEMONICS; i++)
-		mnemonics += tally.seen[i] != 0;
-	printf("%" PRIu64 " compared, %" PRIu64 " endless, %" PRIu64
-	       " system calls, %u mnemonics\n",
-	       tally.compared, tally.endless, tally.refused, mnemonics);
+	printf("%" PRIu64 " compared, %" PRIu64 " endless, %" PRIu64 " system calls\n",
+	       tally.compared, tally.endless, tally.refused);
+	print_coverage(o->verbose);
 	printf("exceptions:");
 	for (unsigned v = 0; v < 256; v++)
 		if (tally.vectors[v])

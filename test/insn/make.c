@@ -7,6 +7,8 @@
 
 #include "test/insn/insn.h"
 
+#define BLOCKS_PERCENT 15
+
 static void choose_mode(struct rng *r, struct insn_case *c)
 {
 	unsigned kind = rng_below(r, 100);
@@ -112,30 +114,97 @@ static void place_code(struct insn_case *c, uint32_t at)
 	c->in.rip = c->in.selector[CS] & 4 ? at - CODE_AT : at;
 }
 
-void make_case(struct insn_case *c, uint64_t seed, uint64_t number)
+/* A relative branch goes to somewhere in the block, forward or back. */
+static void aim_branch(struct rng *r, struct encoding *e)
 {
-	struct encoding e;
-	struct rng r;
+	int64_t by = (int64_t)rng_below(r, 48) - 16;
+
+	if (e->z.raw.imm[0].is_relative)
+		memcpy(e->byte + e->z.raw.imm[0].offset, &by, e->z.raw.imm[0].size / 8);
+}
+
+/* Most instructions of a block should find what they need in the registers as they are. */
+static bool suits_block(struct rng *r, const struct insn_case *c, const struct encoding *e)
+{
+	if (!e->valid || generate_skip(e, c->bits) != SKIP_NONE || peculiar(e->z.mnemonic))
+		return false;
+	if (e->z.meta.category == ZYDIS_CATEGORY_SYSTEM ||
+	    e->z.meta.category == ZYDIS_CATEGORY_IO ||
+	    e->z.meta.category == ZYDIS_CATEGORY_INTERRUPT)
+		return rng_chance(r, 5);
+	return !(e->z.attributes & ZYDIS_ATTRIB_HAS_MODRM) || e->z.raw.modrm.mod == 3 ||
+	       rng_chance(r, 25);
+}
+
+/* Straight code with branches, and sometimes a store onto what comes next. */
+static void make_block(struct insn_case *c, struct rng *r)
+{
+	unsigned want = 2 + rng_below(r, 7), bytes = 0;
+	uint8_t code[CODE_MOST];
 	uint32_t at;
 
-	memset(c, 0, sizeof(*c));
-	rng_start(&r, seed, number);
-	c->seed = seed;
-	c->number = number;
+	c->count = (uint8_t)want;
+	at = choose_place(r, c, 40);
+	if (at + CODE_MOST > CODE_AT + CODE_BYTES)
+		at = CODE_AT + CODE_BYTES - CODE_MOST;
+	for (unsigned k = 0; k < want && bytes + INSN_BYTES <= CODE_MOST;) {
+		struct encoding e;
+
+		generate_encoding(r, c->bits, &e);
+		if (!suits_block(r, c, &e))
+			continue;
+		aim_branch(r, &e);
+		place_code(c, at + bytes);
+		if (k == 0 || rng_chance(r, 30))
+			operand_place(r, c, &e);
+		if (k++ == 0)
+			c->mnemonic = e.z.mnemonic;
+		memcpy(code + bytes, e.byte, e.length);
+		bytes += e.length;
+	}
+	place_code(c, at);
+	set_code(c, at, code, bytes);
+}
+
+static void make_single(struct insn_case *c, struct rng *r)
+{
+	struct encoding e;
+	uint32_t at;
+
 	c->count = 1;
-	choose_mode(&r, c);
-	choose_segments(&r, c);
-	choose_registers(&r, c);
-	generate_encoding(&r, c->bits, &e);
+	generate_encoding(r, c->bits, &e);
 	c->mnemonic = e.valid ? e.z.mnemonic : ZYDIS_MNEMONIC_INVALID;
 	c->skip = generate_skip(&e, c->bits);
-	at = choose_place(&r, c, e.length);
+	at = choose_place(r, c, e.length);
 	place_code(c, at);
-	operand_place(&r, c, &e);
+	operand_place(r, c, &e);
+	set_code(c, at, e.byte, e.length);
+}
+
+/* What loading the registers cannot do otherwise. */
+static void settle_registers(struct insn_case *c)
+{
 	if (c->in.selector[SS] == LDT_SEL(6))
 		c->in.gpr[RSP] = (uint16_t)c->in.gpr[RSP] | ENTRY_AT;
 	if (c->bits != 64)
 		for (unsigned n = 0; n < R8; n++)
 			c->in.gpr[n] = (uint32_t)c->in.gpr[n];
-	set_code(c, at, e.byte, e.length);
+}
+
+void make_case(struct insn_case *c, uint64_t seed, uint64_t number)
+{
+	struct rng r;
+
+	memset(c, 0, sizeof(*c));
+	rng_start(&r, seed, number);
+	c->seed = seed;
+	c->number = number;
+	choose_mode(&r, c);
+	choose_segments(&r, c);
+	choose_registers(&r, c);
+	if (rng_chance(&r, BLOCKS_PERCENT))
+		make_block(c, &r);
+	else
+		make_single(c, &r);
+	settle_registers(c);
 }

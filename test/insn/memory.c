@@ -117,7 +117,7 @@ void view_end(struct view *v, const struct insn_case *c, struct outcome *o)
 		}
 }
 
-/* As the kernel builds it from struct user_desc. */
+/* As the kernel builds it from struct user_desc: `useable` is AVL. */
 uint64_t ldt_descriptor(unsigned index)
 {
 #define X(n, base, limit, contents, ro, bits32, absent)                                            \
@@ -130,6 +130,6 @@ uint64_t ldt_descriptor(unsigned index)
 	uint64_t base = entry[index].base, limit = entry[index].limit;
 
 	return (limit & 0xffff) | (base & 0xffffff) << 16 | (uint64_t)entry[index].type << 40 |
-	       UINT64_C(7) << 44 | (uint64_t)entry[index].present << 47 |
+	       UINT64_C(7) << 44 | UINT64_C(1) << 52 | (uint64_t)entry[index].present << 47 |
 	       (limit >> 16 & 0xf) << 48 | (uint64_t)entry[index].db << 54 | (base >> 24) << 56;
 }

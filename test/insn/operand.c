@@ -32,11 +32,19 @@ static uint64_t segment_base(const struct insn_case *c, ZydisRegister s)
 	return (d >> 16 & 0xffffff) | (d >> 56) << 24;
 }
 
+/* Linear address of the first code byte. */
+static uint64_t code_at(const struct insn_case *c)
+{
+	return c->in.selector[CS] & 4 ? CODE_AT + c->in.rip : c->in.rip;
+}
+
 static uint64_t choose_address(struct rng *r, const struct insn_case *c, unsigned bytes)
 {
 	unsigned align = bytes ? bytes : 1, kind = rng_below(r, 100);
 	uint64_t at;
 
+	if (c->count > 1 && rng_chance(r, 12)) /* bytes that are about to run */
+		return code_at(c) + 4 + rng_below(r, 36);
 	while (align & (align - 1))
 		align &= align - 1;
 	if (align > 64)
@@ -150,6 +158,33 @@ static bool is_bit_string(ZydisMnemonic m)
 	       m == ZYDIS_MNEMONIC_BTC;
 }
 
+static bool is_image(const struct encoding *e)
+{
+	return e->z.meta.isa_ext == ZYDIS_ISA_EXT_XSAVE ||
+	       e->z.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC;
+}
+
+/* State images: the components that guest and host have in common, and mostly a good header. */
+static void place_image(struct rng *r, struct insn_case *c, const struct encoding *e, uint64_t at)
+{
+	struct patch *header = &c->patch[2], *mxcsr = &c->patch[3];
+	unsigned align = 64;
+
+	if (!is_image(e))
+		return;
+	c->in.gpr[RAX] &= 7;
+	c->in.gpr[RDX] = 0;
+	if (at % align || at < DATA_AT || at + 832 > DATA_AT + DATA_BYTES || rng_chance(r, 10))
+		return;
+	*header = (struct patch){ .at = (uint32_t)at + 512, .bytes = 64 };
+	header->byte[0] = (uint8_t)rng_below(r, 8);
+	if (rng_chance(r, 10))
+		header->byte[rng_below(r, 64)] = (uint8_t)rng_next(r);
+	*mxcsr = (struct patch){ .at = (uint32_t)at + 24, .bytes = 8 };
+	mxcsr->byte[0] = (uint8_t)rng_next(r);
+	mxcsr->byte[1] = (uint8_t)rng_next(r);
+}
+
 static void place_memory(struct rng *r, struct insn_case *c, struct encoding *e, unsigned n,
 			 unsigned slot)
 {
@@ -170,6 +205,9 @@ static void place_memory(struct rng *r, struct insn_case *c, struct encoding *e,
 			rng_chance(r, 80) ? rng_below(r, 4096) - UINT64_C(2048) : rng_next(r);
 	if (slot == PATCHES && rng_chance(r, 90)) /* the stack */
 		return;
+	if (o->size > 512 * 8 && rng_chance(r, 80))
+		at = (DATA_AT + rng_below(r, DATA_BYTES - 1024)) & ~UINT64_C(63);
+	place_image(r, c, e, at);
 	offset = at - segment_base(c, o->mem.segment);
 	solve(r, c, e, &o->mem, offset);
 	fill_operand(r, c, slot, at, bytes);
@@ -218,7 +256,8 @@ static uint16_t choose_selector(struct rng *r)
 /* A value about to be loaded as a selector gets one of those. */
 static void place_selectors(struct rng *r, struct insn_case *c, struct encoding *e)
 {
-	bool segment = false;
+	bool segment = e->z.mnemonic == ZYDIS_MNEMONIC_LAR || e->z.mnemonic == ZYDIS_MNEMONIC_LSL ||
+		       e->z.mnemonic == ZYDIS_MNEMONIC_VERR || e->z.mnemonic == ZYDIS_MNEMONIC_VERW;
 	uint16_t selector = choose_selector(r);
 	struct patch *p = &c->patch[1];
 
@@ -261,4 +300,7 @@ void operand_place(struct rng *r, struct insn_case *c, struct encoding *e)
 	match_accumulator(r, c, e);
 	ease_division(r, c, e);
 	place_selectors(r, c, e);
+	/* Solving for the address may have taken the registers that choose the components. */
+	if (is_image(e) && (c->in.gpr[RAX] & ~UINT64_C(7) || c->in.gpr[RDX]))
+		c->skip = SKIP_ALTOGETHER;
 }

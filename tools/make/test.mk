@@ -9,7 +9,7 @@ $(GUEST_TEST): $(OBJ)/%: $(OBJ)/%.o
 TEST_SCRIPTS := $(sort $(shell find test/style test/api test/guest/bare -type f -perm -u+x 2>/dev/null))
 
 # Longest first, so that the parallel run ends evenly.
-TESTS = $(GUEST_TEST) $(UNIT_BIN) $(TEST_SCRIPTS)
+TESTS += $(GUEST_TEST) $(UNIT_BIN) $(TEST_SCRIPTS)
 
 ## make test         install what is missing, build, run every test of a commit
 .PHONY: test run-tests
