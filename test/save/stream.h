@@ -30,7 +30,8 @@ static inline int stream_write(void *arg, const void *data, size_t bytes)
 		if (!s->data)
 			abort();
 	}
-	memcpy(s->data + s->bytes, data, bytes);
+	if (bytes)
+		memcpy(s->data + s->bytes, data, bytes);
 	s->bytes += bytes;
 	return 0;
 }
