@@ -152,29 +152,9 @@ static int deliver(struct vcpu *vcpu)
 	return engine->inject(vcpu, &event);
 }
 
-/* Halted: until the next alarm, or until somebody calls vm_wake(). */
-static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
+static uint64_t least(uint64_t a, uint64_t b)
 {
-	uint64_t next = clock_next(&vm->clock);
-	uint64_t until = UINT64_MAX;
-
-	if (vm->clock.source == CLOCK_SOURCE_COUNTED) {
-		clock_skip_to(&vm->clock, next);
-		if (next != ALARM_NONE)
-			return;
-	} else if (next != ALARM_NONE) {
-		until = next + vm->clock.real_base_ns;
-	}
-	host_mutex_lock(vm->wake_lock);
-	atomic_store(&vm->sleeping, true);
-	while (!atomic_load(&vcpu->notice) && !vm->woken) {
-		host_cond_wait(vm->wake, vm->wake_lock, until);
-		if (until != UINT64_MAX && host_monotonic_ns() >= until)
-			break;
-	}
-	vm->woken = false;
-	atomic_store(&vm->sleeping, false);
-	host_mutex_unlock(vm->wake_lock);
+	return a < b ? a : b;
 }
 
 /* No alarm is set, or interrupts are off: of what is inside the machine, at most an NMI would
@@ -187,9 +167,34 @@ static bool halted_for_good(struct vcpu *vcpu)
 	       !vcpu->vm->engine->can_inject(vcpu, &irq);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+/* Halted: until the next alarm, or until somebody calls vm_wake(). */
+static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
 {
-	return a < b ? a : b;
+	uint64_t next = clock_next(&vm->clock);
+	uint64_t until = UINT64_MAX;
+
+	if (vm->clock.source == CLOCK_SOURCE_REAL) {
+		if (next != ALARM_NONE)
+			until = next + vm->clock.real_base_ns;
+	} else if (next != ALARM_NONE && !halted_for_good(vcpu)) {
+		clock_skip_to(&vm->clock, next);
+		return;
+	} else if (next != ALARM_NONE) {
+		/* Nothing but an NMI could wake it: time goes on, but no faster than the host's. */
+		until = host_monotonic_ns() + (next - least(next, clock_now(&vm->clock)));
+	}
+	host_mutex_lock(vm->wake_lock);
+	atomic_store(&vm->sleeping, true);
+	while (!atomic_load(&vcpu->notice) && !vm->woken) {
+		host_cond_wait(vm->wake, vm->wake_lock, until);
+		if (until != UINT64_MAX && host_monotonic_ns() >= until) {
+			clock_skip_to(&vm->clock, next);
+			break;
+		}
+	}
+	vm->woken = false;
+	atomic_store(&vm->sleeping, false);
+	host_mutex_unlock(vm->wake_lock);
 }
 
 /* How many instructions may retire before the loop has to look around. */
