@@ -87,18 +87,21 @@ bool peculiar(ZydisMnemonic m)
 	       m == ZYDIS_MNEMONIC_VCVTPS2PH || m == ZYDIS_MNEMONIC_CALL;
 }
 
-/* Has the guest stopped at an instruction that the CPU model lacks, or that Linux emulates? In a
- * block, after a store onto it or a jump into the middle of another. */
-static bool at_skipped(const struct insn_case *c, const struct outcome *g)
+/* Has the guest come to an instruction that the CPU model lacks or that Linux emulates, or
+ * asked what the machine is? In a block, after a store onto it or a jump into the middle of
+ * another. */
+bool at_skipped(const struct insn_case *c, const struct outcome *g)
 {
 	struct encoding e;
-	enum skip skip;
 
+	if (c->count == 1 || g->how != HOW_EXCEPTION)
+		return false;
+	if (g->asked)
+		return true;
 	memcpy(e.byte, g->code, INSN_BYTES);
 	decode_bytes(c->bits, &e, INSN_BYTES);
-	skip = generate_skip(&e, c->bits);
-	return g->vector == VEC_GP ? skip == SKIP_EXPECT_GP
-				   : g->vector == VEC_UD && skip == SKIP_EXPECT_UD;
+	return (g->vector == VEC_GP || g->vector == VEC_UD) &&
+	       generate_skip(&e, c->bits) != SKIP_NONE;
 }
 
 /* A whole case whose outcome depends on the processor. */
@@ -116,12 +119,19 @@ static bool unspecified(const struct insn_case *c, const struct outcome *n, cons
 	/* A rep that overwrites itself: how many elements are one piece. */
 	if (repeated_store(c) && n->changed && n->diff[0].at < DATA_AT)
 		return true;
-	if (c->count > 1 && at_skipped(c, g))
+	/* Linux has a data segment there, whose limit is the number of the CPU. */
+	if (g->vector == VEC_GP && g->error == 0x78)
 		return true;
 	/* Several accesses: which of two different faults is met first. Alignment checks of
 	 * what is masked. */
 	if (many_accesses(c->mnemonic) || masked_move(c->mnemonic))
-		return n->vector != g->vector;
+		return n->vector != g->vector || n->out.rip != g->out.rip;
+	if (c->mnemonic == ZYDIS_MNEMONIC_CALL && g->vector == VEC_GP)
+		return n->vector == VEC_PF || n->vector == VEC_SS;
+	if (c->mnemonic == ZYDIS_MNEMONIC_FSTP || c->mnemonic == ZYDIS_MNEMONIC_FBSTP)
+		return n->vector == VEC_PF && (g->vector == VEC_GP || g->vector == VEC_SS);
+	if (c->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH)
+		return g->vector == VEC_AC;
 	return false;
 }
 
@@ -153,7 +163,7 @@ static void known(const struct insn_case *c, struct outcome *native, struct outc
 	/* The ten bytes of an x87 store go in two pieces, of which one may be done when the other
 	 * faults. */
 	if ((c->mnemonic == ZYDIS_MNEMONIC_FSTP || c->mnemonic == ZYDIS_MNEMONIC_FBSTP) &&
-	    native->vector == VEC_PF)
+	    native->out.rip == c->in.rip)
 		native->memory = guest->memory;
 	/* The flags of the conversion stay set when its store faults. */
 	if (c->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && native->out.rip == c->in.rip)
@@ -161,6 +171,11 @@ static void known(const struct insn_case *c, struct outcome *native, struct outc
 	/* A far call to a bad target leaves the return address behind. */
 	if (c->mnemonic == ZYDIS_MNEMONIC_CALL && native->vector == VEC_GP)
 		native->memory = guest->memory;
+	/* Which of the upper bits of the x87 pointers are kept. */
+	if (c->mnemonic == ZYDIS_MNEMONIC_XRSTOR64 || c->mnemonic == ZYDIS_MNEMONIC_FXRSTOR64) {
+		native->out.fpu.fip = guest->out.fpu.fip;
+		native->out.fpu.fdp = guest->out.fpu.fdp;
+	}
 	/* Bases of FS and GS are no part of what 32-bit code sees. */
 	if (c->bits != 64) {
 		native->out.fs_base = guest->out.fs_base;

@@ -131,7 +131,7 @@ static void build_state(struct guest *g)
 	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	s->cr3 = PML4;
 	s->cr4 = CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP |
-		 CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_DE | CR4_PSE;
+		 CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_DE | CR4_PSE | CR4_TSD;
 	s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
 	s->xcr0 = 7;
 	s->gdtr = (struct x86_table){ KERNEL(GDT), 0x7f };
@@ -253,9 +253,10 @@ void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o)
 {
 	struct vcpu *vcpu = g->vm->vcpu[0];
 	struct exit exit = { .reason = EXIT_KICK };
-	uint64_t end;
+	uint64_t end, cpuid;
 
 	memset(o, 0, sizeof(*o));
+	cpuid = vcpu->exits[EXIT_CPUID];
 	view_begin(&g->view, c);
 	begin(g, c);
 	end = *vcpu->retired + BUDGET;
@@ -267,5 +268,6 @@ void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o)
 		finish(g, o);
 	else
 		o->how = exit.reason == EXIT_BUDGET ? HOW_ENDLESS : HOW_LOST;
+	o->asked = vcpu->exits[EXIT_CPUID] != cpuid;
 	view_end(&g->view, c, o);
 }

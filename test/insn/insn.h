@@ -110,6 +110,7 @@ enum how { HOW_EXCEPTION, HOW_ENDLESS, HOW_SYSCALL, HOW_LOST };
 struct outcome {
 	uint8_t how; /* enum how */
 	uint8_t vector;
+	bool asked; /* guest: CPUID */
 	uint32_t error;
 	uint64_t cr2; /* #PF */
 	struct user_state out;
@@ -196,6 +197,8 @@ void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o);
 
 /* compare.c. Has the mnemonic exceptions of its own there? Such come alone, not in blocks. */
 bool peculiar(ZydisMnemonic m);
+/* The bare CPU would not do the same: do not ask it. */
+bool at_skipped(const struct insn_case *c, const struct outcome *g);
 /* NULL: equal; else what is not. */
 const char *compare(const struct insn_case *c, const struct outcome *native,
 		    const struct outcome *guest);

@@ -1,10 +1,11 @@
 /*
  * main.c - the loop of the instruction test: make cases, run them on both sides, compare.
  *
- * usage: insn [--seed N] [--first N] [--cases N] [--show N] [--verbose]
+ * usage: insn [--seed N] [--first N] [--cases N] [--seconds N] [--show N] [--verbose]
  *
- * --cases 0 goes on for ever, with a random seed unless one is given. A failing case is run again
- * alone by `--seed S --first CASE --cases 1`. Called as insn-N (make test does), the seed is N.
+ * --cases 0 goes on until a case fails (or --seconds have passed), with a random seed unless one is
+ * given. A failing case is run again alone by `--seed S --first CASE --cases 1`. Called as insn-N
+ * (make test does), the seed is N.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -26,7 +27,7 @@
 
 struct options {
 	uint64_t seed, first, cases;
-	unsigned show;
+	unsigned show, seconds;
 	bool verbose;
 };
 
@@ -98,7 +99,7 @@ static void run_batch(const struct options *o, struct native *n, struct guest *g
 	for (unsigned k = 0; k < count; k++) {
 		make_case(&c[k], o->seed, first + k);
 		guest_run(g, &c[k], &guest[k]);
-		if (guest[k].how == HOW_ENDLESS)
+		if (guest[k].how == HOW_ENDLESS || at_skipped(&c[k], &guest[k]))
 			c[k].skip = SKIP_ALTOGETHER;
 	}
 	native_run(n, count);
@@ -150,8 +151,9 @@ static void parse(int argc, char **argv, struct options *o)
                 { "first",   1, NULL, 'f'},
                 { "cases",   1, NULL, 'c'},
 		{ "show",    1, NULL, 'n'},
+                { "seconds", 1, NULL, 't'},
                 { "verbose", 0, NULL, 'v'},
-                { NULL,      0, NULL, 0  }
+		{ NULL,      0, NULL, 0  }
 	};
 	const char *name = strrchr(argv[0], '-');
 	bool seeded = false;
@@ -169,6 +171,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'f': o->first = strtoull(optarg, NULL, 0); break;
 		case 'c': o->cases = strtoull(optarg, NULL, 0); break;
 		case 'n': o->show = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 't': o->seconds = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'v': o->verbose = true; break;
 		default: exit(2);
 		}
@@ -182,11 +185,13 @@ int main(int argc, char **argv)
 	struct options o;
 	struct native *n;
 	struct guest *g;
+	uint64_t stop;
 
 	parse(argc, argv, &o);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("seed %" PRIu64 "\n", o.seed);
 	generate_init();
+	stop = host_monotonic_ns() + o.seconds * UINT64_C(1000000000);
 	n = native_open(BATCH);
 	g = guest_open();
 	for (uint64_t done = 0; !o.cases || done < o.cases;) {
@@ -195,6 +200,8 @@ int main(int argc, char **argv)
 		run_batch(&o, n, g, o.first + done, left < BATCH ? (unsigned)left : BATCH);
 		done += left < BATCH ? left : BATCH;
 		if (!o.cases && tally.failures)
+			break;
+		if (o.seconds && host_monotonic_ns() > stop)
 			break;
 	}
 	print_tally(&o);

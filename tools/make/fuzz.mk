@@ -36,10 +36,12 @@ fuzz-$(1): $(BUILD)/fuzz/$(1)
 endef
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_target,$(t))))
 
-## make fuzz         every fuzzer for SECONDS=60: fuzz-loaders, fuzz-load, fuzz-decode
+## make fuzz         every fuzzer for SECONDS=60: fuzz-loaders, fuzz-load, fuzz-decode,
+##                   fuzz-insn
 .PHONY: fuzz
 fuzz:
 	@tools/setup fuzz
 	@for t in $(FUZZ_TARGETS); do $(MAKE) --no-print-directory fuzz-$$t || exit 1; done
+	@$(MAKE) --no-print-directory fuzz-insn
 
 -include $(shell find $(BUILD)/fuzz -name '*.d' 2>/dev/null)

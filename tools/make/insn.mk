@@ -16,7 +16,8 @@ $(INSN_TEST): $(INSN)
 TESTS += $(INSN_TEST)
 tests: $(INSN_TEST)
 
-## make fuzz-insn    random instructions on this CPU and on the interpreter, until one differs
+## make fuzz-insn    random instructions on this CPU and on the interpreter, until one differs or
+##                   for SECONDS=60 (0: no limit); SEED=N as printed
 .PHONY: fuzz-insn
 fuzz-insn: $(INSN)
-	$< --cases 0 $(if $(SEED),--seed $(SEED))
+	$< --cases 0 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
