@@ -258,6 +258,10 @@ static int boot(struct pc *pc, struct fail *why)
 		return err;
 	vcpu_get_state(pc->vm->vcpu[0], &now);
 	bsp.instructions = now.instructions;
+	if (TRACE(pc->vm, boot))
+		vm_trace(pc->vm, "boot %s at %x:%llx, rsi %llx",
+			 config.kernel ? config.kernel : config.flat, bsp.seg[CS].selector,
+			 (unsigned long long)bsp.rip, (unsigned long long)bsp.gpr[RSI]);
 	return vcpu_set_state(pc->vm->vcpu[0], &bsp, why);
 }
 

@@ -60,6 +60,7 @@ struct cache {
 
 struct cpu_model {
 	const char *name, *brand;
+	uint32_t id; /* in saved machines; never reused */
 	uint32_t signature;
 	unsigned phys_bits;
 	uint64_t lacks[2]; /* bitmap over enum cpu_feature */
@@ -71,22 +72,37 @@ _Static_assert(FEATURE_COUNT <= 128, "lacks[] holds 128");
 
 /* VME is lacking because v86 mode then has only the rules of the 386; OSXSAVE and OSPKE
  * are not features but copies of CR4 bits. */
+#define V1_LACKS (LACKS(VME) | LACKS(OSXSAVE) | LACKS(OSPKE))
+#define V1_CACHES                                                                                  \
+	{                                                                                          \
+		{ 1, 1, 32, 8, false }, { 2, 1, 32, 8, false }, { 3, 2, 1024, 16, false },         \
+			{ 3, 3, 16384, 16, true },                                                 \
+	}
+
 static const struct cpu_model trapeze_v1 = {
 	.name = "trapeze-v1",
 	.brand = "Trapeze x86-64 v1",
+	.id = 1,
 	.signature = 0x000f0601,
 	.phys_bits = PAGING_PHYS_BITS,
-	.lacks = { LACKS(VME) | LACKS(OSXSAVE) | LACKS(OSPKE), 0 },
-	.caches = {
-		{ 1, 1, 32, 8, false },
-		{ 2, 1, 32, 8, false },
-		{ 3, 2, 1024, 16, false },
-		{ 3, 3, 16384, 16, true },
-	},
+	.lacks = { V1_LACKS, 0 },
+	.caches = V1_CACHES,
 };
+
+/* The same for hosts before Ice Lake and Zen, which many clouds still offer. */
+static const struct cpu_model trapeze_v1_nosha = {
+	.name = "trapeze-v1-nosha",
+	.brand = "Trapeze x86-64 v1 without SHA",
+	.id = 2,
+	.signature = 0x000f0601,
+	.phys_bits = PAGING_PHYS_BITS,
+	.lacks = { V1_LACKS | LACKS(SHA), 0 },
+	.caches = V1_CACHES,
+};
+_Static_assert(FEATURE_SHA < 64, "in lacks[0]");
 _Static_assert(FEATURE_VME < 64 && FEATURE_OSXSAVE < 64 && FEATURE_OSPKE < 64, "in lacks[0]");
 
-const struct cpu_model *const cpu_models[] = { &trapeze_v1, NULL };
+const struct cpu_model *const cpu_models[] = { &trapeze_v1, &trapeze_v1_nosha, NULL };
 
 static const struct {
 	uint32_t leaf;
@@ -112,6 +128,11 @@ uint32_t cpu_model_signature(const struct cpu_model *m)
 bool cpu_model_has(const struct cpu_model *m, enum cpu_feature f)
 {
 	return !(m->lacks[f / 64] >> (f % 64) & 1);
+}
+
+uint32_t cpu_model_id(const struct cpu_model *m)
+{
+	return m->id;
 }
 
 unsigned cpu_model_phys_bits(const struct cpu_model *m)
@@ -461,4 +482,21 @@ static struct cpuid_answer this_host(uint32_t leaf, uint32_t sub)
 int cpu_model_usable(const struct cpu_model *m, struct fail *why)
 {
 	return cpu_model_usable_on(m, this_host, why);
+}
+
+const struct cpu_model *cpu_model_best_on(host_cpuid_fn host, struct fail *why)
+{
+	struct fail first;
+
+	for (unsigned i = 0; cpu_models[i]; i++) {
+		if (cpu_model_usable_on(cpu_models[i], host, i == 0 ? &first : NULL) == 0)
+			return cpu_models[i];
+	}
+	fail(why, first.code, "%s", first.text);
+	return NULL;
+}
+
+const struct cpu_model *cpu_model_best(struct fail *why)
+{
+	return cpu_model_best_on(this_host, why);
 }

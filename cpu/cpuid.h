@@ -32,6 +32,8 @@ struct cpuid_topology {
 
 /* NULL-terminated, default first. */
 extern const struct cpu_model *const cpu_models[];
+/* A number for saved machines: stable for ever. */
+uint32_t cpu_model_id(const struct cpu_model *m);
 const char *cpu_model_name(const struct cpu_model *m); /* "trapeze-v1" */
 
 uint32_t cpu_model_signature(const struct cpu_model *m); /* CPUID.1:EAX, and EDX after RESET */
@@ -44,6 +46,9 @@ int cpu_model_usable(const struct cpu_model *m, struct fail *why);
 typedef struct cpuid_answer (*host_cpuid_fn)(uint32_t leaf, uint32_t sub);
 #define XCR0_LEAF 0xffffffffu
 int cpu_model_usable_on(const struct cpu_model *m, host_cpuid_fn host, struct fail *why);
+/* The first model that this host can run. NULL: none, and *why says what the first one needs. */
+const struct cpu_model *cpu_model_best(struct fail *why);
+const struct cpu_model *cpu_model_best_on(host_cpuid_fn host, struct fail *why);
 
 /*
  * What the guest sees. `s` gives the dynamic bits (OSXSAVE, OSPKE, XCR0 size, the limit of

@@ -82,12 +82,12 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 		return NULL;
 	}
 	vm->engine = config->engine;
-	vm->cpu_model = config->cpu ? config->cpu : cpu_models[0];
+	vm->cpu_model = config->cpu ? config->cpu : cpu_model_best(why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;
 	vm->slice = config->slice ? config->slice : DEFAULT_SLICE;
 	vm->stop_at = UINT64_MAX;
-	err = open_host_things(vm, why);
+	err = vm->cpu_model ? open_host_things(vm, why) : -ENOTSUP;
 	if (!err && vm->engine->vm_open)
 		err = vm->engine->vm_open(vm, why);
 	for (unsigned i = 0; !err && i < config->vcpus; i++)

@@ -18,6 +18,7 @@ const char save_magic[8] = "TRAPEZE";
 static const struct field machine_fields[] = {
 	FIELD(machine_values, tsc_khz, 1),         FIELD(machine_values, wall_base_ns, 1),
 	FIELD(machine_values, now_ns, 1),          FIELD(machine_values, kvm_wall_msr, 1),
+	FIELD(machine_values, cpu_model, 1),
 	FIELD_ARRAY(machine_values, irq_level, 1), FIELD_END,
 };
 
@@ -52,6 +53,7 @@ static void gather_machine(struct parts *p, struct vm *vm)
 		.wall_base_ns = vm->clock.wall_base_ns,
 		.now_ns = clock_now(&vm->clock),
 		.kvm_wall_msr = vm->kvm_wall_msr,
+		.cpu_model = cpu_model_id(vm->cpu_model),
 	};
 	memcpy(p->machine.irq_level, vm->irq.level, sizeof(p->machine.irq_level));
 	add(p, 1, machine_fields, &p->machine, "machine", "");
@@ -129,6 +131,9 @@ static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
 {
 	const struct machine_values *m = &p->machine;
 
+	if (m->cpu_model != cpu_model_id(vm->cpu_model))
+		return fail(why, -EINVAL, "it was saved with another CPU model than %s",
+			    cpu_model_name(vm->cpu_model));
 	if (m->tsc_khz == 0 || m->tsc_khz > UINT64_C(100000000))
 		return fail(why, -EINVAL, "the saved TSC frequency is impossible");
 	if (m->now_ns >= UINT64_C(1) << 62)

@@ -15,6 +15,7 @@
 struct machine_values {
 	uint64_t tsc_khz, wall_base_ns, now_ns;
 	uint64_t kvm_wall_msr;
+	uint32_t cpu_model; /* cpu_model_id() */
 	uint8_t irq_level[IRQ_LINES];
 };
 

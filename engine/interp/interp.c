@@ -16,7 +16,7 @@
 
 static int probe(struct fail *why)
 {
-	return cpu_model_usable(cpu_models[0], why);
+	return cpu_model_best(why) ? 0 : -ENOTSUP;
 }
 
 static void code_written(void *arg, gpa_t at, uint64_t bytes)

@@ -209,6 +209,7 @@ static void end(void **state)
 static void machine_values(void **state)
 {
 	(void)state;
+	set("machine", "cpu_model", 77, "another CPU model than trapeze-v1");
 	set("machine", "tsc_khz", 0, "the saved TSC frequency is impossible");
 	set("machine", "tsc_khz", UINT64_C(1) << 40, "the saved TSC frequency is impossible");
 	set("machine", "now_ns", UINT64_C(1) << 62, "the saved time is impossible");

@@ -254,6 +254,28 @@ static struct cpuid_answer nothing(uint32_t leaf, uint32_t sub)
 	return (struct cpuid_answer){ 0 };
 }
 
+/* A host from before SHA runs the model without it; that the best it can. */
+static void test_best(void **state)
+{
+	struct fail why = { 0 };
+	const struct cpu_model *m;
+
+	(void)state;
+	host_xcr0 = 7;
+	without.ebx = 0;
+	assert_ptr_equal(cpu_model_best_on(pretended, &why), cpu_models[0]);
+	without.ebx = 1u << 29;
+	m = cpu_model_best_on(pretended, &why);
+	assert_string_equal(cpu_model_name(m), "trapeze-v1-nosha");
+	assert_false(cpu_model_has(m, FEATURE_SHA));
+	assert_true(cpu_model_has(m, FEATURE_AVX2));
+	assert_true(cpu_model_id(m) != cpu_model_id(cpu_models[0]));
+	without.ebx = 1u << 5;
+	assert_null(cpu_model_best_on(pretended, &why));
+	assert_non_null(strstr(why.text, "AVX2"));
+	without.ebx = 0;
+}
+
 static void test_usable_on_nothing(void **state)
 {
 	struct fail why = { 0 };
@@ -270,7 +292,7 @@ int main(void)
 		T(test_names),  T(test_feature_words), T(test_dynamic_bits),
 		T(test_xsave),  T(test_tsc_frequency), T(test_topology),
 		T(test_caches), T(test_absent_leaves), T(test_paravirtual),
-		T(test_masks),  T(test_usable),        T(test_usable_on_nothing),
+		T(test_masks),  T(test_usable),        T(test_usable_on_nothing), T(test_best),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
