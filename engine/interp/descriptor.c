@@ -199,11 +199,6 @@ static bool stack_linear(struct interp *c, const struct stack *st, uint64_t sp, 
 		raise_error(c, VEC_SS, st->error);
 		return false;
 	}
-	if (UNLIKELY(c->s.rflags & FLAG_AC) && c->user && c->s.cr0 & CR0_AM && !st->event &&
-	    *linear & (size - 1)) {
-		raise_error(c, VEC_AC, 0);
-		return false;
-	}
 	return true;
 }
 
@@ -214,10 +209,10 @@ static void stack_watched(struct interp *c, const struct stack *st, uint64_t lin
 		place_watchpoints(c, linear, size, write);
 }
 
-/* A system's own stack is never checked. */
+/* A system's own stack is never checked; nor are events, whose #AC would raise the next. */
 static bool stack_aligned(struct interp *c, const struct stack *st, uint64_t linear, unsigned size)
 {
-	if (LIKELY(!st->user || !mem_misaligned(c, linear, size)))
+	if (LIKELY(!st->user || st->event || !mem_misaligned(c, linear, size)))
 		return true;
 	raise_error(c, VEC_AC, 0);
 	return false;

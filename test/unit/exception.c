@@ -348,6 +348,24 @@ static void test_double_and_triple(void **state)
 	rig_close(&r);
 }
 
+/* The frame of an event in ring 3 may lie askew: else #AC would raise #AC for ever. */
+static void test_no_alignment_check(void **state)
+{
+	struct rig r = rig_open(MODE_32, 3);
+
+	(void)state;
+	r.s.cr0 |= CR0_AM;
+	r.s.rflags |= FLAG_AC;
+	r.s.gpr[RSP] = STACK_NOW - 3;
+	rig_gate(&r, VEC_UD, SEL(CODE32_3), 14, 0, 0);
+	rig_gate(&r, VEC_AC, SEL(CODE32_3), 14, 0, 0);
+	assert_int_equal(rig_run(&r, ud32), EXIT_HLT); /* HLT of ring 3 */
+	assert_int_equal(rig_vector(&r), VEC_GP);
+	assert_int_equal(rig_stack(&r, 1, 4), HANDLERS_AT + VEC_UD * 16);
+	assert_int_equal(rig_stack(&r, 4, 4), STACK_NOW - 3 - 12);
+	rig_close(&r);
+}
+
 /* ---- Real mode and v86 ---- */
 
 static void test_real(void **state)
@@ -597,6 +615,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_refusals),
 	cmocka_unit_test(test_bad_inner_stack),
 	cmocka_unit_test(test_double_and_triple),
+	cmocka_unit_test(test_no_alignment_check),
 	cmocka_unit_test(test_real),
 	cmocka_unit_test(test_iret_real),
 	cmocka_unit_test(test_v86),
