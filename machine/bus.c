@@ -101,9 +101,19 @@ static void access_one(const struct bus *bus, struct io_access *io)
 			r->dev->ops->read(r->dev, r->region, off, io->size) & size_mask(io->size);
 }
 
+/* All of it is in the same range, or none of it is in any: its ends alone do not tell, a range
+ * of one byte may lie between them. */
 static bool in_one_range(const struct bus *bus, const struct io_access *io)
 {
-	return bus_find(bus, io->addr) == bus_find(bus, io->addr + io->size - 1);
+	const struct bus_range *first = bus_find(bus, io->addr);
+
+	for (unsigned i = 1; i < io->size; i++) {
+		if (first && io->addr + i <= first->last)
+			continue;
+		if (bus_find(bus, io->addr + i) != first)
+			return false;
+	}
+	return true;
 }
 
 static void access_locked(const struct bus *bus, struct io_access *io)

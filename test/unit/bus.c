@@ -123,6 +123,21 @@ static void test_straddling_access_is_split(void **state)
 	vm_close(vm);
 }
 
+static void test_range_inside_an_access_is_reached(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct probe *p = add(vm, "p");
+	struct fail why;
+
+	(void)state;
+	assert_int_equal(device_claim_ports(&p->dev, 0, 0x92, 1, &why), 0);
+	assert_int_equal(in(vm, 0x91, 4), 0xffff11ff);
+	out(vm, 0x90, 4, 0x44332211);
+	assert_int_equal(p->writes, 1);
+	assert_int_equal(p->value, 0x33);
+	vm_close(vm);
+}
+
 static void test_claims_may_not_overlap(void **state)
 {
 	struct vm *vm = fake_vm(true);
@@ -149,8 +164,8 @@ static void test_many_claims_stay_sorted(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		unsigned slot = i * 77 % 200;
 
-		assert_int_equal(
-			device_claim_ports(&p->dev, slot, (uint16_t)(slot * 16), 8, &why), 0);
+		assert_int_equal(device_claim_ports(&p->dev, slot, (uint16_t)(slot * 16), 8, &why),
+				 0);
 	}
 	for (unsigned i = 0; i < 200; i++) {
 		in(vm, (uint16_t)(i * 16 + 5), 1);
@@ -166,6 +181,7 @@ int main(void)
 		cmocka_unit_test(test_unclaimed_reads_ones),
 		cmocka_unit_test(test_access_reaches_the_claimer),
 		cmocka_unit_test(test_straddling_access_is_split),
+		cmocka_unit_test(test_range_inside_an_access_is_reached),
 		cmocka_unit_test(test_claims_may_not_overlap),
 		cmocka_unit_test(test_many_claims_stay_sorted),
 	};
