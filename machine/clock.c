@@ -80,8 +80,8 @@ static void link_alarm(struct clock *c, struct alarm *a)
 void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at)
 {
 	unlink_alarm(c, a);
-	a->at = at;
-	if (at == ALARM_NONE)
+	a->at = at < CLOCK_END ? at : ALARM_NONE;
+	if (a->at == ALARM_NONE)
 		return;
 	a->order = c->next_order++;
 	link_alarm(c, a);

@@ -20,6 +20,8 @@
 #include <stdint.h>
 
 #define ALARM_NONE UINT64_MAX
+/* 146 years: an alarm set for later is never due, so no sum of times wraps. */
+#define CLOCK_END (UINT64_C(1) << 62)
 
 struct clock;
 

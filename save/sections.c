@@ -136,7 +136,7 @@ static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
 			    cpu_model_name(vm->cpu_model));
 	if (m->tsc_khz == 0 || m->tsc_khz > UINT64_C(100000000))
 		return fail(why, -EINVAL, "the saved TSC frequency is impossible");
-	if (m->now_ns >= UINT64_C(1) << 62)
+	if (m->now_ns >= CLOCK_END)
 		return fail(why, -EINVAL, "the saved time is impossible");
 	for (unsigned i = 0; i < IRQ_LINES; i++) {
 		if (m->irq_level[i] > 1)

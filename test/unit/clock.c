@@ -115,6 +115,22 @@ static void test_alarm_moves_and_cancels(void **state)
 	assert_int_equal(clock_fire(&c), 1);
 }
 
+/* Sums with such a time would wrap, and a sleeper not sleep. */
+static void test_alarm_beyond_time_is_never(void **state)
+{
+	uint64_t n = 0;
+	struct clock c;
+	struct log l;
+
+	(void)state;
+	start(&l, &c, &n);
+	clock_set_alarm(&c, &l.alarm[0], ALARM_NONE - 1);
+	clock_set_alarm(&c, &l.alarm[1], CLOCK_END);
+	assert_int_equal(clock_next(&c), ALARM_NONE);
+	clock_set_alarm(&c, &l.alarm[1], CLOCK_END - 1);
+	assert_int_equal(clock_next(&c), CLOCK_END - 1);
+}
+
 static void test_past_alarm_set_while_firing_waits(void **state)
 {
 	uint64_t n = 1000;
@@ -204,6 +220,7 @@ int main(void)
 		cmocka_unit_test(test_counted_time_is_instructions),
 		cmocka_unit_test(test_alarms_fire_in_order),
 		cmocka_unit_test(test_alarm_moves_and_cancels),
+		cmocka_unit_test(test_alarm_beyond_time_is_never),
 		cmocka_unit_test(test_past_alarm_set_while_firing_waits),
 		cmocka_unit_test(test_earlier_is_told),
 		cmocka_unit_test(test_tsc_conversions),
