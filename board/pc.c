@@ -265,14 +265,9 @@ static int boot(struct pc *pc, struct fail *why)
 	return vcpu_set_state(pc->vm->vcpu[0], &bsp, why);
 }
 
-static int boot_again(void *arg)
+static int boot_again(void *arg, struct fail *why)
 {
-	struct fail why;
-	int err = boot(arg, &why);
-
-	if (err)
-		host_warn("cannot restart: %s", why.text);
-	return err;
+	return boot(arg, why);
 }
 
 static int build(struct pc *pc, struct fail *why)

@@ -31,7 +31,7 @@ static const struct {
           [VM_STUCK] = { "stuck",      1},
 	[VM_QUIT] = { "quit",       0},
           [VM_STOP_AT] = { "stop-at",    0},
-	[VM_HALTED] = {"halted",     0},
+	[VM_HALTED] = { "halted",     0},
 };
 
 /* "FILE@ADDRESS" to its parts; the copy lives until the process ends. */
@@ -87,10 +87,10 @@ static int finish(enum vm_request ended, int asked, struct console *console, str
 		host_warn("the guest crashed (triple fault)");
 		vcpu_dump(pc->vm->vcpu[0]);
 	}
-	if (ended == VM_STUCK) {
-		host_warn("%s", why->text[0] ? why->text : "the virtual machine cannot go on");
+	if (ended == VM_STUCK && asked)
+		host_warn("%s", why->text);
+	else if (ended == VM_STUCK) /* the reason is told already */
 		vcpu_dump(pc->vm->vcpu[0]);
-	}
 	if (signo) {
 		host_warn("ended by signal %d (%s)", signo, strsignal(signo));
 		return 1;

@@ -263,13 +263,29 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 	return err;
 }
 
-/* A reset the guest asked for. true: go on running. */
-static bool restart(struct vm *vm)
+/* Takes the request, if any. */
+static enum vm_request take_request(struct vm *vm, int *status)
 {
-	if (vm->no_reboot || !vm->booted)
-		return false;
+	enum vm_request request;
+
+	host_mutex_lock(vm->wake_lock);
+	request = (enum vm_request)atomic_exchange(&vm->request, VM_NONE);
+	*status = atomic_load(&vm->request_status);
+	host_mutex_unlock(vm->wake_lock);
+	return request;
+}
+
+static bool restarts(const struct vm *vm, enum vm_request request)
+{
+	return (request == VM_RESET || request == VM_CRASHED) && !vm->no_reboot && vm->booted;
+}
+
+/* A reset the guest asked for, or deserved. VM_NONE: go on running. */
+static enum vm_request restart(struct vm *vm, int *status, struct fail *why)
+{
 	vm_reset(vm);
-	return vm->booted(vm->booted_arg) == 0;
+	*status = vm->booted(vm->booted_arg, why);
+	return *status ? VM_STUCK : VM_NONE;
 }
 
 enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why)
@@ -279,18 +295,17 @@ enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct
 
 	for (;;) {
 		uint64_t done = *vcpu->retired - start, left = instructions - done;
-		enum vm_request request = (enum vm_request)atomic_load(&vm->request);
+		enum vm_request request = VM_NONE;
 		int err;
 
+		if (atomic_load(&vm->request) != VM_NONE)
+			request = take_request(vm, status);
+		if (restarts(vm, request))
+			request = restart(vm, status, why);
 		if (request == VM_NONE && *vcpu->retired >= vm->stop_at)
 			request = VM_STOP_AT;
-		if (request != VM_NONE) {
-			*status = atomic_load(&vm->request_status);
-			atomic_store(&vm->request, VM_NONE);
-			if ((request == VM_RESET || request == VM_CRASHED) && restart(vm))
-				continue;
+		if (request != VM_NONE)
 			return request;
-		}
 		if (done >= instructions)
 			return VM_NONE;
 		left = least(left, vm->stop_at - *vcpu->retired);

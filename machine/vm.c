@@ -90,6 +90,7 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	err = vm->cpu_model ? open_host_things(vm, why) : -ENOTSUP;
 	if (!err && vm->engine->vm_open)
 		err = vm->engine->vm_open(vm, why);
+	vm->engine_open = !err;
 	for (unsigned i = 0; !err && i < config->vcpus; i++)
 		err = open_vcpu(vm, i, why);
 	if (err) {
@@ -119,7 +120,7 @@ void vm_close(struct vm *vm)
 		vm->engine->vcpu_close(vm->vcpu[i]);
 		host_free(vm->vcpu[i]);
 	}
-	if (vm->vcpus && vm->engine->vm_close)
+	if (vm->engine_open && vm->engine->vm_close)
 		vm->engine->vm_close(vm);
 	bus_free(&vm->port);
 	bus_free(&vm->mmio);
@@ -164,12 +165,18 @@ void vm_reset(struct vm *vm)
 
 void vm_request(struct vm *vm, enum vm_request what, int status)
 {
-	int none = VM_NONE;
+	int before;
+	bool restarts;
 
-	if (atomic_load(&vm->request) != VM_NONE)
-		return;
-	atomic_store(&vm->request_status, status);
-	atomic_compare_exchange_strong(&vm->request, &none, (int)what);
+	host_mutex_lock(vm->wake_lock);
+	before = atomic_load(&vm->request);
+	restarts = (before == VM_RESET || before == VM_CRASHED) && !vm->no_reboot && vm->booted;
+	/* A guest that resets all the time must not keep its user from quitting. */
+	if (before == VM_NONE || (restarts && what == VM_QUIT)) {
+		atomic_store(&vm->request_status, status);
+		atomic_store(&vm->request, (int)what);
+	}
+	host_mutex_unlock(vm->wake_lock);
 	vm_wake(vm, 0);
 }
 

@@ -76,6 +76,7 @@ struct vm_config {
 struct vm {
 	const struct engine_ops *engine;
 	void *engine_data;
+	bool engine_open; /* vm_open() succeeded: vm_close() is owed */
 	const struct cpu_model *cpu_model;
 	struct mem mem;
 	struct bus port, mmio;
@@ -92,14 +93,15 @@ struct vm {
 	unsigned trace;
 	struct vm_hooks hooks;
 
-	/* The stop request: first one wins until vm_run returns. */
+	/* The stop request: the first one wins until vm_run returns; but a quit wins over what
+	 * would only restart the guest. Set with wake_lock held. */
 	_Atomic(int) request; /* enum vm_request */
 	_Atomic(int) request_status;
 	bool no_reboot;
 	bool halt_ends; /* HLT with no alarm set or with IF clear ends the run (VM_HALTED) */
-	/* Called after a reset to put the boot image back; 0, or the machine stops. NULL: a
+	/* Called after a reset to put the boot image back; 0, or the run ends (VM_STUCK). NULL: a
 	 * reset ends the run. Set by the board. */
-	int (*booted)(void *arg);
+	int (*booted)(void *arg, struct fail *why);
 	void *booted_arg;
 	uint64_t stop_at;       /* retired instructions; UINT64_MAX: never */
 	uint64_t kvm_wall_msr;
@@ -122,6 +124,8 @@ void vm_reset(struct vm *vm);
  * Runs vCPU 0's loop on the calling thread until a request ends it, or until
  * `instructions` more have retired (UINT64_MAX: no limit; then VM_NONE is returned).
  * Returns the request; *status its status. Resets (unless no_reboot) are handled inside.
+ * VM_STUCK with *status -E* and *why: the host failed; with *status 0 the engine has said what
+ * it cannot do.
  */
 enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why);
 

@@ -183,6 +183,82 @@ static void test_first_request_wins(void **state)
 	vm_close(vm);
 }
 
+static int restarts, restart_error;
+
+static int booted(void *arg, struct fail *why)
+{
+	/* The guest's first act is to ask for the next reset: only the outside can end this. */
+	if (!restart_error && ++restarts < 100)
+		vm_request(arg, VM_RESET, 0);
+	return restart_error ? fail(why, restart_error, "kernel: gone") : 0;
+}
+
+static void test_quit_wins_over_a_restart(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct fail why;
+	int status;
+
+	(void)state;
+	restarts = restart_error = 0;
+	vm->booted = booted;
+	vm->booted_arg = vm;
+	vm_request(vm, VM_RESET, 0);
+	vm_request(vm, VM_QUIT, 0);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_QUIT);
+	assert_int_equal(restarts, 0);
+	/* What ends the run anyway is not taken back. */
+	vm->no_reboot = true;
+	vm_request(vm, VM_CRASHED, 0);
+	vm_request(vm, VM_QUIT, 0);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_CRASHED);
+	vm_close(vm);
+}
+
+static void test_failed_restart_is_the_host_s_failure(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct fail why;
+	int status = 0;
+
+	(void)state;
+	restart_error = -ENOENT;
+	vm->booted = booted;
+	vm->booted_arg = vm;
+	vm_request(vm, VM_RESET, 0);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_STUCK);
+	assert_int_equal(status, -ENOENT);
+	assert_string_equal(why.text, "kernel: gone");
+	vm_close(vm);
+}
+
+static unsigned closed;
+
+static int no_vcpu(struct vcpu *vcpu, struct fail *why)
+{
+	(void)vcpu;
+	return fail(why, -ENOMEM, "no");
+}
+
+static void count_close(struct vm *vm)
+{
+	(void)vm;
+	closed++;
+}
+
+static void test_what_was_opened_is_closed(void **state)
+{
+	struct engine_ops engine = fake_engine_ops;
+	struct vm_config config = { .engine = &engine, .vcpus = 1 };
+	struct fail why;
+
+	(void)state;
+	engine.vcpu_open = no_vcpu;
+	engine.vm_close = count_close;
+	assert_null(vm_open(&config, &why));
+	assert_int_equal(closed, 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -193,6 +269,9 @@ int main(void)
 		cmocka_unit_test(test_posting_is_bounded),
 		cmocka_unit_test(test_interrupt_waits_for_its_window),
 		cmocka_unit_test(test_first_request_wins),
+		cmocka_unit_test(test_quit_wins_over_a_restart),
+		cmocka_unit_test(test_failed_restart_is_the_host_s_failure),
+		cmocka_unit_test(test_what_was_opened_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
