@@ -1,6 +1,6 @@
 # Bare test guests: each test/guest/bare/NAME.c but bare.c is one multiboot image.
 
-BARE_CFLAGS := -std=gnu17 -m64 -O1 -ffreestanding -fno-pic -fno-pie -no-pie -mno-red-zone \
+BARE_CFLAGS := -std=gnu17 -m64 -O1 -ffreestanding -fno-pic -fno-pie -mno-red-zone \
 	-mgeneral-regs-only -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
 	-mcmodel=small $(WARN)
 BARE_SRC := $(filter-out test/guest/bare/bare.c,$(sort $(wildcard test/guest/bare/*.c)))
