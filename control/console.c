@@ -2,18 +2,24 @@
  * console.c - the serial console: one thread that waits for keys and signals.
  *
  * The guest's receiver has limited room, so input is read from the host only when
- * the guest has said it can take it (room); the rest waits where it is, in the
- * terminal or the pipe, and nothing is lost. Signals arrive through a signalfd, so no
+ * the guest has said it can take it (room); the rest waits where it is, in the file or
+ * the pipe, and nothing is lost. A terminal is read in any case, for its escape keys: what
+ * the guest cannot take yet waits in `typed`. Signals arrive through a signalfd, so no
  * handler runs in the middle of the monitor.
+ *
+ * Output waits for whoever reads it, and the guest with it; but not beyond the end of
+ * the run, or a full pipe would keep the monitor from being ended.
  *
  * In counted mode input from a regular file is repeatable: it is read by the vCPU
  * thread itself, as soon as the receiver has room. A terminal or a pipe is not.
  *
+ * Tested by test/guest/console.c.
  * SPDX-License-Identifier: MIT
  */
 #include "control/console.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -28,54 +34,77 @@
 #include "host/host.h"
 #include "machine/vm.h"
 
-#define CTRL(key) ((key)&0x1f)
-#define READ_MOST 256
+#define CTRL(key)  ((key)&0x1f)
+#define READ_MOST  256
+#define TYPED_MOST 65536 /* a paste; beyond it keys are lost, as beyond any terminal's buffer */
 
 struct console {
 	struct vm *vm;
 	struct device *uart;
 	struct host_thread *thread;
 	int signals, wake; /* signalfd, eventfd */
+	int ending;        /* eventfd: readable from when the run is asked to end */
 	bool terminal;     /* standard input is one: escape keys work */
-	bool file;         /* standard input is a regular file */
+	bool file;         /* standard input is a regular file; vCPU thread */
+	bool polled;       /* standard input is anything else; the input thread reads it */
 	bool prefix;       /* Ctrl-A was the last key */
+	uint8_t typed[TYPED_MOST];
+	size_t typed_count;
 	atomic_size_t room;
 	atomic_bool stop;
 	atomic_int signal;
 };
 
-static void wake_thread(struct console *c)
+static void raise_event(int fd)
 {
 	uint64_t one = 1;
 
-	if (write(c->wake, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is awake */
+	if (write(fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is raised */
 }
 
-static void write_all(const uint8_t *data, size_t bytes)
+static void end_run(struct console *c)
 {
-	while (bytes > 0) {
-		ssize_t n = write(STDOUT_FILENO, data, bytes);
+	vm_request(c->vm, VM_QUIT, 0);
+	raise_event(c->ending);
+}
 
-		if (n < 0 && errno == EAGAIN) {
-			struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+/* Waits until standard output takes a byte. false: the run is to end, or nobody listens. */
+static bool output_ready(struct console *c)
+{
+	for (;;) {
+		struct pollfd p[2] = {
+			{.fd = STDOUT_FILENO, .events = POLLOUT},
+			{ .fd = c->ending,    .events = POLLIN },
+		};
 
-			poll(&p, 1, -1);
-			continue;
-		}
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return; /* nobody listens: not the guest's fault */
-		data += n;
-		bytes -= (size_t)n;
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return false;
+		if (p[0].revents & POLLOUT)
+			return true;
+		if (p[0].revents || p[1].revents)
+			return false;
 	}
 }
 
+/* A device of this machine wrote. A pipe that is ready takes PIPE_BUF bytes without waiting. */
 static void console_write(void *arg, const void *data, size_t bytes)
 {
-	(void)arg;
-	write_all(data, bytes);
+	const uint8_t *from = data;
+
+	while (bytes > 0 && output_ready(arg)) {
+		ssize_t n = write(STDOUT_FILENO, from, bytes < PIPE_BUF ? bytes : PIPE_BUF);
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return; /* nobody listens: not the guest's fault */
+		from += n > 0 ? n : 0;
+		bytes -= n > 0 ? (size_t)n : 0;
+	}
+}
+
+static void console_print(void *arg, const char *text, size_t bytes)
+{
+	console_write(arg, text, bytes);
 }
 
 /* A regular file: repeatable input, read at the guest's own pace. */
@@ -98,19 +127,24 @@ static void read_file(struct console *c)
 static void console_room(void *arg, size_t bytes)
 {
 	struct console *c = arg;
-	size_t before = atomic_fetch_add(&c->room, bytes);
 
+	atomic_fetch_add(&c->room, bytes);
 	if (bytes == 0 || !c->uart)
 		return;
 	if (c->file)
 		read_file(c);
-	else if (before == 0)
-		wake_thread(c);
+	else
+		raise_event(c->wake);
 }
 
 struct char_backend console_backend(struct console *c)
 {
 	return (struct char_backend){ .write = console_write, .room = console_room, .arg = c };
+}
+
+struct vm_hooks console_hooks(struct console *c)
+{
+	return (struct vm_hooks){ .print = console_print, .arg = c };
 }
 
 static void help(void)
@@ -119,7 +153,11 @@ static void help(void)
 				   "  Ctrl-A x       end the virtual machine\r\n"
 				   "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
-	write_all((const uint8_t *)text, sizeof(text) - 1);
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	/* This thread takes the signals: it never waits for a reader. */
+	if (poll(&p, 1, 0) == 1 && write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
+		return;
 }
 
 /* Takes the escape keys out of buf; returns what is left for the guest. */
@@ -135,7 +173,7 @@ static size_t take_escapes(struct console *c, uint8_t *buf, size_t n)
 			continue;
 		}
 		if (c->prefix && (key == 'x' || key == 'X'))
-			vm_request(c->vm, VM_QUIT, 0);
+			end_run(c);
 		else if (c->prefix && (key == 'h' || key == 'H' || key == '?'))
 			help();
 		else
@@ -145,25 +183,49 @@ static size_t take_escapes(struct console *c, uint8_t *buf, size_t n)
 	return out;
 }
 
+/* Hands on what was typed, as far as the guest has room. */
+static void send_typed(struct console *c)
+{
+	size_t room = atomic_load(&c->room);
+
+	while (c->typed_count > 0 && room > 0) {
+		size_t n = c->typed_count < room ? c->typed_count : room;
+
+		n = n < READ_MOST ? n : READ_MOST;
+		if (device_post(c->uart, c->typed, n))
+			return;
+		room = atomic_fetch_sub(&c->room, n) - n;
+		c->typed_count -= n;
+		memmove(c->typed, c->typed + n, c->typed_count);
+	}
+}
+
+/* A pipe is read only when all of it can be handed on; a terminal always. */
+static bool wants_keys(const struct console *c)
+{
+	return c->terminal || (c->typed_count == 0 && atomic_load(&c->room) > 0);
+}
+
 /* false: standard input has ended. */
 static bool take_keys(struct console *c)
 {
-	size_t room = atomic_load(&c->room);
+	size_t left = sizeof(c->typed) - c->typed_count;
 	uint8_t buf[READ_MOST];
 	ssize_t n;
 
-	/* Escape keys must work while the guest takes no input: then read, and keep only those. */
-	if (room == 0 && !c->terminal)
-		return true;
-	n = read(STDIN_FILENO, buf, room && room < sizeof(buf) ? room : sizeof(buf));
+	if (c->terminal)
+		terminal_claim();
+	n = read(STDIN_FILENO, buf, sizeof(buf));
 	if (n < 0)
 		return errno == EINTR || errno == EAGAIN;
 	if (n == 0)
 		return false;
 	if (c->terminal)
 		n = (ssize_t)take_escapes(c, buf, (size_t)n);
-	if (n > 0 && room > 0 && device_post(c->uart, buf, (size_t)n) == 0)
-		atomic_fetch_sub(&c->room, (size_t)n);
+	if ((size_t)n < left)
+		left = (size_t)n;
+	memcpy(c->typed + c->typed_count, buf, left);
+	c->typed_count += left;
 	return true;
 }
 
@@ -184,16 +246,27 @@ static void take_signal(struct console *c)
 		break;
 	default:
 		atomic_store(&c->signal, (int)info.ssi_signo);
-		vm_request(c->vm, VM_QUIT, 0);
+		end_run(c);
 		break;
 	}
+}
+
+/* Reading a terminal in the background stops the process, as it does every other. */
+static void let_background_stop(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTTIN);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static void input_thread(void *arg)
 {
 	struct console *c = arg;
-	bool open = !c->file;
+	bool open = c->polled;
 
+	let_background_stop();
 	while (!atomic_load(&c->stop)) {
 		struct pollfd p[3] = {
 			{.fd = c->signals, .events = POLLIN},
@@ -202,7 +275,7 @@ static void input_thread(void *arg)
 		};
 		uint64_t count;
 
-		if (open && (c->terminal || atomic_load(&c->room) > 0))
+		if (open && wants_keys(c))
 			p[2].fd = STDIN_FILENO;
 		if (poll(p, 3, -1) < 0 && errno != EINTR)
 			return;
@@ -212,6 +285,7 @@ static void input_thread(void *arg)
 			continue;
 		if (p[2].revents)
 			open = take_keys(c);
+		send_typed(c);
 	}
 }
 
@@ -239,12 +313,14 @@ struct console *console_open(struct fail *why)
 	signal(SIGPIPE, SIG_IGN);
 	c->signals = signalfd(-1, &set, SFD_CLOEXEC);
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (c->signals < 0 || c->wake < 0) {
+	c->ending = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->signals < 0 || c->wake < 0 || c->ending < 0) {
 		fail(why, -errno, "cannot watch the console: %s", strerror(errno));
 		console_close(c);
 		return NULL;
 	}
 	c->file = is_regular_file(STDIN_FILENO);
+	c->polled = !c->file;
 	c->terminal = terminal_raw();
 	return c;
 }
@@ -264,7 +340,7 @@ int console_start(struct console *c, struct vm *vm, struct device *uart, struct 
 void console_stop(struct console *c)
 {
 	atomic_store(&c->stop, true);
-	wake_thread(c);
+	raise_event(c->wake);
 	host_thread_join(c->thread);
 	c->thread = NULL;
 	c->uart = NULL;
@@ -284,5 +360,7 @@ void console_close(struct console *c)
 		close(c->signals);
 	if (c->wake >= 0)
 		close(c->wake);
+	if (c->ending >= 0)
+		close(c->ending);
 	host_free(c);
 }

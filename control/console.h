@@ -18,6 +18,8 @@ struct console;
 struct console *console_open(struct fail *why);
 /* What the board connects its serial port to. */
 struct char_backend console_backend(struct console *c);
+/* Where what the guest prints by hypercall goes: to the same place. */
+struct vm_hooks console_hooks(struct console *c);
 /* Starts the input thread: keystrokes go to `uart`, quit keys and signals to `vm`. */
 int console_start(struct console *c, struct vm *vm, struct device *uart, struct fail *why);
 /* Joins the thread and restores the terminal. Call before the machine is closed. */

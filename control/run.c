@@ -4,7 +4,7 @@
  * Exit statuses are a promise (trapeze.1): 0, 1, 2, 3, and under --debug-exit what the
  * guest asked for.
  *
- * Tested by test/api/cli.sh.
+ * Tested by test/api/cli.
  * SPDX-License-Identifier: MIT
  */
 #include "control/commands.h"
@@ -49,9 +49,7 @@ static int split_flat(const char *text, struct pc_config *config, struct fail *w
 	if (!at)
 		return 0;
 	*at = '\0';
-	if (options_parse_size(at + 1, &config->flat_at))
-		return fail(why, -EINVAL, "--flat: '%s' is not an address", at + 1);
-	return 0;
+	return options_parse_size(at + 1, &config->flat_at); /* checked with the options */
 }
 
 static int configure(const struct run_options *o, struct pc_config *config, struct fail *why)
@@ -135,6 +133,7 @@ int command_run(int argc, char **argv)
 	if (!console)
 		goto out;
 	config.serial = console_backend(console);
+	config.hooks = console_hooks(console);
 	pc = pc_open(&config, &why);
 	if (pc)
 		status = run_machine(pc, console, &stats, &why);

@@ -4,7 +4,7 @@
  * tcsetattr() is async-signal-safe, so the crash handlers may call it before they
  * let the default action happen.
  *
- * Tested by test/api/terminal.sh.
+ * Tested by test/guest/boot.c, test/guest/console.c.
  * SPDX-License-Identifier: MIT
  */
 #include "control/terminal.h"
@@ -33,8 +33,9 @@ static void crashed(int signo)
 
 static void catch_crashes(void)
 {
-	static const int fatal[] = { SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGABRT,
-				     SIGSYS,  SIGTRAP, SIGXCPU, SIGXFSZ };
+	static const int fatal[] = { SIGSEGV,   SIGBUS,  SIGILL,    SIGFPE,  SIGABRT, SIGSYS,
+				     SIGTRAP,   SIGXCPU, SIGXFSZ,   SIGUSR1, SIGUSR2, SIGALRM,
+				     SIGVTALRM, SIGPROF, SIGSTKFLT, SIGIO,   SIGPWR };
 	struct sigaction sa = { .sa_handler = crashed, .sa_flags = SA_NODEFER };
 
 	sigemptyset(&sa.sa_mask);
@@ -52,12 +53,24 @@ bool terminal_raw(void)
 	raw.c_oflag |= OPOST;
 	catch_crashes();
 	atexit(terminal_restore);
-	terminal_continue();
+	is_raw = 1;
+	/* In the background this waits to be called to the foreground (SIGTTOU). */
+	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 	return true;
+}
+
+void terminal_claim(void)
+{
+	if (!is_raw)
+		terminal_continue();
 }
 
 void terminal_continue(void)
 {
-	is_raw = 1;
-	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+	pid_t owner = tcgetpgrp(STDIN_FILENO);
+
+	/* Continued in the background: the terminal is somebody else's. */
+	is_raw = owner < 0 || owner == getpgrp();
+	if (is_raw)
+		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 }

@@ -13,7 +13,9 @@
  * before any engine is opened: its fault handlers chain to these. */
 bool terminal_raw(void);
 void terminal_restore(void);
-/* Raw again after the process was stopped and continued. */
+/* Raw again after the process was stopped and continued, if in the foreground. */
 void terminal_continue(void);
+/* The same for who was continued in the background: call it when keys arrive. */
+void terminal_claim(void);
 
 #endif
