@@ -3,8 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "board/engines.h"
 #include "control/commands.h"
@@ -110,7 +112,19 @@ static int command_help(int argc, char **argv)
 	return 0;
 }
 
-int main(int argc, char **argv)
+/* Started with one of them closed, the next file opened would take its number, and get what the
+ * guest prints. The lowest free number is what open() gives. */
+static bool open_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	return fd >= 0 && close(fd) == 0;
+}
+
+static int dispatch(int argc, char **argv)
 {
 	const struct command *c;
 
@@ -125,5 +139,21 @@ int main(int argc, char **argv)
 		host_warn("there is no command '%s' (see 'trapeze help')", argv[1]);
 		return 2;
 	}
+	if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
+		return command_help(1, argv + 1);
 	return c->run(argc - 2, argv + 2);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (!open_standard_files())
+		return 1;
+	status = dispatch(argc, argv);
+	/* What was asked for and could not be printed is a failure. */
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	host_warn("standard output: cannot write");
+	return status ? status : 1;
 }

@@ -47,18 +47,26 @@ static const struct option run_table[] = {
 /* clang-format on */
 #define RUN_OPTIONS (sizeof(run_table) / sizeof(run_table[0]))
 
+/* Decimal, or hexadecimal after 0x; a leading zero means nothing. */
+static int parse_number(const char *text, uint64_t *value, char **end)
+{
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	*value = strtoull(text, end, hex ? 16 : 10);
+	return errno ? -EINVAL : 0;
+}
+
 int options_parse_size(const char *text, uint64_t *bytes)
 {
 	static const char units[] = "KMGT";
 	unsigned shift = 0;
 	char *end;
-	unsigned long long n;
+	uint64_t n;
 
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	errno = 0;
-	n = strtoull(text, &end, 0);
-	if (errno)
+	if (parse_number(text, &n, &end))
 		return -EINVAL;
 	if (*end) {
 		const char *unit = strchr(units, *end);
@@ -69,7 +77,7 @@ int options_parse_size(const char *text, uint64_t *bytes)
 	}
 	if (n > UINT64_MAX >> shift)
 		return -EINVAL;
-	*bytes = (uint64_t)n << shift;
+	*bytes = n << shift;
 	return 0;
 }
 
@@ -77,11 +85,7 @@ static int parse_count(const char *text, uint64_t *value)
 {
 	char *end;
 
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	errno = 0;
-	*value = strtoull(text, &end, 0);
-	return errno || *end ? -EINVAL : 0;
+	return parse_number(text, value, &end) || *end || *value == 0 ? -EINVAL : 0;
 }
 
 static int parse_trace(const char *text, unsigned *mask)
@@ -122,8 +126,9 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_TRACE: err = parse_trace(value, at); break;
 	}
 	if (err)
-		return fail(why, -EINVAL, "--%s: '%s' is not %s %s", option->name, value,
-			    option->kind == KIND_COUNT ? "a number:" : "valid:", option->takes);
+		return fail(
+			why, -EINVAL, "--%s: '%s' is not %s %s", option->name, value,
+			option->kind == KIND_COUNT ? "a number from 1:" : "valid:", option->takes);
 	return 0;
 }
 
@@ -166,10 +171,16 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 
 static int check_together(const struct run_options *o, struct fail *why)
 {
+	uint64_t address;
+
 	if (!o->kernel && !o->flat)
 		return fail(why, -EINVAL, "nothing to run: give --kernel FILE or --flat FILE");
 	if (o->kernel && o->flat)
 		return fail(why, -EINVAL, "--kernel and --flat exclude each other");
+	if (o->flat && strrchr(o->flat, '@') &&
+	    options_parse_size(strrchr(o->flat, '@') + 1, &address))
+		return fail(why, -EINVAL, "--flat: '%s' is not an address",
+			    strrchr(o->flat, '@') + 1);
 	if (o->flat && (o->initrd || o->append))
 		return fail(why, -EINVAL, "--initrd and --append need --kernel");
 	if (o->cpus < 1 || o->cpus > VCPUS_MAX)

@@ -4,7 +4,7 @@
  * One table (options.c) holds every option: its name, what it takes, its help text.
  * Parsing, `trapeze help run` and the shell completion all read it.
  *
- * Tested by test/api/cli.sh.
+ * Tested by test/api/cli.
  * SPDX-License-Identifier: MIT
  */
 #ifndef CONTROL_OPTIONS_H

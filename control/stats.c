@@ -25,7 +25,10 @@ int stats_open(struct stats_file *f, const char *path, struct fail *why)
 	f->cpu_start_ns = host_cpu_ns();
 	if (!path)
 		return 0;
-	f->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	f->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	f->created = f->fd >= 0;
+	if (f->fd < 0 && errno == EEXIST)
+		f->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (f->fd < 0)
 		return fail(why, -errno, "%s: cannot write: %s", path, strerror(errno));
 	return 0;
@@ -88,8 +91,10 @@ static int write_text(struct stats_file *f, const char *text, struct fail *why)
 
 	if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(f->fd, 0) != 0)
 		return fail(why, -errno, "%s: cannot truncate: %s", f->path, strerror(errno));
+	errno = EIO;
 	if (writev(f->fd, line, 2) != all)
-		return fail(why, -EIO, "%s: cannot write the statistics", f->path);
+		return fail(why, -errno, "%s: cannot write: %s", f->path, strerror(errno));
+	f->created = false;
 	return 0;
 }
 
@@ -116,4 +121,7 @@ void stats_close(struct stats_file *f)
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = -1;
+	if (f->created) /* and nothing came of it */
+		unlink(f->path);
+	f->created = false;
 }
