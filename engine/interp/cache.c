@@ -218,6 +218,7 @@ static void kill_block(struct block_cache *k, struct block *b)
 	for (unsigned i = 0; i <= b->count; i++)
 		b->insn[i].fn = op_stale;
 	b->live = false;
+	b->generation = 0;
 	k->killed++;
 }
 

@@ -29,6 +29,10 @@ struct block {
 	uint16_t offset; /* of the first byte in its page */
 	uint8_t mode;    /* enum decode_mode */
 	bool live;
+	/* While the TLB's generation of code for `rip` is this one, `rip` leads here (64-bit code;
+	 * 0: not known). */
+	uint64_t generation;
+	uint64_t rip;
 	uint64_t key;        /* of the table below */
 	struct block *chain; /* same bucket */
 	struct block *next;  /* same page, sorted by offset */

@@ -7,6 +7,10 @@
  * step of an instruction or was known before the block was entered. A block with more
  * instructions than the budget has left is executed in part.
  *
+ * From block to block: the instruction that left one remembers where that led (aux). The block
+ * it names says for which RIP, and for how long the TLB is known to lead there, so a
+ * successor is taken exactly when the look-up would have hit and found the same.
+ *
  * Spec: SDM vol. 3 6.8, 6.9 (priority at an instruction boundary). Tested by
  * test/unit/interp_run.c.
  * SPDX-License-Identifier: MIT
@@ -76,7 +80,7 @@ static enum step run_part(struct interp *c, const struct insn *i, uint64_t most)
 	return step;
 }
 
-static void enter(struct interp *c, struct block *b)
+static inline void enter(struct interp *c, struct block *b)
 {
 	c->block = b;
 	c->current = b->insn;
@@ -243,10 +247,37 @@ static bool attention(struct interp *c)
 	return true;
 }
 
+/* The block at RIP after *from ended its block (NULL: not known); as fetch_block(). */
+static inline struct block *successor(struct interp *c, struct insn *from)
+{
+	struct block *b = from ? from->aux : NULL;
+	uint64_t rip = c->r[R_RIP];
+
+	if (LIKELY(b != NULL) && LIKELY(b->rip == rip) &&
+	    LIKELY(b->generation == tlb_code_generation(&c->tlb, rip)))
+		return b;
+	b = fetch_recent(c);
+	if (UNLIKELY(!b))
+		return fetch_block(c);
+	if (from && c->code_bits == 64) {
+		b->rip = rip;
+		b->generation = tlb_code_generation(&c->tlb, rip);
+		from->aux = b;
+	}
+	return b;
+}
+
+/* The instruction that ended its block by `step`, if the mode is the same as in the block. */
+static inline struct insn *leaving(struct interp *c, enum step step)
+{
+	return LIKELY(step == STEP_BRANCH || step == STEP_END) ? (struct insn *)c->current : NULL;
+}
+
 /* Runs until something ends it. */
 static enum exit_reason run_until(struct interp *c, uint64_t end)
 {
 	enum exit_reason reason;
+	struct insn *from = NULL; /* what ended the block before */
 
 	for (;;) {
 		uint64_t left = end - c->s.instructions;
@@ -257,7 +288,8 @@ static enum exit_reason run_until(struct interp *c, uint64_t end)
 			return EXIT_KICK;
 		if (UNLIKELY(left == 0))
 			return EXIT_BUDGET;
-		b = fetch_block(c);
+		b = successor(c, from);
+		from = NULL;
 		if (UNLIKELY(!b)) {
 			interp_idle(c);
 			if (UNLIKELY(c->single))
@@ -276,6 +308,7 @@ static enum exit_reason run_until(struct interp *c, uint64_t end)
 						: run_part(c, b->insn, left);
 		if (UNLIKELY(leave(c, step)) && settle(c, step, &reason))
 			return reason;
+		from = leaving(c, step);
 	}
 }
 

@@ -18,6 +18,16 @@ void interp_idle(struct interp *c);
 /* fetch.c: fetch_block() when its first look finds nothing that will do. */
 struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear);
 
+/* The usual way in 64-bit code, or NULL. */
+static inline struct block *fetch_recent(struct interp *c)
+{
+	uint8_t *host = tlb_hit(&c->tlb, c->r[R_RIP], 1, ACCESS_EXEC);
+
+	return LIKELY(host != NULL) && LIKELY(c->code_bits == 64)
+		       ? cache_recent(c->cache, host, c->mode)
+		       : NULL;
+}
+
 /*
  * The block at r[R_RIP], which it truncates to 32 bits outside 64-bit mode.
  * NULL: the fetch faults; c->fault is recorded, RIP is at the instruction.

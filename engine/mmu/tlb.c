@@ -36,46 +36,53 @@ static void set_bit(uint64_t *map, unsigned i, bool on)
 	map[i / 64] = on ? map[i / 64] | bit : map[i / 64] & ~bit;
 }
 
-static void untag(struct tlb_array *a, unsigned i)
+static void new_generation(struct tlb *t, struct tlb_array *a)
 {
+	a->code_generation = ++t->generations;
+}
+
+static void untag(struct tlb *t, struct tlb_array *a, unsigned i)
+{
+	if (a->entry[i].tag[ACCESS_EXEC] != TLB_NEVER(i))
+		new_generation(t, a);
 	for (unsigned k = 0; k < ACCESS_COUNT; k++)
 		a->entry[i].tag[k] = TLB_NEVER(i);
 }
 
 /* Drops the entries of `which`, a part of word `w` of the bitmaps. */
-static void drop_word(struct tlb_array *a, unsigned w, uint64_t which)
+static void drop_word(struct tlb *t, struct tlb_array *a, unsigned w, uint64_t which)
 {
 	if (!which)
 		return;
 	for (uint64_t left = which; left; left &= left - 1)
-		untag(a, w * 64 + (unsigned)__builtin_ctzll(left));
+		untag(t, a, w * 64 + (unsigned)__builtin_ctzll(left));
 	a->used[w] &= ~which;
 	a->local[w] &= ~which;
 	a->large[w] &= ~which;
 	a->write[w] &= ~which;
 }
 
-static void drop(struct tlb_array *a, unsigned i)
+static void drop(struct tlb *t, struct tlb_array *a, unsigned i)
 {
-	drop_word(a, i / 64, UINT64_C(1) << (i % 64));
+	drop_word(t, a, i / 64, UINT64_C(1) << (i % 64));
 }
 
-static void drop_mapped(struct tlb_array *a, const uint64_t *which)
+static void drop_mapped(struct tlb *t, struct tlb_array *a, const uint64_t *which)
 {
 	for (unsigned w = 0; w < TLB_WORDS; w++)
-		drop_word(a, w, which[w]);
+		drop_word(t, a, w, which[w]);
 }
 
 static void drop_low(struct tlb *t, unsigned slot)
 {
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
-		drop_mapped(&t->low[slot][c], t->low[slot][c].used);
+		drop_mapped(t, &t->low[slot][c], t->low[slot][c].used);
 }
 
 static void drop_high_local(struct tlb *t)
 {
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
-		drop_mapped(&t->high[c], t->high[c].local);
+		drop_mapped(t, &t->high[c], t->high[c].local);
 }
 
 static void select_arrays(struct tlb *t)
@@ -84,10 +91,10 @@ static void select_arrays(struct tlb *t)
 	t->now[1] = t->high[t->context].entry;
 }
 
-static void array_init(struct tlb_array *a)
+static void array_init(struct tlb *t, struct tlb_array *a)
 {
 	for (unsigned i = 0; i < TLB_ENTRIES; i++)
-		drop(a, i);
+		drop(t, a, i);
 }
 
 int tlb_init(struct tlb *t)
@@ -102,10 +109,10 @@ int tlb_init(struct tlb *t)
 	for (unsigned s = 0; s < TLB_PCIDS; s++) {
 		t->slot_key[s] = s ? TLB_NO_PCID : 0;
 		for (unsigned c = 0; c < TLB_CONTEXTS; c++)
-			array_init(&t->low[s][c]);
+			array_init(t, &t->low[s][c]);
 	}
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
-		array_init(&t->high[c]);
+		array_init(t, &t->high[c]);
 	t->slot_used[0] = ++t->uses;
 	select_arrays(t);
 	return 0;
@@ -136,6 +143,7 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, un
 		[ACCESS_EXEC] = w->executable,
 	};
 
+	untag(t, a, i);
 	for (unsigned k = 0; k < ACCESS_COUNT; k++)
 		e->tag[k] = granted[k] && (allow >> k & 1) ? page : TLB_NEVER(i);
 	e->addend = (uint64_t)(uintptr_t)host_page - page;
@@ -151,7 +159,7 @@ void tlb_flush_all(struct tlb *t)
 	for (unsigned s = 0; s < TLB_PCIDS; s++)
 		drop_low(t, s);
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
-		drop_mapped(&t->high[c], t->high[c].used);
+		drop_mapped(t, &t->high[c], t->high[c].used);
 	t->flushes++;
 }
 
@@ -175,18 +183,18 @@ static bool linear_of(const struct tlb_array *a, unsigned i, uint64_t *page)
 }
 
 /* Drops `at` from one array; when large pieces are there, all that could be of its page. */
-static void drop_page(struct tlb_array *a, uint64_t at)
+static void drop_page(struct tlb *t, struct tlb_array *a, uint64_t at)
 {
 	uint64_t page;
 
 	if (linear_of(a, index_of(at), &page) && page == (at & ~PAGE_MASK))
-		drop(a, index_of(at));
+		drop(t, a, index_of(at));
 	for (unsigned w = 0; w < TLB_WORDS; w++) {
 		for (uint64_t left = a->large[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
 
 			if (!linear_of(a, i, &page) || (page ^ at) >> GIB_SHIFT == 0)
-				drop(a, i);
+				drop(t, a, i);
 		}
 	}
 }
@@ -196,11 +204,11 @@ void tlb_flush_page(struct tlb *t, gva_t at)
 {
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
 		if (at.v >> 63) {
-			drop_page(&t->high[c], at.v);
+			drop_page(t, &t->high[c], at.v);
 			continue;
 		}
 		for (unsigned s = 0; s < TLB_PCIDS; s++)
-			drop_page(&t->low[s][c], at.v);
+			drop_page(t, &t->low[s][c], at.v);
 	}
 }
 
@@ -264,9 +272,9 @@ void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at)
 		return;
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
 		if (!(at.v >> 63))
-			drop_page(&t->low[slot][c], at.v);
+			drop_page(t, &t->low[slot][c], at.v);
 		else if (slot == t->slot)
-			drop_page(&t->high[c], at.v);
+			drop_page(t, &t->high[c], at.v);
 	}
 }
 
@@ -278,8 +286,9 @@ static bool maps_host(const struct tlb_array *a, unsigned i, uint64_t host_page)
 	return linear_of(a, i, &page) && page + a->entry[i].addend == host_page;
 }
 
-static void protect(struct tlb_array *a, uint64_t host_page)
+static void protect(struct tlb *t, struct tlb_array *a, uint64_t host_page)
 {
+	(void)t; /* no code goes */
 	for (unsigned w = 0; w < TLB_WORDS; w++) {
 		for (uint64_t left = a->write[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
@@ -292,27 +301,27 @@ static void protect(struct tlb_array *a, uint64_t host_page)
 	}
 }
 
-static void drop_host(struct tlb_array *a, uint64_t host_page)
+static void drop_host(struct tlb *t, struct tlb_array *a, uint64_t host_page)
 {
 	for (unsigned w = 0; w < TLB_WORDS; w++) {
 		for (uint64_t left = a->used[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
 
 			if (maps_host(a, i, host_page))
-				drop(a, i);
+				drop(t, a, i);
 		}
 	}
 }
 
 static void everywhere(struct tlb *t, const void *host,
-		       void (*fn)(struct tlb_array *a, uint64_t host_page))
+		       void (*fn)(struct tlb *t, struct tlb_array *a, uint64_t host_page))
 {
 	uint64_t page = (uintptr_t)host & ~PAGE_MASK;
 
 	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
-		fn(&t->high[c], page);
+		fn(t, &t->high[c], page);
 		for (unsigned s = 0; s < TLB_PCIDS; s++)
-			fn(&t->low[s][c], page);
+			fn(t, &t->low[s][c], page);
 	}
 }
 

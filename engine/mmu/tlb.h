@@ -50,11 +50,14 @@ struct tlb_array {
 	uint64_t local[TLB_WORDS]; /* not global */
 	uint64_t large[TLB_WORDS]; /* 4 KiB out of a larger page */
 	uint64_t write[TLB_WORDS]; /* has a write tag */
+	/* Another one, that no array ever had, whenever a tag for execution goes away: as long
+	 * as it stays, what was a hit for execution in this array still is, at the same place. */
+	uint64_t code_generation;
 };
 
 struct tlb {
 	/* The current context's arrays: now[0] low half, now[1] high half. */
-	struct tlb_entry *now[2];
+	struct tlb_entry *now[2]; /* each the first member of its array */
 	enum tlb_context context;
 	unsigned slot;                 /* which set of low arrays is current */
 	uint64_t slot_key[TLB_PCIDS];  /* the PCID it belongs to; TLB_NO_PCID: none */
@@ -63,6 +66,7 @@ struct tlb {
 	struct tlb_array (*low)[TLB_CONTEXTS]; /* [TLB_PCIDS] */
 	struct tlb_array *high; /* [TLB_CONTEXTS]; local entries are the current PCID's */
 	uint64_t fills, flushes;
+	uint64_t generations; /* the last code_generation given out; 0 is none */
 };
 
 #define TLB_NO_PCID UINT64_MAX
@@ -102,6 +106,11 @@ void tlb_drop_host(struct tlb *t, const void *host);
 static inline struct tlb_entry *tlb_at(struct tlb *t, uint64_t linear)
 {
 	return &t->now[linear >> 63][(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
+}
+
+static inline uint64_t tlb_code_generation(const struct tlb *t, uint64_t linear)
+{
+	return ((const struct tlb_array *)(const void *)t->now[linear >> 63])->code_generation;
 }
 
 /* The host address of [linear, +size), or NULL: no entry, no right, or it crosses the page. */

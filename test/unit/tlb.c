@@ -417,6 +417,44 @@ static void test_never_stale(void **state)
 	assert_true(held > 200); /* the test would pass with a TLB that forgets everything */
 }
 
+/* While an array's generation of code is the same, what was a hit for execution still is one, at
+ * the same place. */
+static void test_code_generation(void **state)
+{
+	struct {
+		uint64_t page, generation;
+		void *host;
+	} seen[64] = { 0 };
+	struct tlb *t = *state;
+	unsigned pcid = 0, kept = 0;
+
+	srand(2);
+	for (unsigned n = 0; n < 8000; n++) {
+		uint64_t page = random_page(), now;
+		unsigned at = (unsigned)(page >> PAGE_SHIFT ^ page >> 58) % 64;
+		void *p;
+
+		modelled = 0;
+		if (rand() % 8 == 0)
+			fill(t, page, rand() % 8, true);
+		if (rand() % 8 == 0)
+			random_step(t, &pcid);
+		if (rand() % 64 == 0)
+			tlb_drop_host(t, host_base + rand() % 8 * PAGE_SIZE);
+		p = tlb_hit(t, page, 1, ACCESS_EXEC);
+		now = tlb_code_generation(t, page);
+		assert_true(now != 0 && now <= t->generations);
+		if (seen[at].page == page && seen[at].generation == now && seen[at].host) {
+			kept++;
+			assert_ptr_equal(p, seen[at].host);
+		}
+		seen[at].page = page;
+		seen[at].generation = now;
+		seen[at].host = p;
+	}
+	assert_true(kept > 100);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -437,6 +475,7 @@ int main(void)
 		T(test_invlpg_reaches_global_of_other_pcid),
 		T(test_protect_and_drop_host),
 		T(test_never_stale),
+		T(test_code_generation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
