@@ -128,12 +128,13 @@ static int load(struct boot_job *job, const struct header *h, struct fail *why)
 	const struct boot_file *f = &job->kernel;
 	uint64_t bytes = f->size - h->setup_bytes;
 	uint64_t in_place = bytes;
+	uint64_t needs = h->init_size > bytes ? h->init_size : bytes;
 
 	if (h->entry64 && bytes <= ENTRY_64)
 		return fail(why, -ENOEXEC, "%s: bzImage ends before its 64-bit entry", f->name);
 	/* Loaded where it runs: one range, as long as the longer of the two. */
-	if (h->run == h->load && h->init_size > bytes)
-		in_place = h->init_size;
+	if (h->run == h->load)
+		in_place = needs;
 	int r = boot_space_claim(&job->space, h->load, in_place);
 	/* Loaded elsewhere, it moves itself: the two ranges may touch each other. */
 	if (!r && h->run != h->load && h->run + h->init_size > h->load + bytes) {
@@ -141,10 +142,12 @@ static int load(struct boot_job *job, const struct header *h, struct fail *why)
 		r = boot_space_claim(&job->space, from, h->run + h->init_size - from);
 	}
 	if (r)
-		return fail(why, -ENOMEM, "%s: needs %llu bytes of memory at 0x%llx to start",
-			    f->name,
-			    (unsigned long long)(h->init_size > bytes ? h->init_size : bytes),
-			    (unsigned long long)h->run);
+		return fail(why, -ENOMEM,
+			    "%s: needs the memory from 0x%llx to 0x%llx (%llu MiB) to start, which "
+			    "this machine does not have free",
+			    f->name, (unsigned long long)h->run,
+			    (unsigned long long)(h->run + needs),
+			    (unsigned long long)(needs + 0xfffff) >> 20);
 	return boot_store(job, h->load, f->bytes + h->setup_bytes, bytes, why);
 }
 

@@ -275,7 +275,7 @@ static void refuses_what_it_cannot_start(void **state)
 {
 	(void)state;
 	make_image();
-	refuse(23 * MIB, IMAGE, "needs 8388608 bytes of memory at 0x1000000");
+	refuse(23 * MIB, IMAGE, "needs the memory from 0x1000000 to 0x1800000 (8 MiB)");
 	refuse(MIB, IMAGE, "more than 1 MiB");
 	refuse(64 * MIB, IMAGE - 20, "truncated");
 	refuse(64 * MIB, SETUP, "truncated");
@@ -292,7 +292,7 @@ static void refuses_what_it_cannot_start(void **state)
 	put_le(image + 0x1f4, 0xffffffff, 4);
 	refuse(64 * MIB, IMAGE, "truncated");
 	put_le(image + 0x260, 0xffffffff, 4);
-	refuse(64 * MIB, IMAGE, "needs 4294967295 bytes");
+	refuse(64 * MIB, IMAGE, "(4096 MiB) to start");
 }
 
 static void refuses_command_line_and_initrd(void **state)
