@@ -80,11 +80,15 @@ static int command_version(int argc, char **argv)
 	return 0;
 }
 
-/* For the shell completion: the commands, or the options of one, a line each. */
+/* For the shell completion, a line each: commands, options of run, topics of --trace. */
 static int list(int argc, char **argv)
 {
 	if (argc > 0 && strcmp(argv[0], "run") == 0) {
 		options_list_run(stdout);
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "trace") == 0) {
+		options_list_trace(stdout);
 		return 0;
 	}
 	for (size_t i = 0; argc == 0 && i < COMMANDS; i++)
@@ -108,7 +112,8 @@ static int command_help(int argc, char **argv)
 	if (c->run == command_run)
 		options_help_run(stdout);
 	else
-		printf("usage: trapeze %s\n\n%s\n", c->name, c->help);
+		printf("usage: trapeze %s%s\n\n%s\n", c->name,
+		       c->run == command_help ? " [COMMAND]" : "", c->help);
 	return 0;
 }
 

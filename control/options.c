@@ -16,7 +16,7 @@
 #include "board/engines.h"
 #include "machine/vm.h"
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_SIZE, KIND_COUNT, KIND_TRACE };
+enum kind { KIND_FLAG, KIND_TEXT, KIND_FILE, KIND_SIZE, KIND_COUNT, KIND_TRACE };
 
 struct option {
 	const char *name;
@@ -30,10 +30,10 @@ struct option {
 /* clang-format off */
 static const struct option run_table[] = {
 	{ "engine",     KIND_TEXT,  "auto|interp",   "what executes guest code (default auto: the best this host can run)", AT(engine) },
-	{ "kernel",     KIND_TEXT,  "FILE",          "Linux bzImage, ELF with a PVH note, or multiboot kernel", AT(kernel) },
-	{ "initrd",     KIND_TEXT,  "FILE",          "initial RAM disk, or the multiboot module", AT(initrd) },
+	{ "kernel",     KIND_FILE,  "FILE",          "Linux bzImage, ELF with a PVH note, or multiboot kernel", AT(kernel) },
+	{ "initrd",     KIND_FILE,  "FILE",          "initial RAM disk, or the multiboot module", AT(initrd) },
 	{ "append",     KIND_TEXT,  "TEXT",          "the kernel's command line", AT(append) },
-	{ "flat",       KIND_TEXT,  "FILE[@ADDRESS]", "load a flat binary and start it in real mode (default 0x7c00)", AT(flat) },
+	{ "flat",       KIND_FILE,  "FILE[@ADDRESS]", "a binary without a header, started at ADDRESS (default 0x7c00)", AT(flat) },
 	{ "memory",     KIND_SIZE,  "SIZE",          "guest memory: 16K, 512M, 2G (default 512M)", AT(memory) },
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
@@ -41,7 +41,7 @@ static const struct option run_table[] = {
 	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },
 	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
-	{ "stats",      KIND_TEXT,  "FILE",          "write statistics of the run as JSON", AT(stats) },
+	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON", AT(stats) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
 };
 /* clang-format on */
@@ -61,7 +61,7 @@ static int parse_number(const char *text, uint64_t *value, char **end)
 
 int options_parse_size(const char *text, uint64_t *bytes)
 {
-	static const char units[] = "KMGT";
+	static const char units[] = "KMGTkmgt";
 	unsigned shift = 0;
 	char *end;
 	uint64_t n;
@@ -73,7 +73,7 @@ int options_parse_size(const char *text, uint64_t *bytes)
 
 		if (!unit || end[1])
 			return -EINVAL;
-		shift = 10 * (unsigned)(unit - units + 1);
+		shift = 10 * (unsigned)((unit - units) % 4 + 1);
 	}
 	if (n > UINT64_MAX >> shift)
 		return -EINVAL;
@@ -88,20 +88,20 @@ static int parse_count(const char *text, uint64_t *value)
 	return parse_number(text, value, &end) || *end || *value == 0 ? -EINVAL : 0;
 }
 
+static const char *const topics[] = {
+#define X(name) #name,
+	TRACE_TOPICS(X)
+#undef X
+};
+
 static int parse_trace(const char *text, unsigned *mask)
 {
-	static const char *const names[] = {
-#define X(name) #name,
-		TRACE_TOPICS(X)
-#undef X
-	};
-
 	while (*text) {
 		size_t n = strcspn(text, ",");
 		unsigned i;
 
 		for (i = 0; i < TRACE_TOPIC_COUNT; i++) {
-			if (strlen(names[i]) == n && memcmp(names[i], text, n) == 0)
+			if (strlen(topics[i]) == n && memcmp(topics[i], text, n) == 0)
 				break;
 		}
 		if (i == TRACE_TOPIC_COUNT)
@@ -112,6 +112,15 @@ static int parse_trace(const char *text, unsigned *mask)
 	return *mask ? 0 : -EINVAL;
 }
 
+/* What a value is not, when it cannot be read. */
+static const char *const expected[] = {
+#define X(name) " " #name
+	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
+	[KIND_COUNT] = "a number from 1 on",
+	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),
+#undef X
+};
+
 static int store(struct run_options *o, const struct option *option, const char *value,
 		 struct fail *why)
 {
@@ -120,15 +129,15 @@ static int store(struct run_options *o, const struct option *option, const char 
 
 	switch (option->kind) {
 	case KIND_FLAG: *(bool *)at = true; break;
-	case KIND_TEXT: *(const char **)at = value; break;
+	case KIND_TEXT:
+	case KIND_FILE: *(const char **)at = value; break;
 	case KIND_SIZE: err = options_parse_size(value, at); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_TRACE: err = parse_trace(value, at); break;
 	}
 	if (err)
-		return fail(
-			why, -EINVAL, "--%s: '%s' is not %s %s", option->name, value,
-			option->kind == KIND_COUNT ? "a number from 1:" : "valid:", option->takes);
+		return fail(why, -EINVAL, "--%s: '%s' is not %s", option->name, value,
+			    expected[option->kind]);
 	return 0;
 }
 
@@ -159,7 +168,8 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 	if (option->kind == KIND_FLAG && value)
 		return fail(why, -EINVAL, "--%s takes no value", option->name);
 	if (option->kind != KIND_FLAG && !value) {
-		if (left < 2)
+		/* A forgotten value; a file of such a name is written --stats=--name. */
+		if (left < 2 || (option->kind == KIND_FILE && strncmp(argv[1], "--", 2) == 0))
 			return fail(why, -EINVAL, "--%s needs a value: %s", option->name,
 				    option->takes);
 		value = argv[1];
@@ -211,7 +221,10 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 		int used;
 
 		if (strncmp(argv[i], "--", 2) != 0)
-			return fail(why, -EINVAL, "what is '%s'? Options start with --", argv[i]);
+			return fail(why, -EINVAL,
+				    "what is '%s'? Options start with --, and a kernel is given as "
+				    "--kernel FILE",
+				    argv[i]);
 		used = parse_one(o, seen, argc - i, argv + i, why);
 		if (used < 0)
 			return used;
@@ -222,8 +235,8 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 
 void options_help_run(FILE *to)
 {
-	fputs("usage: trapeze run [OPTION]... --kernel FILE\n\n"
-	      "Boots a machine; its serial console is this terminal. Ctrl-A x quits, Ctrl-A h "
+	fputs("usage: trapeze run [OPTION]... --kernel FILE | --flat FILE\n\n"
+	      "Boots a machine; its serial port is this terminal. Ctrl-A x ends it, Ctrl-A h "
 	      "helps.\n\n",
 	      to);
 	for (size_t i = 0; i < RUN_OPTIONS; i++) {
@@ -243,4 +256,10 @@ void options_list_run(FILE *to)
 {
 	for (size_t i = 0; i < RUN_OPTIONS; i++)
 		fprintf(to, "--%s\n", run_table[i].name);
+}
+
+void options_list_trace(FILE *to)
+{
+	for (size_t i = 0; i < TRACE_TOPIC_COUNT; i++)
+		fprintf(to, "%s\n", topics[i]);
 }

@@ -37,5 +37,7 @@ int options_parse_size(const char *text, uint64_t *bytes);
 void options_help_run(FILE *to);
 /* One option name a line: what the completion script asks for. */
 void options_list_run(FILE *to);
+/* The topics of --trace, likewise. */
+void options_list_trace(FILE *to);
 
 #endif
