@@ -83,7 +83,10 @@ static enum step aad(struct interp *c, const struct insn *i)
 bool bind_bcd(const struct decoding *d, struct insn *i)
 {
 	switch (d->zi.mnemonic) {
-	case ZYDIS_MNEMONIC_AAS: i->op = 1; i->fn = ascii_adjust; return true;
+	case ZYDIS_MNEMONIC_AAS:
+		i->op = 1;
+		i->fn = ascii_adjust;
+		return true;
 	case ZYDIS_MNEMONIC_AAA: i->fn = ascii_adjust; return true;
 	case ZYDIS_MNEMONIC_DAA: i->fn = daa; return true;
 	case ZYDIS_MNEMONIC_DAS: i->fn = das; return true;

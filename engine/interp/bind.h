@@ -3,14 +3,11 @@
  *
  * decode.c fills in what every instruction has (at, len, the prefix flags, osz and asz, the
  * memory operand's base, index, scale, disp and seg; in imm the first immediate, sign-extended
- * if it is signed, the distance from the block's start if it is relative) and then calls the binder of its mnemonic, which picks the handler
- * and fills in the rest. Each subject file exports one table of rows; decode.c
- * merges them into one array indexed by mnemonic. Some mnemonics belong to several subjects
- * (MOV: general, segment and control registers; MOVSD and CMPSD: string and vector; JMP, CALL
- * and RET: near and far; PUSH and POP: general and segment registers): their rows, at most one
- * in a table, are tried in the order of the declarations below until one binder says true. A
- * binder therefore says false to every form that is not its own. No row, or none that says
- * true: #UD.
+ * if it is signed, the distance from the block's start if it is relative) and then calls the
+ * binder of its mnemonic, which picks the handler and fills in the rest. Each subject file
+ * exports one table of rows. MOVSD and CMPSD have rows in two tables (string and SSE2): those
+ * are tried in the order of the declarations below until one binder says true, so a binder
+ * says false to every form that is not its own. No row, or none that says true: #UD.
  *
  * SPDX-License-Identifier: MIT
  */

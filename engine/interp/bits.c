@@ -21,10 +21,10 @@ STRING_EA(16)
 STRING_EA(32)
 STRING_EA(64)
 
-#define EA_REGISTER(bits)     string_ea##bits(c, i)
-#define EA_IMMEDIATE(bits)    insn_ea(c, i)
-#define BIT_REGISTER(bits)    (reg_get##bits(c, i->b) & (bits - 1))
-#define BIT_IMMEDIATE(bits)   ((uint##bits##_t)i->imm & (bits - 1))
+#define EA_REGISTER(bits)   string_ea##bits(c, i)
+#define EA_IMMEDIATE(bits)  insn_ea(c, i)
+#define BIT_REGISTER(bits)  (reg_get##bits(c, i->b) & (bits - 1))
+#define BIT_IMMEDIATE(bits) ((uint##bits##_t)i->imm & (bits - 1))
 
 #define TO_REGISTER(op, bits, form, bit)                                                           \
 	static enum step op##_##form##bits(struct interp *c, const struct insn *i)                 \
@@ -110,8 +110,7 @@ bool bind_bit_test(const struct decoding *d, struct insn *i)
 #define CASE(op, name)                                                                             \
 	case ZYDIS_MNEMONIC_##name: {                                                              \
 		static const insn_fn rows[FORM_COUNT][4] = {                                       \
-			ROWS(op),                                                                  \
-			[FORM_LOCK_R] = FORM_ROW_WIDE(op##_lock_r),                                \
+			ROWS(op), [FORM_LOCK_R] = FORM_ROW_WIDE(op##_lock_r),                      \
 			[FORM_LOCK_I] = FORM_ROW_WIDE(op##_lock_i)                                 \
 		};                                                                                 \
 		i->fn = rows[form][size];                                                          \

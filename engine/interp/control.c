@@ -180,9 +180,9 @@ static bool bind_jcc(const struct decoding *d, struct insn *i)
 
 static bool bind_loop(const struct decoding *d, struct insn *i)
 {
-	i->op = d->zi.mnemonic == ZYDIS_MNEMONIC_LOOP	 ? 2 :
-		d->zi.mnemonic == ZYDIS_MNEMONIC_LOOPE ? 1 :
-							   0;
+	i->op = d->zi.mnemonic == ZYDIS_MNEMONIC_LOOP    ? 2
+		: d->zi.mnemonic == ZYDIS_MNEMONIC_LOOPE ? 1
+							 : 0;
 	return bind_branch(d, i, loop);
 }
 
@@ -197,7 +197,6 @@ static bool bind_jrcxz(const struct decoding *d, struct insn *i)
 	INTEGER_CONDITIONAL(X, J, bind_jcc, ALWAYS)                                                \
 	X(LOOP, bind_loop, ALWAYS) X(LOOPE, bind_loop, ALWAYS) X(LOOPNE, bind_loop, ALWAYS)        \
 	X(JCXZ, bind_jrcxz, ALWAYS) X(JECXZ, bind_jrcxz, ALWAYS) X(JRCXZ, bind_jrcxz, ALWAYS)
-/* clang-format on */
 
 const struct bind_row interp_binds_control[] = {
 #define X(name, binder, needs) { ZYDIS_MNEMONIC_##name, binder, needs },
@@ -205,3 +204,4 @@ const struct bind_row interp_binds_control[] = {
 #undef X
 	{ ZYDIS_MNEMONIC_INVALID, NULL, 0 },
 };
+/* clang-format on */

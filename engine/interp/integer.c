@@ -15,12 +15,14 @@
 
 #include "engine/interp/form.h"
 
+/* clang-format off */
 const struct bind_row interp_binds_integer[] = {
 #define X(name, binder, needs) { ZYDIS_MNEMONIC_##name, binder, needs },
 	INTEGER_BINDS(X)
 #undef X
 	{ ZYDIS_MNEMONIC_INVALID, NULL, 0 },
 };
+/* clang-format on */
 
 enum form form_bind2(const struct decoding *d, struct insn *i)
 {
@@ -144,13 +146,15 @@ static const insn_fn *arithmetic_row(ZydisMnemonic mnemonic, enum form form)
 {
 #define ROWS(op)                                                                                   \
 	[FORM_RR] = FORM_ROW(op##_rr), [FORM_RM] = FORM_ROW(op##_rm),                              \
-	[FORM_MR] = FORM_ROW(op##_mr), [FORM_RI] = FORM_ROW(op##_ri), [FORM_MI] = FORM_ROW(op##_mi)
+	[FORM_MR] = FORM_ROW(op##_mr), [FORM_RI] = FORM_ROW(op##_ri),                              \
+	[FORM_MI] = FORM_ROW(op##_mi)
 	switch (mnemonic) {
 #define X(op, name)                                                                                \
 	case ZYDIS_MNEMONIC_##name: {                                                              \
-		static const insn_fn rows[FORM_COUNT][4] = { ROWS(op),                             \
-							     [FORM_LOCK_R] = FORM_ROW(op##_lock_r), \
-							     [FORM_LOCK_I] = FORM_ROW(op##_lock_i) }; \
+		static const insn_fn rows[FORM_COUNT][4] = {                                       \
+			ROWS(op), [FORM_LOCK_R] = FORM_ROW(op##_lock_r),                           \
+			[FORM_LOCK_I] = FORM_ROW(op##_lock_i)                                      \
+		};                                                                                 \
 		return rows[form];                                                                 \
 	}
 		CHANGING(X)

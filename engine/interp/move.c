@@ -82,11 +82,11 @@ EXTEND(zx, 16, 16, uint16_t) EXTEND(zx, 32, 16, uint16_t) EXTEND(zx, 64, 16, uin
 EXTEND(sx, 16, 8, int8_t) EXTEND(sx, 32, 8, int8_t) EXTEND(sx, 64, 8, int8_t)
 EXTEND(sx, 16, 16, int16_t) EXTEND(sx, 32, 16, int16_t) EXTEND(sx, 64, 16, int16_t)
 EXTEND(sx, 32, 32, int32_t) EXTEND(sx, 64, 32, int32_t)
-/* MOVSXD of 16 bits reads only 16. */
 /* clang-format on */
 
 bool bind_extend(const struct decoding *d, struct insn *i)
 {
+	/* clang-format off */
 	/* [signed][memory][source size][destination size] */
 	static const insn_fn rows[2][2][3][4] = {
 		{ { FORM_ROW_WIDE(zx8_r), FORM_ROW_WIDE(zx16_r) },
@@ -98,10 +98,12 @@ bool bind_extend(const struct decoding *d, struct insn *i)
 		    FORM_ROW_WIDE(sx16_m),
 		    { NULL, NULL, sx32_m32, sx32_m64 } } },
 	};
+	/* clang-format on */
 	bool memory = form_bind2(d, i) == FORM_RM;
 	bool is_signed = d->zi.mnemonic != ZYDIS_MNEMONIC_MOVZX;
 	unsigned to = form_size(&d->op[0]), from = form_size(&d->op[1]);
 
+	/* MOVSXD of 16 bits reads only 16. */
 	i->fn = rows[is_signed][memory][from < to ? from : to][to];
 	return i->fn;
 }

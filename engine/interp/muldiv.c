@@ -16,8 +16,8 @@
 	{                                                                                          \
 		uint32_t fl = alu_pack(c->arith);                                                  \
 		uint16_t lo = (uint16_t)c->r[RAX];                                                 \
-		__asm__(ALU_LOAD "movw %w[lo], %%ax\n\t" insn "b %[w]\n\tmovw %%ax, %w[lo]"        \
-			ALU_SAVE                                                                   \
+		__asm__(ALU_LOAD "movw %w[lo], %%ax\n\t" insn                                      \
+				 "b %[w]\n\tmovw %%ax, %w[lo]" ALU_SAVE                            \
 			: [lo] "+&r"(lo), "+&a"(fl)                                                \
 			: [w] "r"(w)                                                               \
 			: "cc");                                                                   \
@@ -29,8 +29,8 @@
 	{                                                                                          \
 		uint32_t fl = alu_pack(c->arith);                                                  \
 		uint##bits##_t lo = (uint##bits##_t)c->r[RAX], hi = (uint##bits##_t)c->r[RDX];     \
-		__asm__(ALU_LOAD "mov %[lo], " acc "\n\t" insn s " %[w]\n\tmov " acc ", %[lo]"     \
-			ALU_SAVE                                                                   \
+		__asm__(ALU_LOAD "mov %[lo], " acc "\n\t" insn s " %[w]\n\tmov " acc               \
+				 ", %[lo]" ALU_SAVE                                                \
 			: [lo] "+&r"(lo), "+&a"(fl), "+&d"(hi)                                     \
 			: [w] "r"(w)                                                               \
 			: "cc");                                                                   \
@@ -117,10 +117,10 @@ ALU_SIZES(X)
 #undef X
 /* clang-format on */
 
-#define BIND_ONE(name)                                                                               \
-	static bool bind_one_##name(const struct decoding *d, struct insn *i)                        \
+#define BIND_ONE(name)                                                                             \
+	static bool bind_one_##name(const struct decoding *d, struct insn *i)                      \
 	{                                                                                          \
-		static const insn_fn rows[2][4] = { FORM_ROW(name##_r), FORM_ROW(name##_m) };          \
+		static const insn_fn rows[2][4] = { FORM_ROW(name##_r), FORM_ROW(name##_m) };      \
 		i->fn = rows[form_bind1(d, i) == FORM_M][form_size(&d->op[0])];                    \
 		return true;                                                                       \
 	}
@@ -175,10 +175,12 @@ ALU_WIDE(PRODUCT)
 
 bool bind_imul(const struct decoding *d, struct insn *i)
 {
+	/* clang-format off */
 	static const insn_fn rows[2][2][4] = {
 		{ FORM_ROW_WIDE(product_rr), FORM_ROW_WIDE(product_rm) },
 		{ FORM_ROW_WIDE(product_rri), FORM_ROW_WIDE(product_rmi) },
 	};
+	/* clang-format on */
 	bool three = d->zi.operand_count_visible == 3;
 	enum form form;
 

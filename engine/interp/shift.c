@@ -18,9 +18,8 @@
 #define COUNT_CL(c, i)  ((uint8_t)(c)->r[RCX])
 #define COUNT_IMM(c, i) ((i)->c)
 
-#define FLAGS_AS_IS(f, before) (f)
-#define FLAGS_KEEP_OF(f, before) \
-	(((f) & ~(uint64_t)FLAG_OF) | ((before) & FLAG_OF))
+#define FLAGS_AS_IS(f, before)   (f)
+#define FLAGS_KEEP_OF(f, before) (((f) & ~(uint64_t)FLAG_OF) | ((before)&FLAG_OF))
 
 #define SHIFT(op, name, bits, count, flags)                                                        \
 	static enum step name##_r##bits(struct interp *c, const struct insn *i)                    \
@@ -85,7 +84,9 @@ static enum count count_kind(const struct decoding *d, struct insn *i, const Zyd
 	if (form_is_reg(o))
 		return COUNT_BY_CL;
 	i->c = (uint8_t)o->imm.value.u;
-	return (i->c & mask) != 1 && form_is_reg(&d->op[0]) && host_keeps_of() ? COUNT_BY_IMM_KEEP : COUNT_BY_IMM;
+	if ((i->c & mask) != 1 && form_is_reg(&d->op[0]) && host_keeps_of())
+		return COUNT_BY_IMM_KEEP;
+	return COUNT_BY_IMM;
 }
 
 bool bind_shift(const struct decoding *d, struct insn *i)
@@ -155,12 +156,14 @@ WIDE_SIZES(shrd, shrd_imm, COUNT_IMM)
 
 bool bind_shift_double(const struct decoding *d, struct insn *i)
 {
+	/* clang-format off */
 	static const insn_fn rows[2][2][2][4] = {
 		{ { FORM_ROW_WIDE(shld_imm_r), FORM_ROW_WIDE(shld_imm_m) },
 		  { FORM_ROW_WIDE(shld_cl_r), FORM_ROW_WIDE(shld_cl_m) } },
 		{ { FORM_ROW_WIDE(shrd_imm_r), FORM_ROW_WIDE(shrd_imm_m) },
 		  { FORM_ROW_WIDE(shrd_cl_r), FORM_ROW_WIDE(shrd_cl_m) } },
 	};
+	/* clang-format on */
 	enum form form = form_bind2(d, i);
 	bool by_cl = count_kind(d, i, &d->op[2]) == COUNT_BY_CL;
 

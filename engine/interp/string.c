@@ -300,9 +300,11 @@ static bool bind_string(const struct decoding *d, struct insn *i)
 	}
 }
 
+/* clang-format off */
 const struct bind_row interp_binds_string[] = {
 #define X(op, name) { ZYDIS_MNEMONIC_##name, bind_string, ALWAYS },
 	STRING_BINDS(X)
 #undef X
 	{ ZYDIS_MNEMONIC_INVALID, NULL, 0 },
 };
+/* clang-format on */
