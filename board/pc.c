@@ -181,6 +181,10 @@ static int add_memory(struct pc *pc, struct fail *why)
 	struct boot_range slot[BOOT_SLOTS_MAX];
 	unsigned count = pc->config.memory ? boot_map_slots(slot, pc->config.memory) : 0;
 
+	/* It would start, and be killed when the guest has touched as much as there is. */
+	if (pc->config.memory > host_memory_bytes())
+		return fail(why, -ENOMEM, "the host has no %llu MiB for guest memory",
+			    (unsigned long long)(pc->config.memory >> 20));
 	for (unsigned i = 0; i < count; i++) {
 		int err = mem_add(pc->vm, gpa(slot[i].start), slot[i].bytes, NULL, false, why);
 

@@ -27,6 +27,8 @@ void host_free(void *p);
  */
 void *host_map(size_t bytes);
 void host_unmap(void *p, size_t bytes);
+/* What the host could give at most: memory and swap space, in bytes. */
+uint64_t host_memory_bytes(void);
 /* Gives the contents back to the host: the range reads as zero afterwards. */
 void host_discard(void *p, size_t bytes);
 

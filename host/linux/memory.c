@@ -1,14 +1,15 @@
 /*
  * memory.c - host memory on Linux: the heap for small things, mmap for guest RAM.
  *
- * Guest RAM is anonymous and unreserved: a 64 GiB guest on an 8 GiB host
- * starts, and costs what it touches.
+ * Guest RAM is anonymous and unreserved: guests together may have more than the
+ * host, and each costs what it touches.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 #include "host/host.h"
 
@@ -50,6 +51,15 @@ void host_unmap(void *p, size_t bytes)
 {
 	if (p)
 		munmap(p, whole_pages(bytes));
+}
+
+uint64_t host_memory_bytes(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info) != 0)
+		return UINT64_MAX;
+	return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
 void host_discard(void *p, size_t bytes)
