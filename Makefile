@@ -52,7 +52,9 @@ $(OBJ)/trapeze: $(MAIN_SRC:%.c=$(OBJ)/%.o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/trapeze: $(OBJ)/trapeze
+# Links to what the last `make` built, whichever MODE it was: always made again.
+.PHONY: FORCE
+$(BUILD)/trapeze: $(OBJ)/trapeze FORCE
 	@ln -sf $(MODE)/trapeze $@
 
 # One cmocka program a file of test/unit, test/device and test/save; what they share is in headers.

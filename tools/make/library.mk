@@ -23,10 +23,10 @@ $(OBJ)/lib/$(SONAME): $(OBJ)/lib/trapeze.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -o $@ $^ -lZydis
 
-$(BUILD)/libtrapeze.a: $(OBJ)/lib/libtrapeze.a
+$(BUILD)/libtrapeze.a: $(OBJ)/lib/libtrapeze.a FORCE
 	@ln -sf $(MODE)/lib/$(@F) $@
 
-$(BUILD)/$(SONAME): $(OBJ)/lib/$(SONAME)
+$(BUILD)/$(SONAME): $(OBJ)/lib/$(SONAME) FORCE
 	@ln -sf $(MODE)/lib/$(@F) $@
 
 $(BUILD)/libtrapeze.so: $(BUILD)/$(SONAME)
@@ -49,7 +49,7 @@ $(EXAMPLE_BIN): $(OBJ)/%: %.c $(wildcard examples/*.S examples/*.h) include/trap
 	$(Q)$(CC) -std=gnu17 $(CFLAGS_$(MODE)) $(WARN) -Iinclude -o $@ $< $(wildcard $(<:.c=-*.S)) \
 		$(OBJ)/lib/libtrapeze.a $(LIBS_STATIC)
 
-$(BUILD)/examples/%: $(OBJ)/examples/%
+$(BUILD)/examples/%: $(OBJ)/examples/% FORCE
 	@mkdir -p $(@D)
 	@ln -sf ../$(MODE)/examples/$* $@
 
