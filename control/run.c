@@ -34,7 +34,7 @@ static const struct {
 	[VM_HALTED] = { "halted",     0},
 };
 
-/* "FILE@ADDRESS" to its parts; the copy lives until the process ends. */
+/* "FILE@ADDRESS" to its parts; the copy is freed by command_run(). */
 static int split_flat(const char *text, struct pc_config *config, struct fail *why)
 {
 	char *copy, *at;
@@ -147,6 +147,7 @@ out:
 		host_warn("%s", why.text);
 	pc_close(pc);
 	console_close(console);
+	free((void *)config.flat);
 	stats_close(&stats);
 	return status < 0 ? 1 : status;
 }
