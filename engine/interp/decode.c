@@ -266,6 +266,22 @@ static void faulting(struct insn *i, insn_fn fn, unsigned count)
 	i->flags = INSN_LAST;
 }
 
+/*
+ * Zydis refuses in real mode what a CPU only refuses there or not at all: SYSENTER and SYSEXIT
+ * are #GP in real mode, and SYSENTER works in v86. The rest of what it refuses is #UD.
+ */
+static ZyanStatus decode_sysenter(struct decoder *d, const uint8_t *bytes, unsigned count)
+{
+	struct decoding *w = &d->work;
+	ZyanStatus status =
+		ZydisDecoderDecodeFull(&d->zydis[DECODE_16], bytes, count, &w->zi, w->op);
+
+	if (ZYAN_SUCCESS(status) && w->zi.mnemonic != ZYDIS_MNEMONIC_SYSENTER &&
+	    w->zi.mnemonic != ZYDIS_MNEMONIC_SYSEXIT)
+		return ZYDIS_STATUS_DECODING_ERROR;
+	return status;
+}
+
 bool decode_insn(struct decoder *d, struct interp *c, enum decode_mode mode, const uint8_t *bytes,
 		 unsigned count, unsigned at, struct insn *i)
 {
@@ -278,6 +294,8 @@ bool decode_insn(struct decoder *d, struct interp *c, enum decode_mode mode, con
 	memset(i, 0, sizeof(*i));
 	i->at = (uint16_t)at;
 	status = ZydisDecoderDecodeFull(&d->zydis[mode], bytes, count, &w->zi, w->op);
+	if (!ZYAN_SUCCESS(status) && status != ZYDIS_STATUS_NO_MORE_DATA && mode == DECODE_REAL16)
+		status = decode_sysenter(d, bytes, count);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA && count < INSN_BYTES_MAX)
 		return false;
 	if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) {

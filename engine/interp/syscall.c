@@ -8,7 +8,7 @@
  * address faults at CPL 0. Not modelled: shadow stacks.
  *
  * Spec: SDM vol. 2 SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, RDFSBASE. Tested by
- * test/unit/system.c.
+ * test/unit/system.c, test/unit/sysenter.c.
  * SPDX-License-Identifier: MIT
  */
 #include "engine/interp/system.h"
