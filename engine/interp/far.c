@@ -278,9 +278,12 @@ static enum step far_transfer(struct interp *c, const struct insn *i, bool call)
 		return far_system(c, i, selector, &d, call);
 	if (!is_code(&d.seg))
 		return raise_gp(c, selector_error(selector, 0));
-	/* m16:64 into compatibility mode */
-	if (!(d.seg.attr & SEG_L))
+	/* Into compatibility mode: the return address goes on the stack as the target sees it, an
+	 * SS with base and limit, as on CPUs. */
+	if (!(d.seg.attr & SEG_L)) {
 		rip &= UINT64_C(0xffffffff);
+		st = stack_new(&c->s.seg[SS], c->r[RSP], c->cpl, 0);
+	}
 	if (!check_direct(c, selector, &d, rip))
 		return STEP_FAULT;
 	if (call && !push_return(c, i, &st, i->osz))

@@ -98,6 +98,35 @@ static void test_targets(void **state)
 	transfers(MODE_32, returns32, COUNT(returns32), ret_far_32_begin, ret_far_32_end);
 }
 
+CODE(call_compat, 64, "lcall *(%rsi)");
+static void test_call_to_compat(void **state)
+{
+	struct rig r = rig_open(MODE_64, 0);
+
+	(void)state;
+	/* Pushed in the target's mode: only ESP counts, and SS has a limit again. */
+	rig_put(&r, 0x12800, TARGET | (uint64_t)SEL(CODE32) << 32, 6);
+	r.s.gpr[RSI] = 0x12800;
+	r.s.gpr[RSP] |= UINT64_C(0xdead) << 48;
+	r.ram[TARGET] = 0xf4;
+	assert_int_equal(rig_run(&r, call_compat), EXIT_HLT);
+	assert_int_equal(r.s.rip, TARGET + 1);
+	assert_int_equal(r.s.gpr[RSP], STACK_NOW - 8);
+	assert_int_equal(rig_get(&r, STACK_NOW - 8, 4),
+			 CODE_AT + (call_compat_end - call_compat_begin));
+	assert_int_equal(rig_get(&r, STACK_NOW - 4, 4), SEL(CODE64));
+	rig_close(&r);
+
+	r = rig_open(MODE_64, 0);
+	rig_put(&r, 0x12800, TARGET | (uint64_t)SEL(CODE32) << 32, 6);
+	r.s.gpr[RSI] = 0x12800;
+	r.s.seg[SS].limit = 0xfff;
+	r.s.seg[SS].attr &= ~(uint32_t)SEG_G;
+	assert_int_equal(rig_run(&r, call_compat), EXIT_HLT);
+	assert_int_equal(rig_vector(&r), VEC_SS);
+	rig_close(&r);
+}
+
 /* ---- Call gates ---- */
 
 static void put_call_gate(struct rig *r, unsigned type, unsigned dpl, uint16_t selector,
@@ -353,15 +382,11 @@ static void test_sysenter(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_targets),
-	cmocka_unit_test(test_call_gate_32),
-	cmocka_unit_test(test_call_gate_16),
-	cmocka_unit_test(test_call_gate_64),
-	cmocka_unit_test(test_call_gate_refusals),
-	cmocka_unit_test(test_ret_outer),
-	cmocka_unit_test(test_syscall),
-	cmocka_unit_test(test_sysret),
-	cmocka_unit_test(test_return_addresses),
+	cmocka_unit_test(test_targets),      cmocka_unit_test(test_call_to_compat),
+	cmocka_unit_test(test_call_gate_32), cmocka_unit_test(test_call_gate_16),
+	cmocka_unit_test(test_call_gate_64), cmocka_unit_test(test_call_gate_refusals),
+	cmocka_unit_test(test_ret_outer),    cmocka_unit_test(test_syscall),
+	cmocka_unit_test(test_sysret),       cmocka_unit_test(test_return_addresses),
 	cmocka_unit_test(test_sysenter),
 };
 
