@@ -1,9 +1,9 @@
 /*
  * pc.c - THE machine, in one readable place: every port, address and line is here.
  *
- * It is the PC that remains when everything before 1996 is left out: no PCI yet, no
- * firmware. The kernel is entered as a boot loader would enter it, and finds the
- * hardware through ACPI tables (or the MP table).
+ * It is the PC that remains when everything before 1996 is left out, with the PCI host bridge
+ * and ISA bridge that firmware takes for a Q35's; no firmware yet. The kernel is entered as
+ * a boot loader would enter it, and finds the hardware through ACPI tables (or the MP table).
  *
  *	port   20-21, a0-a1, 4d0-4d1   i8259 pair		IRQ 0-15
  *	port   40-43, 61               i8254, speaker		IRQ 0 (IOAPIC input 2)
@@ -14,16 +14,24 @@
  *	port   f4-f7                   debug exit, when asked for
  *	port   3f8-3ff                 ns16550 (COM1)		IRQ 4
  *	port   600-60b                 ACPI PM: event, control, timer	IRQ 9
- *	port   cf8-cfb                 reset control (cf9)
- *	memory 0 - 3 GiB, 4 GiB -      RAM
+ *	port   cf8-cff                 PCI configuration; reset control (cf9)
+ *	port   1000-ffff               PCI BARs
+ *	memory 0 - 2 GiB, 4 GiB -      RAM
+ *	memory b0000000-bfffffff       PCI configuration (ECAM)
+ *	memory c0000000-febfffff       PCI BARs
  *	memory fec00000                IOAPIC
  *	memory fee00000                local APICs
+ *	memory 256 - 512 GiB           PCI BARs, 64-bit
+ *	PCI    0.0                     host bridge
+ *	PCI    1.0 -                   virtio devices		PIRQ E-H: IOAPIC 20-23, IRQ 10 and
+ *11 PCI    31.0                    ISA bridge
  *
  * SPDX-License-Identifier: MIT
  */
 #include "board/pc.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "boot/acpi.h"
 #include "boot/boot.h"
@@ -35,8 +43,10 @@
 #include "device/i8259.h"
 #include "device/ioapic.h"
 #include "device/lapic.h"
+#include "device/ich9_lpc.h"
 #include "device/mc146818.h"
 #include "device/ns16550.h"
+#include "device/pci_host.h"
 #include "device/reset.h"
 
 enum {
@@ -74,6 +84,12 @@ enum { ACPI_ENABLE_VALUE = 0xf1, ACPI_DISABLE_VALUE = 0xf0, S5_SLP_TYP = 5 };
 #define TIMER_IOAPIC_PIN 2
 #define RESET_CONTROL    0xcf9
 #define RESET_FULL       0x06
+#define PIRQ_GSI         16
+#define PCI_MEM64        (UINT64_C(256) << 30)
+#define PCI_IO           0x1000
+
+/* PIRQA-H, for guests that use the 8259s: what firmware for this chipset chooses. */
+static const uint8_t pirq_irq[PCI_PIRQS] = { 10, 10, 11, 11, 10, 10, 11, 11 };
 
 static int add_interrupts(struct pc *pc, struct fail *why)
 {
@@ -138,7 +154,6 @@ static int add_power(struct pc *pc, struct fail *why)
 	};
 	static const struct reset_config reset = {
 		.id = "reset",
-		.pci_address = PORT_PCI_ADDRESS,
 		.system_port_a = PORT_SYSTEM_A,
 	};
 	static const struct debug_exit_config debug_exit = {
@@ -148,10 +163,32 @@ static int add_power(struct pc *pc, struct fail *why)
 	int err = acpi_pm_create(pc->vm, &pm, &pc->power, why);
 
 	if (!err)
-		err = reset_create(pc->vm, &reset, why);
+		err = reset_create(pc->vm, &reset, &pc->reset, why);
 	if (!err && pc->config.debug_exit)
 		err = debug_exit_create(pc->vm, &debug_exit, why);
 	return err;
+}
+
+static int add_pci(struct pc *pc, struct fail *why)
+{
+	struct pci_host_config host = {
+		.id = "pci",
+		.address_port = PORT_PCI_ADDRESS,
+		.narrow = pc->reset,
+		.ecam = MAP_ECAM,
+		.mem32 = {MAP_PCI,    MAP_PCI_END - MAP_PCI},
+		.mem64 = { PCI_MEM64, PCI_MEM64            },
+		.io_first = PCI_IO,
+		.io_last = 0xffff,
+	};
+	static const struct ich9_lpc_config lpc = {
+		.id = "lpc",
+		.first_gsi = PIRQ_GSI,
+		.pm_base = PORT_PM1_EVENT,
+	};
+	int err = pci_host_create(pc->vm, &host, &pc->pci, why);
+
+	return err ? err : ich9_lpc_create(pc->pci, &lpc, &pc->lpc, why);
 }
 
 static int add_people(struct pc *pc, struct fail *why)
@@ -217,6 +254,13 @@ static int write_tables(struct pc *pc, struct fail *why)
 		.s5_slp_typ = S5_SLP_TYP,
 		.reset_port = RESET_CONTROL,
 		.reset_value = RESET_FULL,
+		.ecam = MAP_ECAM,
+		.pci_mem = (uint32_t)MAP_PCI,
+		.pci_mem_bytes = (uint32_t)(MAP_PCI_END - MAP_PCI),
+		.pci_mem64 = PCI_MEM64,
+		.pci_mem64_bytes = PCI_MEM64,
+		.pci_gsi = PIRQ_GSI,
+		.pci_pirq = pci_pirq_of,
 		.com1_port = PORT_COM1,
 		.com1_irq = IRQ_COM1,
 		.rtc_port = PORT_RTC,
@@ -227,6 +271,7 @@ static int write_tables(struct pc *pc, struct fail *why)
 	};
 	int err;
 
+	memcpy(acpi.pci_irq, pirq_irq, sizeof(acpi.pci_irq));
 	vcpu_get_state(pc->vm->vcpu[0], &s);
 	id = vcpu_cpuid(pc->vm->vcpu[0], &s, 1, 0);
 	acpi.cpu_signature = id.eax;
@@ -253,6 +298,8 @@ static int boot(struct pc *pc, struct fail *why)
 		return 0;
 	boot_map_build(&map, pc->config.memory);
 	config.map = &map;
+	ich9_lpc_route(pc->lpc, pirq_irq);
+	pci_host_setup(pc->pci, pirq_irq);
 	if (pc->config.memory >= MAP_EXTENDED)
 		err = write_tables(pc, why);
 	config.rsdp = pc->rsdp;
@@ -277,7 +324,7 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory, add_interrupts, add_timers, add_power, add_people, boot,
+		add_memory, add_interrupts, add_timers, add_power, add_pci, add_people, boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

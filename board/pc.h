@@ -1,5 +1,5 @@
 /*
- * pc.h - THE machine: a small PC without PCI, as its owner opens it.
+ * pc.h - THE machine: a small PC, as its owner opens it.
  *
  * Spec of the parts: their headers. Tested by test/guest and by the kernel boot.
  * SPDX-License-Identifier: MIT
@@ -31,9 +31,13 @@ struct pc_config {
 	struct vm_hooks hooks;
 };
 
+struct pci_host;
+
 struct pc {
 	struct vm *vm;
 	struct device *uart;
+	struct pci_host *pci;
+	struct device *lpc, *reset;
 	struct device *power; /* takes ACPI_PM_POWER_BUTTON as input */
 	struct pc_config config;
 	uint64_t rsdp;

@@ -1,13 +1,13 @@
 /*
- * acpi.c - RSDP, XSDT, FADT, FACS, MADT and the frame of the DSDT.
+ * acpi.c - RSDP, XSDT, FADT, FACS, MADT, MCFG and the frame of the DSDT.
  *
  * The tables lie one after the other in one area below 1 MiB, each built when the
- * addresses it names are known: FACS and DSDT, then FADT and MADT, then XSDT; the
+ * addresses it names are known: FACS and DSDT, then FADT, MADT and MCFG, then XSDT; the
  * RSDP, which comes first in memory, last. There is no 32-bit RSDT: every guest of
- * the ACPI 2.0 age prefers the XSDT. No MCFG, HPET or SRAT: those things do not exist here.
+ * the ACPI 2.0 age prefers the XSDT. No HPET or SRAT: those things do not exist here.
  *
- * Spec: ACPI 6.4 sections 5.2.5-5.2.12. Tested by test/unit/acpi.c (also with iasl).
- * SPDX-License-Identifier: MIT
+ * Spec: ACPI 6.4 sections 5.2.5-5.2.12; PCI Firmware 3.2, 4.1.2 (MCFG). Tested by test/unit/acpi.c
+ * (also with iasl). SPDX-License-Identifier: MIT
  */
 #include "boot/acpi.h"
 
@@ -194,6 +194,20 @@ static size_t madt(struct blob *b, const struct acpi_config *c)
 	return at;
 }
 
+static size_t mcfg(struct blob *b, const struct acpi_config *c)
+{
+	size_t at = table_open(b, "MCFG", 1);
+
+	blob_le(b, 0, 8);
+	blob_le(b, c->ecam, 8);
+	blob_le(b, 0, 2);    /* segment */
+	blob_le(b, 0, 1);    /* first bus */
+	blob_le(b, 0xff, 1); /* last bus */
+	blob_le(b, 0, 4);
+	table_close(b, at);
+	return at;
+}
+
 static size_t facs(struct blob *b)
 {
 	blob_align(b, 64);
@@ -213,12 +227,12 @@ static size_t dsdt(struct blob *b, const struct acpi_config *c)
 	return at;
 }
 
-static size_t xsdt(struct blob *b, uint64_t fadt_at, uint64_t madt_at)
+static size_t xsdt(struct blob *b, const uint64_t *tables, unsigned count)
 {
 	size_t at = table_open(b, "XSDT", 1);
 
-	blob_le(b, fadt_at, 8);
-	blob_le(b, madt_at, 8);
+	for (unsigned i = 0; i < count; i++)
+		blob_le(b, tables[i], 8);
 	table_close(b, at);
 	return at;
 }
@@ -247,9 +261,12 @@ int acpi_build(const struct acpi_config *config, uint64_t base, uint8_t *bytes, 
 	blob_put(&b, blank, sizeof(blank));
 	uint64_t facs_at = base + facs(&b);
 	uint64_t dsdt_at = base + dsdt(&b, config);
-	uint64_t fadt_at = base + fadt(&b, config, facs_at, dsdt_at);
-	uint64_t madt_at = base + madt(&b, config);
-	uint64_t xsdt_at = base + xsdt(&b, fadt_at, madt_at);
+	uint64_t list[3] = { base + fadt(&b, config, facs_at, dsdt_at) };
+	unsigned count = 1;
+	list[count++] = base + madt(&b, config);
+	if (config->ecam)
+		list[count++] = base + mcfg(&b, config);
+	uint64_t xsdt_at = base + xsdt(&b, list, count);
 	if (b.full)
 		return fail(why, -ENOSPC, "ACPI tables do not fit in %zu bytes", size);
 	rsdp(bytes, xsdt_at);

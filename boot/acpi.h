@@ -43,6 +43,15 @@ struct acpi_config {
 	uint16_t reset_port;
 	uint8_t reset_value;
 
+	/* PCI: configuration space of 256 buses; 0: there is no PCI. */
+	uint64_t ecam;
+	uint32_t pci_mem, pci_mem_bytes;     /* where BARs may lie */
+	uint64_t pci_mem64, pci_mem64_bytes; /* bytes 0: nowhere above 4 GiB */
+	uint8_t pci_gsi;                     /* IOAPIC input of PIRQA; the others follow */
+	uint8_t pci_irq[8];                  /* PIRQA-H: ISA interrupt when the 8259s are used */
+	/* What a device's pin (1-4) is wired to, 0-7. */
+	unsigned (*pci_pirq)(unsigned device, unsigned pin);
+
 	uint16_t com1_port; /* 8 ports; 0: none */
 	uint8_t com1_irq;
 	uint16_t rtc_port; /* 2 ports; 0: none */

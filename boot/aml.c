@@ -1,11 +1,11 @@
 /*
  * aml.c - writes ACPI machine language.
  *
- * Only constants and containers: no methods, so no operand order to get wrong and
- * nothing for the guest's interpreter to run.
+ * Constants and containers, and the little code that answers which interrupt controllers the
+ * guest has chosen.
  *
  * Spec: ACPI 6.4 sections 20.2.1-20.2.5 (encoding), 6.4.2 (small resource items),
- * 6.1.5 (EISA ids). Tested by test/unit/acpi.c.
+ * 6.4.3 (large ones), 6.1.5 (EISA ids). Tested by test/unit/acpi.c.
  * SPDX-License-Identifier: MIT
  */
 #include "boot/aml.h"
@@ -22,11 +22,30 @@ enum {
 	AML_SCOPE = 0x10,
 	AML_BUFFER = 0x11,
 	AML_PACKAGE = 0x12,
+	AML_METHOD = 0x14,
 	AML_EXT = 0x5b,
+	AML_ARG0 = 0x68,
+	AML_STORE = 0x70,
+	AML_IF = 0xa0,
+	AML_RETURN = 0xa4,
 	AML_EXT_DEVICE = 0x82,
 };
 
-enum { RESOURCE_IRQ = 0x22, RESOURCE_IO = 0x47, RESOURCE_END = 0x79 };
+enum {
+	RESOURCE_IRQ = 0x22,
+	RESOURCE_IO = 0x47,
+	RESOURCE_END = 0x79,
+	RESOURCE_MEMORY32 = 0x86,
+	RESOURCE_DWORD = 0x87,
+	RESOURCE_WORD = 0x88,
+	RESOURCE_QWORD = 0x8a,
+};
+
+/* Address space descriptors, 6.4.3.5. */
+enum { SPACE_MEMORY = 0, SPACE_PORTS = 1, SPACE_BUSES = 2 };
+#define WINDOW_FIXED 0x0c /* a producer whose ends cannot move */
+#define WINDOW_WRITE 0x01 /* memory: read and write, not cacheable */
+#define WINDOW_PORTS 0x03 /* ports: the entire range */
 
 static void name_string(struct blob *b, const char *name)
 {
@@ -56,6 +75,39 @@ size_t aml_package(struct blob *b, uint8_t count)
 	size_t mark = b->used;
 	blob_le(b, count, 1);
 	return mark;
+}
+
+size_t aml_method(struct blob *b, const char *name, uint8_t arguments)
+{
+	blob_le(b, AML_METHOD, 1);
+	size_t mark = b->used;
+	name_string(b, name);
+	blob_le(b, arguments, 1);
+	return mark;
+}
+
+size_t aml_if(struct blob *b)
+{
+	blob_le(b, AML_IF, 1);
+	return b->used;
+}
+
+void aml_object(struct blob *b, const char *name)
+{
+	name_string(b, name);
+}
+
+void aml_return(struct blob *b, const char *name)
+{
+	blob_le(b, AML_RETURN, 1);
+	name_string(b, name);
+}
+
+void aml_store_arg0(struct blob *b, const char *name)
+{
+	blob_le(b, AML_STORE, 1);
+	blob_le(b, AML_ARG0, 1);
+	name_string(b, name);
 }
 
 /* The length counts its own bytes: one for up to 63, else 4 bits and further bytes. */
@@ -153,6 +205,52 @@ void aml_resource_irq(struct aml_resources *r, uint8_t irq)
 {
 	blob_le(&r->bytes, RESOURCE_IRQ, 1);
 	blob_le(&r->bytes, 1u << irq, 2);
+}
+
+void aml_resource_memory32(struct aml_resources *r, uint32_t base, uint32_t bytes)
+{
+	blob_le(&r->bytes, RESOURCE_MEMORY32, 1);
+	blob_le(&r->bytes, 9, 2);
+	blob_le(&r->bytes, 1, 1); /* writable */
+	blob_le(&r->bytes, base, 4);
+	blob_le(&r->bytes, bytes, 4);
+}
+
+static void window(struct aml_resources *r, uint8_t tag, uint8_t space, uint8_t flags,
+		   uint64_t first, uint64_t last)
+{
+	unsigned width = tag == RESOURCE_WORD ? 2 : tag == RESOURCE_DWORD ? 4 : 8;
+
+	blob_le(&r->bytes, tag, 1);
+	blob_le(&r->bytes, 3 + 5 * width, 2);
+	blob_le(&r->bytes, space, 1);
+	blob_le(&r->bytes, WINDOW_FIXED, 1);
+	blob_le(&r->bytes, flags, 1);
+	blob_le(&r->bytes, 0, width); /* granularity */
+	blob_le(&r->bytes, first, width);
+	blob_le(&r->bytes, last, width);
+	blob_le(&r->bytes, 0, width); /* translation */
+	blob_le(&r->bytes, last - first + 1, width);
+}
+
+void aml_resource_buses(struct aml_resources *r, uint16_t first, uint16_t last)
+{
+	window(r, RESOURCE_WORD, SPACE_BUSES, 0, first, last);
+}
+
+void aml_resource_ports(struct aml_resources *r, uint16_t first, uint16_t last)
+{
+	window(r, RESOURCE_WORD, SPACE_PORTS, WINDOW_PORTS, first, last);
+}
+
+void aml_resource_window32(struct aml_resources *r, uint32_t first, uint32_t last)
+{
+	window(r, RESOURCE_DWORD, SPACE_MEMORY, WINDOW_WRITE, first, last);
+}
+
+void aml_resource_window64(struct aml_resources *r, uint64_t first, uint64_t last)
+{
+	window(r, RESOURCE_QWORD, SPACE_MEMORY, WINDOW_WRITE, first, last);
 }
 
 void aml_resources_close(struct blob *b, struct aml_resources *r)

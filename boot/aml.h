@@ -17,7 +17,15 @@ size_t aml_scope(struct blob *b, const char *name);
 size_t aml_device(struct blob *b, const char *name);
 /* `count` elements follow. */
 size_t aml_package(struct blob *b, uint8_t count);
+/* A method without arguments or with one, and an If: statements follow. */
+size_t aml_method(struct blob *b, const char *name, uint8_t arguments);
+size_t aml_if(struct blob *b);
 void aml_close(struct blob *b, size_t mark);
+
+/* The object of that name, as a term; Return(object); Store(Arg0, object). */
+void aml_object(struct blob *b, const char *name);
+void aml_return(struct blob *b, const char *name);
+void aml_store_arg0(struct blob *b, const char *name);
 
 /* NameOp: the object follows. */
 void aml_name(struct blob *b, const char *name);
@@ -29,10 +37,16 @@ void aml_eisa_id(struct blob *b, const char *id);
 /* A buffer with resource descriptors in it, ended by aml_resources_close. */
 struct aml_resources {
 	struct blob bytes;
-	uint8_t room[64];
+	uint8_t room[256];
 };
 void aml_resources_open(struct aml_resources *r);
 void aml_resource_io(struct aml_resources *r, uint16_t port, uint8_t count);
+void aml_resource_memory32(struct aml_resources *r, uint32_t base, uint32_t bytes);
+/* What a bridge hands on: bus numbers, I/O ports, memory. Inclusive ends. */
+void aml_resource_buses(struct aml_resources *r, uint16_t first, uint16_t last);
+void aml_resource_ports(struct aml_resources *r, uint16_t first, uint16_t last);
+void aml_resource_window32(struct aml_resources *r, uint32_t first, uint32_t last);
+void aml_resource_window64(struct aml_resources *r, uint64_t first, uint64_t last);
 /* Edge-triggered, active high, exclusive: what ISA has. */
 void aml_resource_irq(struct aml_resources *r, uint8_t irq);
 void aml_resources_close(struct blob *b, struct aml_resources *r);

@@ -50,7 +50,7 @@ void entry_real(struct x86_state *s, uint64_t at)
 
 /*
  * Memory types, as firmware leaves them: everything is write-back but the video and
- * option ROM hole and the device hole from 3 to 4 GiB. Linux does without the
+ * option ROM hole and the device hole from 2 to 4 GiB. Linux does without the
  * page-attribute table when the MTRRs are off.
  */
 static void memory_types(struct x86_state *s)

@@ -3,7 +3,7 @@
  *
  * Base memory ends at 640 KiB as on every PC, with the last KiB kept back as the
  * extended BIOS data area; video memory and option ROMs are a hole; 0xe0000 to
- * 1 MiB holds the firmware tables. Memory goes on from 1 MiB to 3 GiB and
+ * 1 MiB holds the firmware tables. Memory goes on from 1 MiB to 2 GiB and
  * continues at 4 GiB. A `--memory` of N bytes ends at N, as in QEMU: the hole
  * below 1 MiB is not made up for. Allocation is first fit over a handful of ranges.
  *

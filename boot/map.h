@@ -19,7 +19,10 @@
 #define MAP_VGA      UINT64_C(0xa0000) /* nothing there: end of base memory */
 #define MAP_TABLES   UINT64_C(0xe0000) /* ACPI and MP tables, up to 1 MiB */
 #define MAP_EXTENDED UINT64_C(0x100000)
-#define MAP_LOW_END  UINT64_C(0xc0000000)  /* 3 GiB: devices from here to 4 GiB */
+#define MAP_LOW_END  UINT64_C(0x80000000)  /* 2 GiB: devices from here to 4 GiB */
+#define MAP_ECAM     UINT64_C(0xb0000000)  /* 256 MiB: where firmware for this chipset puts it */
+#define MAP_PCI      UINT64_C(0xc0000000)  /* BARs, up to the APICs */
+#define MAP_PCI_END  UINT64_C(0xfec00000)
 #define MAP_HIGH     UINT64_C(0x100000000) /* the rest of memory */
 
 enum boot_range_type { BOOT_RAM = 1, BOOT_RESERVED = 2 };

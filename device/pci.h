@@ -9,7 +9,7 @@
  *
  * To make one: embed struct pci_function first in the device's struct; start its field table
  * with PCI_FIELDS; call pci_reset() from reset and pci_loaded() from loaded; create with
- * pci_add(), then pci_bar(), pci_capability(), pci_msix(), then the board goes on.
+ * pci_bar(), pci_capability(), pci_msix() in any order, then pci_add().
  *
  * All of it on one thread at a time with the device lock held, creation while vCPUs are parked.
  *
@@ -73,7 +73,9 @@ struct pci_function {
 	uint8_t msix_bar;
 	uint16_t msix_vectors;
 	uint32_t msix_table_at, msix_pba_at; /* offsets in the BAR */
-	/* Told after the guest wrote configuration space at [off, off + size); may be NULL. */
+	/* Called before the guest reads, and after it wrote, configuration space at [off, off +
+	 * size). Either may be NULL. */
+	void (*configuring)(struct pci_function *fn, unsigned off, unsigned size);
 	void (*configured)(struct pci_function *fn, unsigned off, unsigned size);
 
 	/* State. */
@@ -98,15 +100,16 @@ struct pci_identity {
 #define PCI_ANY_SLOT 0xff
 
 /*
- * Adds the function to the bus and to the machine: device_add() is called in here. devfn:
- * where, or PCI_ANY_SLOT for the next free device number. 0; -EEXIST: taken; -ENOSPC: bus full.
+ * Adds the function, described before, to the bus and to the machine: device_add() is called in
+ * here, so it belongs to the machine also when this fails. devfn: where, or PCI_ANY_SLOT for the
+ * next free device number. 0; -EEXIST: taken; -ENOSPC: bus full.
  */
 int pci_add(struct pci_host *host, struct pci_function *fn, const struct device_ops *ops,
 	    const char *id, const struct pci_identity *identity, uint8_t devfn, struct fail *why);
 /* BAR `n` (MEM64 takes n + 1 as well). bytes: a power of two, at least 16 (memory), 4 (I/O). */
 void pci_bar(struct pci_function *fn, unsigned n, enum pci_bar_kind kind, uint64_t bytes);
-/* Room for a capability of `bytes` in the list, id filled in. Its offset. All read-only: the caller
- * fills in fn->first and fn->writable. */
+/* Room for a capability of `bytes` in the list, id filled in. Its offset. The caller fills in the
+ * rest of fn->first, and fn->writable where the guest may write. */
 uint8_t pci_capability(struct pci_function *fn, uint8_t id, unsigned bytes);
 /* The MSI-X capability, with table and pending bits inside BAR `bar`: accesses to them do not reach
  * ops. Offsets are multiples of 8. vectors: 1 .. PCI_MSIX_MAX. */
@@ -118,7 +121,6 @@ void pci_msi(struct pci_function *fn);
 /* From ops->reset and ops->loaded of the function. */
 void pci_reset(struct pci_function *fn);
 int pci_loaded(struct pci_function *fn, struct fail *why);
-/* From ops->destroy, when there is one: nothing to do otherwise. */
 
 /* The guest lets the function reach memory (a function must not touch guest RAM otherwise). */
 static inline bool pci_master(const struct pci_function *fn)

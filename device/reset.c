@@ -2,11 +2,12 @@
  * reset.c - the two reset registers of a PC's chipset.
  *
  * The reset control register lies inside the doubleword that addresses PCI
- * configuration space, and answers byte accesses only: so the whole doubleword is
+ * configuration space, and answers byte accesses only. Where there is a host bridge, the
+ * doubleword is the bridge's, which hands narrow accesses on to here; without one it is
  * claimed here, and a wide write, meant for PCI, is let pass without effect.
  *
  * Not modelled: the A20 gate (the bit reads back, address line 20 is always there),
- * the difference between hard and soft reset, PCI.
+ * the difference between hard and soft reset.
  *
  * Spec: Intel 290562 (82371AB), 4.2.6.1 (RC, CF9h); 4.2.5.5 (port 92h).
  * Tested by test/device/reset.c.
@@ -98,15 +99,19 @@ static const struct device_ops reset_ops = {
 	.loaded = reset_loaded,
 };
 
-int reset_create(struct vm *vm, const struct reset_config *config, struct fail *why)
+int reset_create(struct vm *vm, const struct reset_config *config, struct device **out,
+		 struct fail *why)
 {
 	struct reset *r = host_alloc(sizeof(*r));
-	int err;
+	int err = 0;
 
 	if (!r)
 		return fail(why, -ENOMEM, "%s: no memory", config->id);
 	device_add(vm, &r->dev, &reset_ops, config->id);
-	err = device_claim_ports(&r->dev, REGION_PCI, config->pci_address, 4, why);
+	if (out)
+		*out = &r->dev;
+	if (config->pci_address)
+		err = device_claim_ports(&r->dev, REGION_PCI, config->pci_address, 4, why);
 	return err ? err
 		   : device_claim_ports(&r->dev, REGION_PORT_A, config->system_port_a, 1, why);
 }

@@ -14,7 +14,7 @@ static void build(struct rig *rig)
 				       .pci_address = PCI_ADDRESS,
 				       .system_port_a = PORT_A };
 
-	assert_int_equal(reset_create(rig->vm, &config, NULL), 0);
+	assert_int_equal(reset_create(rig->vm, &config, NULL, NULL), 0);
 }
 
 /* RCPU from 0 to 1, with or without the hard reset bit set before. */

@@ -52,8 +52,8 @@ static void map_follows_the_pc(void **state)
 		{ 640 << 10,  2, 1, 640 << 10 },
 		{ MIB,        3, 2, MIB       },
 		{ 512 * MIB,  4, 2, 512 * MIB },
-		{ 3072 * MIB, 4, 2, 3072 * MIB},
-		{ 4096 * MIB, 5, 3, 5120 * MIB},
+		{ 2048 * MIB, 4, 2, 2048 * MIB},
+		{ 3072 * MIB, 5, 3, 5120 * MIB},
 	};
 	(void)state;
 	for (unsigned i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
@@ -158,8 +158,8 @@ static void sets_memory_types(void **state)
 	assert_int_equal(msr_write(m, &copy, MSR_MTRR_PHYSBASE0 + 1, g.state.mtrr_mask[0]), MSR_OK);
 	assert_int_equal(g.state.mtrr_def_type, 0xc06);
 	/* The whole device hole, and nothing else, is uncacheable. */
-	assert_int_equal(g.state.mtrr_base[0], 0xc0000000);
-	assert_int_equal(g.state.mtrr_mask[0] & 0xffffffff, 0xc0000800);
+	assert_int_equal(g.state.mtrr_base[0], 0x80000000);
+	assert_int_equal(g.state.mtrr_mask[0] & 0xffffffff, 0x80000800);
 	assert_true(g.state.mtrr_fixed[1] == UINT64_C(0x0606060606060606));
 	assert_int_equal(g.state.mtrr_fixed[2], 0);
 	assert_int_equal(g.state.mtrr_fixed[6], 0);
