@@ -7,7 +7,7 @@
  * anything but plain guest RAM goes to a bounce buffer first and, where the instruction could raise
  * #XM, is probed before it executes.
  *
- * Does not model: #AC for misaligned 8-byte and smaller operands beyond what mem.h checks.
+ * Does not model: #AC for misaligned operands beyond what mem.h checks.
  *
  * Spec: SDM vol. 2 ch. 2.4 (exception classes), vol. 3 ch. 13. Tested by test/unit/vector.c.
  * SPDX-License-Identifier: MIT
@@ -218,6 +218,20 @@ static const insn_fn plain[16] = {
 };
 /* clang-format on */
 
+/* Exception class 11, conversions to and from half floats: memory is never checked for
+ * alignment. Only CPL 3 is spared: at CPL 0 AC means what SMAP makes of it. */
+static enum step vector_class_11(struct interp *c, const struct insn *i)
+{
+	const struct vector_thunk *t = i->aux;
+	uint64_t ac = c->user ? c->s.rflags & FLAG_AC : 0;
+	enum step step;
+
+	c->s.rflags &= ~ac;
+	step = plain[K_VEX | K_MXCSR | (t->flags & THUNK_LOAD ? K_LOAD : K_STORE)](c, i);
+	c->s.rflags |= ac;
+	return step;
+}
+
 /* --- everything else: general registers, flags, MMX, four operands ----------------------- */
 
 static enum step general_refuse(struct interp *c, const struct vector_thunk *t)
@@ -412,6 +426,8 @@ static bool bind_thunk(const struct decoding *d, struct insn *i)
 	kind |= t->flags & THUNK_MXCSR ? K_MXCSR : 0;
 	if (plain[kind] != NULL)
 		i->fn = plain[kind];
+	if (d->zi.meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX11 && kind & (K_LOAD | K_STORE))
+		i->fn = vector_class_11;
 	return true;
 }
 

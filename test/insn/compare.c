@@ -78,6 +78,13 @@ static bool repeated_store(const struct insn_case *c)
 	}
 }
 
+/* x87 operands of ten bytes (among others): two accesses. */
+static bool ten_bytes(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_FLD || m == ZYDIS_MNEMONIC_FSTP || m == ZYDIS_MNEMONIC_FBLD ||
+	       m == ZYDIS_MNEMONIC_FBSTP;
+}
+
 bool peculiar(ZydisMnemonic m)
 {
 	struct insn_case c = { .mnemonic = m };
@@ -128,10 +135,8 @@ static bool unspecified(const struct insn_case *c, const struct outcome *n, cons
 		return n->vector != g->vector || n->out.rip != g->out.rip;
 	if (c->mnemonic == ZYDIS_MNEMONIC_CALL && g->vector == VEC_GP)
 		return n->vector == VEC_PF || n->vector == VEC_SS;
-	if (c->mnemonic == ZYDIS_MNEMONIC_FSTP || c->mnemonic == ZYDIS_MNEMONIC_FBSTP)
+	if (ten_bytes(c->mnemonic))
 		return n->vector == VEC_PF && (g->vector == VEC_GP || g->vector == VEC_SS);
-	if (c->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH)
-		return g->vector == VEC_AC;
 	return false;
 }
 
@@ -160,10 +165,9 @@ static void known(const struct insn_case *c, struct outcome *native, struct outc
 	for (unsigned k = 0; k < SEG_COUNT; k++)
 		if (k != CS && k != SS && guest->out.selector[k] < 4 && !native->out.selector[k])
 			guest->out.selector[k] = 0;
-	/* The ten bytes of an x87 store go in two pieces, of which one may be done when the other
+	/* An x87 operand of ten bytes goes in two pieces, of which one may be done when the other
 	 * faults. */
-	if ((c->mnemonic == ZYDIS_MNEMONIC_FSTP || c->mnemonic == ZYDIS_MNEMONIC_FBSTP) &&
-	    native->out.rip == c->in.rip)
+	if (ten_bytes(c->mnemonic) && native->out.rip == c->in.rip)
 		native->memory = guest->memory;
 	/* The flags of the conversion stay set when its store faults. */
 	if (c->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && native->out.rip == c->in.rip)
