@@ -17,7 +17,9 @@ endif
 CFLAGS += -std=gnu17 $(CFLAGS_$(MODE)) $(WARN) -fno-strict-aliasing -fPIC -pthread
 CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude -MMD -MP
 LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -pthread
-LDLIBS += -lZydis -ljansson
+# What the library needs, and so every program on it.
+LIB_NEEDS := -lZydis -lz -lzstd -luring
+LDLIBS += $(LIB_NEEDS) -ljansson
 JOBS ?= $(shell nproc)
 
 Q := $(if $(V),,@)

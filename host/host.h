@@ -75,6 +75,7 @@ void host_cond_free(struct host_cond *c);
  * (UINT64_MAX: no limit); may wake early: re-test the condition. */
 void host_cond_wait(struct host_cond *c, struct host_mutex *m, uint64_t until_ns);
 void host_cond_signal(struct host_cond *c);
+void host_cond_broadcast(struct host_cond *c);
 
 struct host_thread;
 struct host_thread *host_thread_start(void (*run)(void *arg), void *arg, const char *name);

@@ -30,7 +30,7 @@
 #define BLK_SECTOR 512u
 /* Most bytes one read or write request may carry, and most buffers. */
 #define BLK_BYTES_MAX (UINT64_C(1) << 30)
-#define BLK_IOVS_MAX  1024u
+#define BLK_IOVS_MAX  1000u
 
 enum blk_op {
 	BLK_READ,
@@ -55,10 +55,7 @@ struct blk_request {
 	void (*done)(struct blk_request *request, int err);
 	void *arg; /* the caller's */
 
-	/* The backend's. */
-	struct blk_request *next;
-	void *work;
-	bool finished;
+	struct blk_request *next; /* the backend's */
 };
 
 /* What does not change while the disk is open. */

@@ -94,6 +94,11 @@ void host_cond_signal(struct host_cond *c)
 	pthread_cond_signal(&c->c);
 }
 
+void host_cond_broadcast(struct host_cond *c)
+{
+	pthread_cond_broadcast(&c->c);
+}
+
 static void *enter(void *p)
 {
 	struct host_thread *t = p;

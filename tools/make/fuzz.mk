@@ -26,7 +26,7 @@ $(BUILD)/fuzz/%.o: %.c
 define fuzz_target
 $(BUILD)/fuzz/$(1): $(patsubst %.c,$(BUILD)/fuzz/%.o,fuzz/$(1).c $(FUZZ_$(1)))
 	$$(call say,LD,$$@)
-	$$(Q)$$(FUZZ_CC) -fsanitize=$$(FUZZ_SANITIZE),fuzzer -pthread -o $$@ $$^ -lZydis
+	$$(Q)$$(FUZZ_CC) -fsanitize=$$(FUZZ_SANITIZE),fuzzer -pthread -o $$@ $$^ $(LIB_NEEDS)
 
 .PHONY: fuzz-$(1)
 fuzz-$(1): $(BUILD)/fuzz/$(1)

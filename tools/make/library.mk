@@ -5,7 +5,7 @@
 
 SONAME := libtrapeze.so.0
 # LIBS_STATIC: what a program that links the static library must add.
-LIBS_STATIC := -lZydis -pthread
+LIBS_STATIC := $(LIB_NEEDS) -pthread
 API_VERSION := $(shell sed -n 's/^.define TRAPEZE_VERSION "\(.*\)"/\1/p' board/version.h)
 
 $(OBJ)/lib/trapeze.o: $(OBJ)/board/api.o $(OBJ)/board/api_cpu.o $(LIB)
@@ -21,7 +21,7 @@ $(OBJ)/lib/libtrapeze.a: $(OBJ)/lib/trapeze.o
 
 $(OBJ)/lib/$(SONAME): $(OBJ)/lib/trapeze.o
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -o $@ $^ -lZydis
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIB_NEEDS)
 
 $(BUILD)/libtrapeze.a: $(OBJ)/lib/libtrapeze.a FORCE
 	@ln -sf $(MODE)/lib/$(@F) $@
