@@ -111,6 +111,7 @@ static int open_machine(struct trapeze *t, struct fail *why)
 		return err;
 	t->vm->hooks = (struct vm_hooks){ .print = print, .arg = t };
 	t->vm->halt_ends = true;
+	vm_input_ended(t->vm); /* there is no way in */
 	return 0;
 }
 

@@ -268,6 +268,8 @@ static void input_thread(void *arg)
 
 	let_background_stop();
 	while (!atomic_load(&c->stop)) {
+		bool ended = !open && c->typed_count == 0;
+
 		struct pollfd p[3] = {
 			{.fd = c->signals, .events = POLLIN},
 			{ .fd = c->wake,   .events = POLLIN},
@@ -275,6 +277,9 @@ static void input_thread(void *arg)
 		};
 		uint64_t count;
 
+		/* A file is read while the guest makes room: while it sleeps, nothing comes. */
+		if (ended && !atomic_load(&c->vm->input_ended))
+			vm_input_ended(c->vm);
 		if (open && wants_keys(c))
 			p[2].fd = STDIN_FILENO;
 		if (poll(p, 3, -1) < 0 && errno != EINTR)
@@ -335,6 +340,11 @@ int console_start(struct console *c, struct vm *vm, struct device *uart, struct 
 	if (c->file)
 		read_file(c);
 	return 0;
+}
+
+bool console_interactive(const struct console *c)
+{
+	return c->terminal;
 }
 
 void console_stop(struct console *c)

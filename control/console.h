@@ -22,6 +22,8 @@ struct char_backend console_backend(struct console *c);
 struct vm_hooks console_hooks(struct console *c);
 /* Starts the input thread: keystrokes go to `uart`, quit keys and signals to `vm`. */
 int console_start(struct console *c, struct vm *vm, struct device *uart, struct fail *why);
+/* Standard input is a terminal: somebody may press Ctrl-A x. */
+bool console_interactive(const struct console *c);
 /* Joins the thread and restores the terminal. Call before the machine is closed. */
 void console_stop(struct console *c);
 /* The signal that ended the run, or 0. */

@@ -247,8 +247,8 @@ void options_help_run(FILE *to)
 		fprintf(to, "  %-26s %s\n", left, o->help);
 	}
 	fputs("\nExit status: 0 guest powered off (or reset under --no-reboot), 1 host failure,\n"
-	      "2 wrong usage, 3 guest crashed (triple fault) under --no-reboot, and under\n"
-	      "--debug-exit what the guest asks.\n",
+	      "2 wrong usage, 3 guest crashed (triple fault) under --no-reboot, 4 guest halted\n"
+	      "for ever, and under --debug-exit what the guest asks.\n",
 	      to);
 }
 

@@ -1,7 +1,7 @@
 /*
  * run.c - `trapeze run`: builds the machine, runs it, turns its end into an exit status.
  *
- * Exit statuses are a promise (trapeze.1): 0, 1, 2, 3, and under --debug-exit what the
+ * Exit statuses are a promise (trapeze.1): 0, 1, 2, 3, 4, and under --debug-exit what the
  * guest asked for.
  *
  * Tested by test/api/cli.
@@ -31,7 +31,7 @@ static const struct {
           [VM_STUCK] = { "stuck",      1},
 	[VM_QUIT] = { "quit",       0},
           [VM_STOP_AT] = { "stop-at",    0},
-	[VM_HALTED] = { "halted",     0},
+	[VM_HALTED] = { "halted",     4},
 };
 
 /* "FILE@ADDRESS" to its parts; the copy is freed by command_run(). */
@@ -74,6 +74,16 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 	return split_flat(o->flat, config, why);
 }
 
+static void tell_halted(struct vcpu *vcpu)
+{
+	struct x86_state s;
+
+	vcpu_get_state(vcpu, &s);
+	host_warn("guest halted for ever: %s, RIP 0x%llx",
+		  s.rflags & FLAG_IF ? "no timer is set and no input comes" : "interrupts are off",
+		  (unsigned long long)s.rip);
+}
+
 static int finish(enum vm_request ended, int asked, struct console *console, struct pc *pc,
 		  struct fail *why)
 {
@@ -85,6 +95,8 @@ static int finish(enum vm_request ended, int asked, struct console *console, str
 		host_warn("the guest crashed (triple fault)");
 		vcpu_dump(pc->vm->vcpu[0]);
 	}
+	if (ended == VM_HALTED)
+		tell_halted(pc->vm->vcpu[0]);
 	if (ended == VM_STUCK && asked)
 		host_warn("%s", why->text);
 	else if (ended == VM_STUCK) /* the reason is told already */
@@ -110,6 +122,8 @@ static int run_machine(struct pc *pc, struct console *console, struct stats_file
 	if (err)
 		return err;
 	why->text[0] = '\0';
+	/* On a terminal a halted guest waits for its user, as a real machine does. */
+	pc->vm->halt_ends = pc->config.counted || !console_interactive(console);
 	ended = vm_run(pc->vm, UINT64_MAX, &asked, why);
 	console_stop(console);
 	status = finish(ended, asked, console, pc, why);

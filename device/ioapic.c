@@ -66,6 +66,19 @@ static bool level_triggered(uint64_t rte)
 	return (rte & RTE_LEVEL) && (mode == APIC_FIXED || mode == APIC_LOWEST);
 }
 
+static bool nmi_routed(void *arg)
+{
+	const struct ioapic *c = arg;
+
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		unsigned mode = (c->redtbl[pin] >> RTE_MODE_SHIFT) & 7;
+
+		if (!(c->redtbl[pin] & RTE_MASKED) && (mode == APIC_NMI || mode == APIC_INIT))
+			return true;
+	}
+	return false;
+}
+
 static bool send(struct ioapic *c, uint64_t rte)
 {
 	struct apic_message m = {
@@ -265,5 +278,7 @@ int ioapic_create(struct vm *vm, const struct ioapic_config *config, struct fail
 		return fail(why, -EEXIST, "ioapic: too many interrupt controllers");
 	vm->irq.eoi = end_of_interrupt;
 	vm->irq.eoi_arg = c;
+	vm->irq.nmi_routed = nmi_routed;
+	vm->irq.nmi_routed_arg = c;
 	return device_claim_mmio(&c->dev, 0, config->base, IOAPIC_BYTES, why);
 }

@@ -102,7 +102,7 @@ enum vm_request {
 	VM_STUCK,      /* the engine gave up; a dump was printed */
 	VM_QUIT,       /* the user asked */
 	VM_STOP_AT,    /* --stop-at reached */
-	VM_HALTED,     /* vm->halt_ends: in HLT, and nothing inside the machine will wake it */
+	VM_HALTED,     /* vm->halt_ends: in HLT for ever */
 };
 void device_request(struct device *dev, enum vm_request what, int status);
 

@@ -78,6 +78,10 @@ struct irq {
 	/* EOI of a level-triggered vector, broadcast to the IOAPIC. */
 	void (*eoi)(void *arg, uint8_t vector);
 	void *eoi_arg;
+	/* Would a line, as the IOAPIC is set up, reach a CPU that has interrupts off (NMI, INIT)?
+	 * NULL: none would. */
+	bool (*nmi_routed)(void *arg);
+	void *nmi_routed_arg;
 	/* ExtINT: the 8259 pair. intr() says whether INTR is high, inta() takes a vector. */
 	bool (*extint_intr)(void *arg);
 	uint8_t (*extint_inta)(void *arg);

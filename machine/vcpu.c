@@ -157,14 +157,30 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* No alarm is set, or interrupts are off: of what is inside the machine, at most an NMI would
- * end this. */
-static bool halted_for_good(struct vcpu *vcpu)
+/* Interrupts are off, and no line leads to an NMI: whatever happens, it does not reach this CPU. */
+static bool deaf(struct vcpu *vcpu)
 {
-	static const struct event irq = { .kind = EVENT_IRQ };
+	static const struct event event = { .kind = EVENT_IRQ };
+	struct vm *vm = vcpu->vm;
+	bool routed;
 
-	return clock_next(&vcpu->vm->clock) == ALARM_NONE ||
-	       !vcpu->vm->engine->can_inject(vcpu, &irq);
+	if (vm->engine->can_inject(vcpu, &event))
+		return false;
+	host_mutex_lock(vm->lock);
+	routed = vm->irq.nmi_routed && vm->irq.nmi_routed(vm->irq.nmi_routed_arg);
+	host_mutex_unlock(vm->lock);
+	return !routed;
+}
+
+/* Nothing will end this HLT: no interrupt is taken, or no timer is set and no input comes. */
+static bool halted_for_ever(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	/* Notice after input_ended: the last input may just have been posted. */
+	return (deaf(vcpu) ||
+		(clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended))) &&
+	       !atomic_load(&vcpu->notice);
 }
 
 /* Halted: until the next alarm, or until somebody calls vm_wake(). */
@@ -176,11 +192,11 @@ static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
 	if (vm->clock.source == CLOCK_SOURCE_REAL) {
 		if (next != ALARM_NONE)
 			until = next + vm->clock.real_base_ns;
-	} else if (next != ALARM_NONE && !halted_for_good(vcpu)) {
+	} else if (next != ALARM_NONE && !deaf(vcpu)) {
 		clock_skip_to(&vm->clock, next);
 		return;
 	} else if (next != ALARM_NONE) {
-		/* Nothing but an NMI could wake it: time goes on, but no faster than the host's. */
+		/* Nothing will wake it: time goes on, but no faster than the host's. */
 		until = host_monotonic_ns() + (next - least(next, clock_now(&vm->clock)));
 	}
 	host_mutex_lock(vm->wake_lock);
@@ -249,7 +265,7 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
 	if (vcpu->halted) {
-		if (vm->halt_ends && halted_for_good(vcpu))
+		if (vm->halt_ends && halted_for_ever(vcpu))
 			vm_request(vm, VM_HALTED, 0);
 		else
 			sleep_halted(vm, vcpu);

@@ -180,6 +180,12 @@ void vm_request(struct vm *vm, enum vm_request what, int status)
 	vm_wake(vm, 0);
 }
 
+void vm_input_ended(struct vm *vm)
+{
+	atomic_store(&vm->input_ended, true);
+	vm_wake(vm, 0);
+}
+
 void vm_wake(struct vm *vm, unsigned vcpu_index)
 {
 	if (vcpu_index >= vm->vcpus)

@@ -98,7 +98,8 @@ struct vm {
 	_Atomic(int) request; /* enum vm_request */
 	_Atomic(int) request_status;
 	bool no_reboot;
-	bool halt_ends; /* HLT with no alarm set or with IF clear ends the run (VM_HALTED) */
+	bool halt_ends; /* a CPU halted for ever ends the run (VM_HALTED) */
+	atomic_bool input_ended; /* nothing more will be posted: vm_input_ended() */
 	/* Called after a reset to put the boot image back; 0, or the run ends (VM_STUCK). NULL: a
 	 * reset ends the run. Set by the board. */
 	int (*booted)(void *arg, struct fail *why);
@@ -131,6 +132,9 @@ enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct
 
 /* Any thread; not from a signal handler (it may take a lock). */
 void vm_request(struct vm *vm, enum vm_request what, int status);
+/* Nothing more comes from outside: a CPU that could only wait for that is halted for ever. After
+ * the last device_post(). Any thread. */
+void vm_input_ended(struct vm *vm);
 /* Wakes a halted vCPU and sets notice. Any thread. */
 void vm_wake(struct vm *vm, unsigned vcpu_index);
 

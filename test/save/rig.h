@@ -204,6 +204,7 @@ static inline struct pc *rig_open_empty(void)
 		abort();
 	}
 	pc->vm->halt_ends = true;
+	vm_input_ended(pc->vm);
 	return pc;
 }
 

@@ -95,6 +95,39 @@ static void test_halt_skips_to_the_alarm(void **state)
 	vm_close(vm);
 }
 
+static bool routed(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static void test_halted_for_ever(void **state)
+{
+	const uint64_t hour = UINT64_C(3600000000000);
+	struct vm *vm = fake_vm(true);
+	struct listener *l = add(vm);
+	struct fake *f = vm->vcpu[0]->engine;
+	struct fail why;
+	int status;
+
+	(void)state;
+	vm->halt_ends = true;
+	vm->vcpu[0]->halted = true;
+	device_alarm(&l->dev, 1, hour);
+	f->interruptible = false; /* what the alarm raises is not taken */
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_HALTED);
+	assert_int_equal(l->fired_at, 0);
+	vm->irq.nmi_routed = routed; /* now it may be; but after it nothing more comes */
+	vm_input_ended(vm);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_HALTED);
+	assert_int_equal(l->fired_at, hour);
+	/* Posted before the input ended: it is looked at first. */
+	assert_int_equal(device_post(&l->dev, "a", 1), 0);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_HALTED);
+	assert_int_equal(l->bytes, 1);
+	vm_close(vm);
+}
+
 static void test_posted_input_arrives_in_order(void **state)
 {
 	struct vm *vm = fake_vm(true);
@@ -265,6 +298,7 @@ int main(void)
 		cmocka_unit_test(test_budget_is_exact),
 		cmocka_unit_test(test_alarm_fires_at_its_instruction),
 		cmocka_unit_test(test_halt_skips_to_the_alarm),
+		cmocka_unit_test(test_halted_for_ever),
 		cmocka_unit_test(test_posted_input_arrives_in_order),
 		cmocka_unit_test(test_posting_is_bounded),
 		cmocka_unit_test(test_interrupt_waits_for_its_window),
