@@ -530,6 +530,25 @@ static void test_breakpoint_on_mov_ss(void **state)
 	rig_close(&r);
 }
 
+CODE(mov_ss_int1, 64, "movw 0x13000, %ss\n.byte 0xf1\nhlt");
+static void test_breakpoint_on_mov_ss_before_int1(void **state)
+{
+	struct rig r = rig_open(MODE_64, 0);
+
+	(void)state;
+	rig_put(&r, 0x13000, SEL(DATA32), 2);
+	r.s.dr[2] = 0x13000;
+	r.s.dr7 = 0x400 | 0x10 | UINT64_C(7) << 24;
+	assert_int_equal(rig_run(&r, mov_ss_int1), EXIT_HLT);
+	assert_int_equal(rig_vector(&r), VEC_DB);
+	/* One #DB, of the instruction: a second would return to the handler. */
+	assert_int_equal(rig_stack(&r, 0, 8),
+			 CODE_AT + (uint64_t)(mov_ss_int1_end - mov_ss_int1_begin) - 1);
+	assert_int_equal(r.s.dr6, 0xffff0ff4);
+	assert_int_equal(r.s.shadow, 0);
+	rig_close(&r);
+}
+
 CODE(out_80, 64, "outb %al, $0x80\nnop\nhlt");
 static void test_io_breakpoint(void **state)
 {
@@ -621,6 +640,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_breakpoint_before_fetch_fault),
 	cmocka_unit_test(test_data_breakpoint),
 	cmocka_unit_test(test_breakpoint_on_mov_ss),
+	cmocka_unit_test(test_breakpoint_on_mov_ss_before_int1),
 	cmocka_unit_test(test_io_breakpoint),
 	cmocka_unit_test(test_shadows),
 	cmocka_unit_test(test_smap_stack),
