@@ -287,7 +287,11 @@ void segments_drop_inner(struct interp *c, unsigned cpl)
 	for (unsigned n = 0; n < 4; n++) {
 		struct x86_seg *seg = &c->s.seg[data[n]];
 
-		if (!(seg->attr & SEG_UNUSABLE) && !is_conforming(seg) && SEG_DPL(seg->attr) < cpl)
+		if (seg->attr & SEG_UNUSABLE) { /* null stays null, without its RPL; a base stays */
+			seg->selector = 0;
+			seg->attr = SEG_UNUSABLE;
+		} else if (!is_conforming(seg) && SEG_DPL(seg->attr) < cpl) {
 			segment_load_null(seg, 0);
+		}
 	}
 }

@@ -465,7 +465,8 @@ enum step int_1(struct interp *c, const struct insn *i)
 	if (step == STEP_FAULT)
 		return step;
 	c->s.dr7 &= ~UINT64_C(0x2000);
-	/* This #DB is also the one that a breakpoint hit by MOV SS waited for: no second one follows. */
+	/* This #DB is also the one that a breakpoint hit by MOV SS waited for: no second one
+	 * follows. */
 	c->s.dr6 |= c->shadow_before >> SHADOW_DB_SHIFT;
 	c->s.shadow = c->shadow_before = 0;
 	return step;

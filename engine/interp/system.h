@@ -138,7 +138,8 @@ void stack_commit(struct interp *c, const struct stack *st);
 /* Stack pointer (and SS) of ring `cpl`, or of IST `ist`, from the TSS. */
 bool stack_from_tss(struct interp *c, unsigned cpl, uint32_t ext, uint16_t *ss, uint64_t *sp);
 bool stack_from_tss64(struct interp *c, unsigned slot_offset, uint32_t ext, uint64_t *sp);
-/* After a return to an outer ring: data segments the new CPL may not see become null. */
+/* After a return to an outer ring: data segments the new CPL may not see become null,
+ * null selectors 0. */
 void segments_drop_inner(struct interp *c, unsigned cpl);
 
 /* far.c: m16:16, m16:32 or m16:64. */

@@ -481,6 +481,8 @@ static void test_iret_to_ring_3(void **state)
 	r.s.gpr[RAX] = FLAG_FIXED | FLAG_IOPL | FLAG_IF | FLAG_RF | FLAG_ID | FLAG_VIF;
 	r.s.gpr[RBX] = SEL(CODE32_3) | 3;
 	r.s.gpr[RCX] = 0x12000;
+	r.s.seg[GS] =
+		(struct x86_seg){ .selector = 3, .base = 0x1234, .attr = SEG_UNUSABLE | 3 << 5 };
 	assert_int_equal(rig_run(&r, iret_32), EXIT_HLT);
 	assert_int_equal(rig_vector(&r), VEC_GP);
 	assert_int_equal(rig_stack(&r, 1, 4), 0x12000);
@@ -488,6 +490,8 @@ static void test_iret_to_ring_3(void **state)
 			 FLAG_FIXED | FLAG_IOPL | FLAG_IF | FLAG_RF | FLAG_ID | FLAG_VIF);
 	assert_int_equal(rig_stack(&r, 4, 4), STACK3);
 	assert_int_equal(r.s.seg[DS].selector, 0); /* was of ring 0 */
+	assert_int_equal(r.s.seg[GS].selector, 0); /* was null with an RPL */
+	assert_int_equal(r.s.seg[GS].base, 0x1234);
 	rig_close(&r);
 }
 
