@@ -23,8 +23,8 @@
  *	memory fee00000                local APICs
  *	memory 256 - 512 GiB           PCI BARs, 64-bit
  *	PCI    0.0                     host bridge
- *	PCI    1.0 -                   virtio devices		PIRQ E-H: IOAPIC 20-23, IRQ 10 and
- *11 PCI    31.0                    ISA bridge
+ *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
+ *	PCI    31.0                    ISA bridge
  *
  * SPDX-License-Identifier: MIT
  */
@@ -48,6 +48,7 @@
 #include "device/ns16550.h"
 #include "device/pci_host.h"
 #include "device/reset.h"
+#include "device/virtio_rng.h"
 
 enum {
 	IRQ_TIMER = 0,
@@ -75,6 +76,9 @@ enum {
 	PORT_PM_TIMER = 0x608,
 	PORT_PCI_ADDRESS = 0xcf8,
 };
+
+/* Device numbers on the PCI bus. */
+enum { SLOT_RNG = 1 };
 
 enum { ACPI_ENABLE_VALUE = 0xf1, ACPI_DISABLE_VALUE = 0xf0, S5_SLP_TYP = 5 };
 
@@ -189,6 +193,16 @@ static int add_pci(struct pc *pc, struct fail *why)
 	int err = pci_host_create(pc->vm, &host, &pc->pci, why);
 
 	return err ? err : ich9_lpc_create(pc->pci, &lpc, &pc->lpc, why);
+}
+
+/* Everything on the PCI bus has its fixed place, so that guests find it where it was. */
+static int add_virtio(struct pc *pc, struct fail *why)
+{
+	struct virtio_rng_config rng = { .id = "rng", .devfn = SLOT_RNG << 3 };
+
+	if (!pc->config.counted)
+		host_random(rng.key, sizeof(rng.key));
+	return virtio_rng_create(pc->pci, &rng, why);
 }
 
 static int add_people(struct pc *pc, struct fail *why)
@@ -324,7 +338,8 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory, add_interrupts, add_timers, add_power, add_pci, add_people, boot,
+		add_memory, add_interrupts, add_timers, add_power,
+		add_pci,    add_virtio,     add_people, boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

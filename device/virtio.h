@@ -29,6 +29,7 @@
 #include <sys/uio.h>
 
 #include "device/pci.h"
+#include "device/virtio_fields.h"
 
 #define VIRTIO_QUEUES_MAX     64
 #define VIRTIO_QUEUE_SIZE_MAX 256
@@ -87,16 +88,19 @@ struct virtio_queue {
 	uint16_t avail; /* split: next avail entry; packed: next descriptor */
 	uint16_t used;  /* split: next used entry; packed: next descriptor to mark used */
 	bool avail_wrap, used_wrap; /* packed: ring wrap counters */
-	uint16_t signalled;         /* `used` when the driver was last interrupted (event index) */
-	bool signalled_wrap;        /* packed: used_wrap then */
-	bool signalled_valid;
-	uint16_t used_new; /* not state: pushed and not yet flushed; 0 between entries */
+
+	/* Not state: of what was pushed and not yet flushed; nothing between two entries. */
+	uint16_t used_new;                /* chains */
+	uint16_t first_slot, first_flags; /* packed: the flags that are written last */
+	uint16_t old_used;                /* packed: where `used` was */
+	bool old_wrap;
 };
 
 struct virtio {
 	struct pci_function pci; /* first: and in it struct device */
 	const struct virtio_class *class;
 	uint64_t offered;    /* features, the core's own included */
+	uint8_t window;      /* offset of the configuration access capability */
 	unsigned queues;     /* how many this device has */
 	uint16_t queue_size; /* the most the driver may choose */
 	uint8_t *config;     /* device-specific configuration space: config_bytes long */
@@ -109,28 +113,6 @@ struct virtio {
 	uint8_t status, isr, generation;
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
 };
-
-#define VIRTIO_QUEUE_FIELDS(type, v, X)                                                            \
-	X(type, v.queue, desc)                                                                     \
-	, X(type, v.queue, driver)                                                                 \
-	, X(type, v.queue, device)                                                                 \
-	, X(type, v.queue, size)                                                                   \
-	, X(type, v.queue, vector)                                                                 \
-	, X(type, v.queue, enabled)                                                                \
-	, X(type, v.queue, avail)                                                                  \
-	, X(type, v.queue, used)                                                                   \
-	, X(type, v.queue, avail_wrap)                                                             \
-	, X(type, v.queue, used_wrap)                                                              \
-	, X(type, v.queue, signalled)                                                              \
-	, X(type, v.queue, signalled_wrap)                                                         \
-	, X(type, v.queue, signalled_valid)
-#define VIRTIO_FIELD_EACH(type, array, member) FIELD_EACH(type, array, member, 1)
-/* Rows for the field table of `type`, whose first member is `struct virtio v`. */
-#define VIRTIO_FIELDS(type, v)                                                                     \
-	PCI_FIELDS(type, v.pci), FIELD(type, v.features, 1), FIELD(type, v.feature_select, 1),     \
-		FIELD(type, v.driver_feature_select, 1), FIELD(type, v.config_vector, 1),          \
-		FIELD(type, v.queue_select, 1), FIELD(type, v.status, 1), FIELD(type, v.isr, 1),   \
-		FIELD(type, v.generation, 1), VIRTIO_QUEUE_FIELDS(type, v, VIRTIO_FIELD_EACH)
 
 /* The core's entries of device_ops; a device adds type, state, state_version, input, alarm. */
 #define VIRTIO_DEVICE_OPS                                                                          \

@@ -144,6 +144,11 @@ static bool all_memory(struct mem *m, gpa_t at, uint64_t bytes, enum copy_kind k
 	return true;
 }
 
+bool mem_is_memory(struct mem *m, gpa_t at, uint64_t bytes, bool writable)
+{
+	return at.v + bytes >= at.v && all_memory(m, at, bytes, writable ? COPY_IN : COPY_OUT);
+}
+
 static int copy(struct mem *m, gpa_t at, void *to, const void *from, uint64_t bytes,
 		enum copy_kind kind)
 {

@@ -59,6 +59,9 @@ struct mem_slot *mem_find(struct mem *m, gpa_t at);
 /* Host bytes of [at, at + bytes), or NULL when they do not lie in one slot. */
 void *mem_host(struct mem *m, gpa_t at, uint64_t bytes);
 
+/* Is every byte of [at, at + bytes) RAM, or, when not `writable`, at least ROM? Slots may adjoin. */
+bool mem_is_memory(struct mem *m, gpa_t at, uint64_t bytes, bool writable);
+
 /* Copies; 0, or -EFAULT with nothing copied when any byte is not RAM (write: or is ROM). */
 int mem_read(struct mem *m, gpa_t from, void *to, uint64_t bytes);
 int mem_write(struct mem *m, gpa_t to, const void *from, uint64_t bytes);

@@ -26,6 +26,7 @@ struct rig {
 	uint8_t level[IRQ_LINES];     /* of each line */
 	unsigned rises[IRQ_LINES];    /* since rig_open() */
 	uint64_t risen_at[IRQ_LINES]; /* virtual ns of the last rise */
+	unsigned messages[256];       /* on the APIC bus, by vector, when rig_listen() was called */
 };
 
 /* cmocka's fail_msg(), whose expansion needs the name that host/fail.h has. */
@@ -64,6 +65,36 @@ static inline void rig_open(struct rig *rig, rig_build *build)
 static inline void rig_close(struct rig *rig)
 {
 	vm_close(rig->vm);
+}
+
+static inline bool rig_message(void *arg, const struct apic_message *m)
+{
+	((struct rig *)arg)->messages[m->vector]++;
+	return true;
+}
+
+/* Counts messages on the APIC bus, which has nobody else on it. */
+static inline void rig_listen(struct rig *rig)
+{
+	rig->vm->irq.message = rig_message;
+	rig->vm->irq.message_arg = rig;
+}
+
+/* --- Memory-mapped registers --- */
+
+static inline uint64_t rig_read(struct rig *rig, uint64_t at, unsigned size)
+{
+	struct io_access io = { .addr = at, .size = (uint8_t)size };
+
+	bus_access(rig->vm, &rig->vm->mmio, &io);
+	return io.data;
+}
+
+static inline void rig_write(struct rig *rig, uint64_t at, uint64_t value, unsigned size)
+{
+	struct io_access io = { .addr = at, .data = value, .size = (uint8_t)size, .write = true };
+
+	bus_access(rig->vm, &rig->vm->mmio, &io);
 }
 
 /* --- Ports --- */
@@ -156,6 +187,7 @@ struct fuzz {
 	uint64_t longest_ns; /* of one step */
 	/* Something beside ports and time, the same on both rigs; may be NULL. */
 	uint32_t (*stir)(struct rig *rig, uint64_t random);
+	bool mostly_stir; /* ports and time are the lesser part */
 };
 
 static inline uint64_t fuzz_random(uint64_t *seed)
@@ -181,6 +213,9 @@ static inline void fuzz_load(struct rig *to, struct rig *from)
 	clock_restore(&to->vm->clock, rig_now(from));
 	memcpy(to->vm->irq.level, from->vm->irq.level, sizeof(to->vm->irq.level));
 	memcpy(to->level, from->level, sizeof(to->level));
+	for (struct mem_slot *s = from->vm->mem.slots, *t = to->vm->mem.slots; s;
+	     s = s->next, t = t->next)
+		memcpy(t->host, s->host, s->bytes);
 	for (; a; a = a->next, b = b->next)
 		for (const struct field *f = a->ops->state; f->name; f++)
 			for (uint32_t i = 0; i < f->count; i++)
@@ -199,6 +234,9 @@ static inline void fuzz_compare(struct rig *one, struct rig *two)
 			for (uint32_t i = 0; i < f->count; i++)
 				if (memcmp(fuzz_element(a, f, i), fuzz_element(b, f, i), f->width))
 					rig_fail("%s: field %s[%u] differs", a->id, f->name, i);
+	for (struct mem_slot *s = one->vm->mem.slots, *t = two->vm->mem.slots; s;
+	     s = s->next, t = t->next)
+		assert_memory_equal(s->host, t->host, s->bytes);
 	assert_memory_equal(one->level, two->level, sizeof(one->level));
 	assert_int_equal(clock_next(&one->vm->clock), clock_next(&two->vm->clock));
 }
@@ -215,7 +253,7 @@ static inline uint32_t fuzz_act(struct rig *rig, const struct fuzz *fuzz, uint64
 		rig_step(rig, (random >> 16) % fuzz->longest_ns);
 		return 0;
 	}
-	if ((random & 7) == 1 && fuzz->stir)
+	if (fuzz->stir && ((random & 7) == 1 || (fuzz->mostly_stir && (random & 7) != 2)))
 		return fuzz->stir(rig, random >> 8);
 	ranges = (random >> 12 & 15) % ranges;
 	port = (uint16_t)(fuzz->ports[ranges].first + (random >> 16) % fuzz->ports[ranges].count);
