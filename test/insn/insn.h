@@ -181,13 +181,28 @@ void operand_place(struct rng *r, struct insn_case *c, struct encoding *e);
 /* make.c */
 void make_case(struct insn_case *c, uint64_t seed, uint64_t number);
 
-/* native.c: the child runs `count` cases; outcomes of skipped ones are left alone. */
+/* native.c: the child (bare/) runs `count` cases; outcomes of skipped ones are left alone. */
 struct native;
-struct native *native_open(unsigned most);
+#define NATIVE_WHY 200
+/* NULL: this host cannot run cases, for the reason in why[]. */
+struct native *native_open(unsigned most, char why[NATIVE_WHY]);
 void native_close(struct native *n);
-struct insn_case *native_cases(struct native *n);
-struct outcome *native_outcomes(struct native *n);
+struct insn_case *native_case(struct native *n, unsigned k);
+struct outcome *native_outcome(struct native *n, unsigned k);
 void native_run(struct native *n, unsigned count);
+/* What both processes see. */
+struct native_shared {
+	_Atomic unsigned current; /* the case the child is at */
+	struct {
+		struct insn_case c;
+		struct outcome o;
+	} slot[];
+};
+static inline size_t native_shared_bytes(unsigned most)
+{
+	return sizeof(struct native_shared) +
+	       most * sizeof(((struct native_shared *)NULL)->slot[0]);
+}
 
 /* guest.c */
 struct guest;

@@ -1,364 +1,64 @@
 /*
- * native.c - the bare CPU's side: a child process that runs cases and tells how each ended.
+ * native.c - the bare CPU's side, from here: hands cases to the program in bare/, which runs them.
  *
- * The child enters a case by loading every register, the last ones with IRETQ, which user code may
- * use to go to any user code segment; it gets back control in a signal handler, which finds all
- * registers in the signal frame and jumps back into the loop. Nothing of the C library works
- * while the case's FS base is loaded, hence the assembly at both ends.
- *
- * A case may not reach the system: a seccomp filter turns every system call from within the sandbox
- * into a signal. A case that kills the child is reported as lost, and another child goes on.
+ * A case that kills the child is reported as lost, and another child goes on. What the child says
+ * first is one zero byte, or why this host cannot run it.
  *
  * SPDX-License-Identifier: MIT
  */
-#include <asm/ldt.h>
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "test/insn/insn.h"
 
 #define PATIENCE_MS 5000
-#define ALT_STACK   65536
-
-struct xsave_area {
-	uint16_t fcw, fsw;
-	uint8_t ftw, reserved0;
-	uint16_t fop;
-	uint64_t fip, fdp;
-	uint32_t mxcsr, mxcsr_mask;
-	struct {
-		uint64_t mant, exp;
-	} st[8];
-	uint64_t xmm[16][2];
-	uint64_t unused[12];
-	uint64_t xstate_bv, xcomp_bv, header[6];
-	uint64_t ymm_high[16][2];
-} __attribute__((aligned(64)));
-_Static_assert(sizeof(struct xsave_area) == 832, "SDM vol. 1 13.4");
-
-/* What native_enter() pops, in this order, and what it loads before. */
-struct image {
-	uint64_t gpr[15]; /* all but RSP */
-	uint64_t rip, cs, rflags, rsp, ss;
-	uint64_t fs_base, gs_base, set_bases;
-	uint64_t ds, es, fs, gs;
-};
-_Static_assert(offsetof(struct image, fs_base) == 160 && offsetof(struct image, ds) == 184,
-	       "as native_enter() has it");
 
 struct native {
-	struct insn_case *cases;
-	struct outcome *outcomes;
-	_Atomic unsigned *current; /* the case the child is at */
+	struct native_shared *shared;
+	int fd; /* of it */
 	unsigned most;
 	pid_t child;
 	int order[2], answer[2];
 };
 
-/* Left by the signal entry for caught(). */
-uint64_t insn_saved_rsp, insn_saved_fs, insn_caught_bases[2], insn_caught_selectors[4];
-void insn_enter(const struct image *image, const struct xsave_area *area);
-void insn_signal(int sig, siginfo_t *info, void *context);
-void insn_caught(int sig, siginfo_t *info, void *context);
-
-__asm__(".text\n"
-	".globl insn_enter\n"
-	"insn_enter:\n"
-	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n"
-	"	push %r14\n	push %r15\n	pushfq\n"
-	"	mov %rsp, insn_saved_rsp(%rip)\n"
-	"	rdfsbase %rax\n"
-	"	mov %rax, insn_saved_fs(%rip)\n"
-	"	mov $7, %eax\n"
-	"	xor %edx, %edx\n"
-	"	xrstor64 (%rsi)\n"
-	"	mov 184(%rdi), %ds\n"
-	"	mov 192(%rdi), %es\n"
-	"	mov 200(%rdi), %fs\n"
-	"	mov 208(%rdi), %gs\n"
-	"	cmpq $0, 176(%rdi)\n"
-	"	je 1f\n"
-	"	mov 160(%rdi), %rax\n"
-	"	wrfsbase %rax\n"
-	"	mov 168(%rdi), %rax\n"
-	"	wrgsbase %rax\n"
-	"1:	mov %rdi, %rsp\n"
-	"	pop %rax\n	pop %rcx\n	pop %rdx\n	pop %rbx\n	pop %rbp\n"
-	"	pop %rsi\n	pop %rdi\n	pop %r8\n	pop %r9\n	pop %r10\n"
-	"	pop %r11\n	pop %r12\n	pop %r13\n	pop %r14\n	pop %r15\n"
-	"	iretq\n"
-	/* AC and NT may be set. Arguments are in RDI, RSI, RDX. */
-	".globl insn_signal\n"
-	"insn_signal:\n"
-	"	pushq $2\n"
-	"	popfq\n"
-	"	xor %eax, %eax\n"
-	"	mov %ds, %eax\n	mov %rax, insn_caught_selectors(%rip)\n"
-	"	mov %es, %eax\n	mov %rax, insn_caught_selectors+8(%rip)\n"
-	"	mov %fs, %eax\n	mov %rax, insn_caught_selectors+16(%rip)\n"
-	"	mov %gs, %eax\n	mov %rax, insn_caught_selectors+24(%rip)\n"
-	"	rdfsbase %rax\n	mov %rax, insn_caught_bases(%rip)\n"
-	"	rdgsbase %rax\n	mov %rax, insn_caught_bases+8(%rip)\n"
-	"	xor %eax, %eax\n"
-	"	mov %eax, %ds\n	mov %eax, %es\n	mov %eax, %fs\n	mov %eax, %gs\n"
-	"	mov insn_saved_fs(%rip), %rax\n"
-	"	wrfsbase %rax\n"
-	"	sub $8, %rsp\n"
-	"	and $-16, %rsp\n"
-	"	call insn_caught\n"
-	"	mov insn_saved_rsp(%rip), %rsp\n"
-	"	popfq\n"
-	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	"
-	"pop %rbx\n"
-	"	ret\n");
-
-static struct outcome *caught_here;
-static volatile bool inside;
-
-static void catch_fpu(struct x86_fpu *f, const struct xsave_area *x)
-{
-	bool x87 = x->xstate_bv & 1, sse = x->xstate_bv & 2, avx = x->xstate_bv & 4;
-
-	memset(f, 0, sizeof(*f));
-	f->fcw = x87 ? x->fcw : 0x37f;
-	if (x87) {
-		f->fsw = x->fsw;
-		f->ftw = x->ftw;
-		f->fop = x->fop & 0x7ff;
-		f->fip = x->fip;
-		f->fdp = x->fdp;
-	}
-	f->mxcsr = x->mxcsr;
-	for (unsigned n = 0; n < 8 && x87; n++) {
-		f->st[n].mant = x->st[n].mant;
-		f->st[n].exp = x->st[n].exp & 0xffff;
-	}
-	for (unsigned n = 0; n < 16; n++) {
-		if (sse)
-			memcpy(f->ymm[n], x->xmm[n], 16);
-		if (avx)
-			memcpy(f->ymm[n] + 2, x->ymm_high[n], 16);
-	}
-}
-
-static const uint8_t frame_gpr[GPR_COUNT] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
-					      REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
-					      REG_R12, REG_R13, REG_R14, REG_R15 };
-
-void insn_caught(int sig, siginfo_t *info, void *context)
-{
-	const ucontext_t *u = context;
-	const greg_t *g = u->uc_mcontext.gregs;
-	struct outcome *o = caught_here;
-
-	(void)info;
-	if (!inside)
-		_exit(2); /* our own mistake */
-	inside = false;
-	o->how = sig == SIGSYS ? HOW_SYSCALL : HOW_EXCEPTION;
-	o->vector = (uint8_t)g[REG_TRAPNO];
-	o->error = (uint32_t)g[REG_ERR];
-	o->cr2 = (uint64_t)g[REG_CR2];
-	for (unsigned n = 0; n < GPR_COUNT; n++)
-		o->out.gpr[n] = (uint64_t)g[frame_gpr[n]];
-	o->out.rip = (uint64_t)g[REG_RIP];
-	o->out.rflags = (uint64_t)g[REG_EFL];
-	o->out.selector[CS] = (uint16_t)g[REG_CSGSFS];
-	o->out.selector[SS] = (uint16_t)(g[REG_CSGSFS] >> 48);
-	o->out.selector[DS] = (uint16_t)insn_caught_selectors[0];
-	o->out.selector[ES] = (uint16_t)insn_caught_selectors[1];
-	o->out.selector[FS] = (uint16_t)insn_caught_selectors[2];
-	o->out.selector[GS] = (uint16_t)insn_caught_selectors[3];
-	o->out.fs_base = insn_caught_bases[0];
-	o->out.gs_base = insn_caught_bases[1];
-	catch_fpu(&o->out.fpu, (const struct xsave_area *)(const void *)u->uc_mcontext.fpregs);
-}
-
-static void fill_image(struct image *im, const struct insn_case *c)
-{
-	const struct user_state *in = &c->in;
-
-	for (unsigned n = 0, k = 0; n < GPR_COUNT; n++)
-		if (n != RSP)
-			im->gpr[k++] = in->gpr[n];
-	im->rip = in->rip;
-	im->cs = in->selector[CS];
-	im->rflags = in->rflags;
-	im->rsp = in->gpr[RSP];
-	im->ss = in->selector[SS];
-	im->fs_base = in->fs_base;
-	im->gs_base = in->gs_base;
-	im->set_bases = c->bits == 64;
-	im->ds = in->selector[DS];
-	im->es = in->selector[ES];
-	im->fs = in->selector[FS];
-	im->gs = in->selector[GS];
-}
-
-static void fill_area(struct xsave_area *x, const struct x86_fpu *f)
-{
-	memset(x, 0, sizeof(*x));
-	x->fcw = f->fcw;
-	x->fsw = f->fsw;
-	x->ftw = f->ftw;
-	x->fop = f->fop;
-	x->fip = f->fip;
-	x->fdp = f->fdp;
-	x->mxcsr = f->mxcsr;
-	for (unsigned n = 0; n < 8; n++) {
-		x->st[n].mant = f->st[n].mant;
-		x->st[n].exp = f->st[n].exp;
-	}
-	for (unsigned n = 0; n < 16; n++) {
-		memcpy(x->xmm[n], f->ymm[n], 16);
-		memcpy(x->ymm_high[n], f->ymm[n] + 2, 16);
-	}
-	x->xstate_bv = 7;
-}
-
 static void die(const char *what)
 {
 	fprintf(stderr, "insn: %s: %s\n", what, strerror(errno));
+	exit(3);
+}
+
+/* insn-bare lies beside this program. */
+static void become_child(const struct native *n)
+{
+	char path[4096], arg[4][12];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 6);
+
+	if (length < 0)
+		_exit(3);
+	memcpy(path + length, "-bare", 6);
+	snprintf(arg[0], sizeof(arg[0]), "%d", n->fd);
+	snprintf(arg[1], sizeof(arg[1]), "%d", n->order[0]);
+	snprintf(arg[2], sizeof(arg[2]), "%d", n->answer[1]);
+	snprintf(arg[3], sizeof(arg[3]), "%u", n->most);
+	fcntl(n->fd, F_SETFD, 0);
+	fcntl(n->order[0], F_SETFD, 0);
+	fcntl(n->answer[1], F_SETFD, 0);
+	execl(path, path, arg[0], arg[1], arg[2], arg[3], (char *)NULL);
 	_exit(3);
 }
 
-static uint8_t *map_at(uint32_t at)
+/* false: why[] has the child's reason. */
+static bool start(struct native *n, char why[NATIVE_WHY])
 {
-	void *p = mmap((void *)(uintptr_t)at, PAGE_BYTES, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-
-	if (p == MAP_FAILED)
-		die("sandbox");
-	return p;
-}
-
-static void map_sandbox(struct view *v)
-{
-	static uint8_t base[PAGES][PAGE_BYTES];
-#define X(at, exec, write) PROT_READ | ((exec) ? PROT_EXEC : 0) | ((write) ? PROT_WRITE : 0),
-	static const int prot[PAGES] = { SANDBOX_PAGES(X) };
-#undef X
-
-	v->base = base;
-	map_at(ENTRY_AT);
-	for (unsigned p = 0; p < PAGES; p++)
-		v->live[p] = map_at(page_at[p]);
-	view_fill(v);
-	for (unsigned p = 0; p < PAGES; p++)
-		if (mprotect(v->live[p], PAGE_BYTES, prot[p]))
-			die("sandbox protection");
-}
-
-static void set_ldt(void)
-{
-#define X(n, base, limit, what, ro, bits32, absent)                                                \
-	{ n, base, limit, bits32, what, ro, 0, absent, 1, 0 },
-	static const struct user_desc entry[LDT_COUNT] = { LDT_ROWS(X) };
-#undef X
-
-	for (unsigned n = 0; n < LDT_COUNT; n++)
-		if (syscall(SYS_modify_ldt, 0x11, &entry[n], sizeof(entry[n])))
-			die("modify_ldt");
-}
-
-static void set_signals(void)
-{
-	static const int some[] = { SIGSEGV, SIGILL, SIGTRAP, SIGFPE, SIGBUS, SIGSYS };
-	stack_t stack = { .ss_sp = malloc(ALT_STACK), .ss_size = ALT_STACK };
-	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-
-	sa.sa_sigaction = insn_signal;
-	if (!stack.ss_sp || sigaltstack(&stack, NULL))
-		die("alternate stack");
-	for (unsigned n = 0; n < sizeof(some) / sizeof(some[0]); n++)
-		sigaction(some[n], &sa, NULL);
-}
-
-#define LOAD(member, plus)                                                                         \
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member) + (plus))
-#define BRANCH(how, value, yes, no) BPF_JUMP(BPF_JMP | BPF_K | (how), value, yes, no)
-
-/* System calls of another architecture's table, or from within the sandbox: SIGSYS. */
-static void forbid_system_calls(void)
-{
-	struct sock_filter f[] = {
-		LOAD(arch, 0),
-		BRANCH(BPF_JEQ, AUDIT_ARCH_X86_64, 0, 5),
-		LOAD(instruction_pointer, 4),
-		BRANCH(BPF_JEQ, 0, 0, 4),
-		LOAD(instruction_pointer, 0),
-		BRANCH(BPF_JGE, SANDBOX_START, 0, 2),
-		BRANCH(BPF_JGE, SANDBOX_END + 1, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(f) / sizeof(f[0]), f };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		die("seccomp");
-}
-
-static void run_one(struct view *v, const struct insn_case *c, struct outcome *o)
-{
-	struct image *image = (struct image *)(uintptr_t)ENTRY_AT;
-	static struct xsave_area area;
-
-	memset(o, 0, sizeof(*o));
-	o->how = HOW_LOST;
-	fill_image(image, c);
-	fill_area(&area, &c->in.fpu);
-	view_begin(v, c);
-	caught_here = o;
-	inside = true;
-	insn_enter(image, &area);
-	view_end(v, c, o);
-}
-
-static void child(struct native *n)
-{
-	struct view v = { 0 };
-	unsigned range[2];
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	map_sandbox(&v);
-	set_ldt();
-	set_signals();
-	forbid_system_calls();
-	if (write(n->answer[1], "", 1) != 1)
-		_exit(1);
-	while (read(n->order[0], range, sizeof(range)) == sizeof(range)) {
-		for (unsigned k = range[0]; k < range[1]; k++) {
-			*n->current = k;
-			if (n->cases[k].skip == SKIP_NONE)
-				run_one(&v, &n->cases[k], &n->outcomes[k]);
-		}
-		*n->current = range[1];
-		if (write(n->answer[1], "", 1) != 1)
-			break;
-	}
-	_exit(0);
-}
-
-static void start(struct native *n)
-{
-	char ready;
+	ssize_t got;
 
 	if (pipe2(n->order, O_CLOEXEC) || pipe2(n->answer, O_CLOEXEC))
 		die("pipe");
@@ -366,11 +66,16 @@ static void start(struct native *n)
 	if (n->child < 0)
 		die("fork");
 	if (n->child == 0)
-		child(n);
+		become_child(n);
 	close(n->order[0]);
 	close(n->answer[1]);
-	if (read(n->answer[0], &ready, 1) != 1)
-		exit(3); /* it has said why */
+	got = read(n->answer[0], why, NATIVE_WHY - 1);
+	if (got < 1) {
+		fprintf(stderr, "insn: insn-bare does not start\n");
+		exit(3);
+	}
+	why[got] = '\0';
+	return why[0] == '\0';
 }
 
 static void stop(struct native *n)
@@ -381,54 +86,53 @@ static void stop(struct native *n)
 	close(n->answer[0]);
 }
 
-static void *shared(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		die("shared memory");
-	return p;
-}
-
-struct native *native_open(unsigned most)
+struct native *native_open(unsigned most, char why[NATIVE_WHY])
 {
 	struct native *n = calloc(1, sizeof(*n));
+	size_t bytes = native_shared_bytes(most);
 
 	if (!n)
 		die("memory");
 	n->most = most;
-	n->cases = shared(most * sizeof(*n->cases));
-	n->outcomes = shared(most * sizeof(*n->outcomes));
-	n->current = shared(sizeof(*n->current));
+	n->fd = memfd_create("insn", MFD_CLOEXEC);
+	if (n->fd < 0 || ftruncate(n->fd, (off_t)bytes))
+		die("shared memory");
+	n->shared = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, 0);
+	if (n->shared == MAP_FAILED)
+		die("shared memory");
 	signal(SIGPIPE, SIG_IGN);
-	start(n);
-	return n;
+	if (start(n, why))
+		return n;
+	native_close(n);
+	return NULL;
 }
 
 void native_close(struct native *n)
 {
 	stop(n);
-	munmap(n->cases, n->most * sizeof(*n->cases));
-	munmap(n->outcomes, n->most * sizeof(*n->outcomes));
+	munmap(n->shared, native_shared_bytes(n->most));
+	close(n->fd);
 	free(n);
 }
 
-struct insn_case *native_cases(struct native *n)
+struct insn_case *native_case(struct native *n, unsigned k)
 {
-	return n->cases;
+	return &n->shared->slot[k].c;
 }
 
-struct outcome *native_outcomes(struct native *n)
+struct outcome *native_outcome(struct native *n, unsigned k)
 {
-	return n->outcomes;
+	return &n->shared->slot[k].o;
 }
 
 void native_run(struct native *n, unsigned count)
 {
 	unsigned range[2] = { 0, count };
+	char why[NATIVE_WHY];
 
 	while (range[0] < count) {
 		struct pollfd p = { .fd = n->answer[0], .events = POLLIN };
+		unsigned at;
 		char done;
 
 		if (write(n->order[1], range, sizeof(range)) == sizeof(range) &&
@@ -436,9 +140,13 @@ void native_run(struct native *n, unsigned count)
 			return;
 		/* It died, or it does not come back. */
 		stop(n);
-		memset(&n->outcomes[*n->current], 0, sizeof(*n->outcomes));
-		n->outcomes[*n->current].how = HOW_LOST;
-		range[0] = *n->current + 1;
-		start(n);
+		at = n->shared->current;
+		memset(native_outcome(n, at), 0, sizeof(struct outcome));
+		native_outcome(n, at)->how = HOW_LOST;
+		range[0] = at + 1;
+		if (!start(n, why)) {
+			fprintf(stderr, "insn: %s\n", why);
+			exit(3);
+		}
 	}
 }

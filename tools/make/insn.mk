@@ -6,6 +6,13 @@ INSN_SRC := $(sort $(wildcard test/insn/*.c))
 INSN := $(OBJ)/test/insn/insn
 INSN_TEST := $(addprefix $(INSN)-,$(INSN_SEEDS))
 
+# Never with a sanitizer: see test/insn/bare/child.c.
+$(INSN)-bare: test/insn/bare/child.c test/insn/memory.c test/insn/insn.h cpu/state.h
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing -D_GNU_SOURCE -I. -o $@ $(filter %.c,$^)
+
+$(INSN): $(INSN)-bare
 $(INSN): $(INSN_SRC:%.c=$(OBJ)/%.o) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
@@ -13,8 +20,12 @@ $(INSN): $(INSN_SRC:%.c=$(OBJ)/%.o) $(LIB)
 $(INSN_TEST): $(INSN)
 	@ln -sf insn $@
 
-TESTS += $(INSN_TEST)
-tests: $(INSN_TEST)
+$(OBJ)/test/insn/denied: test/insn/denied/denied.c $(INSN)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
+
+TESTS += $(INSN_TEST) $(OBJ)/test/insn/denied
+tests: $(INSN_TEST) $(OBJ)/test/insn/denied
 
 ## make fuzz-insn    random instructions on this CPU and on the interpreter, until one differs or
 ##                   for SECONDS=60 (0: no limit); SEED=N as printed
