@@ -2,8 +2,9 @@
  * pc.c - THE machine, in one readable place: every port, address and line is here.
  *
  * It is the PC that remains when everything before 1996 is left out, with the PCI host bridge
- * and ISA bridge that firmware takes for a Q35's; no firmware yet. The kernel is entered as
- * a boot loader would enter it, and finds the hardware through ACPI tables (or the MP table).
+ * and ISA bridge that firmware takes for a Q35's. A kernel is entered as a boot loader would
+ * enter it, and finds the hardware through ACPI tables (or the MP table); or firmware starts as
+ * at power-on, and is told by fw_cfg.
  *
  *	port   20-21, a0-a1, 4d0-4d1   i8259 pair		IRQ 0-15
  *	port   40-43, 61               i8254, speaker		IRQ 0 (IOAPIC input 2)
@@ -12,15 +13,20 @@
  *	port   92                      system control port A
  *	port   b2-b3                   ACPI enable
  *	port   f4-f7                   debug exit, when asked for
+ *	port   3b0-3df                 VGA, when there is a screen
  *	port   3f8-3ff                 ns16550 (COM1)		IRQ 4
+ *	port   402                     debug port, when asked for
+ *	port   510-511, 514-51b        fw_cfg, with firmware
  *	port   600-60b                 ACPI PM: event, control, timer	IRQ 9
  *	port   cf8-cff                 PCI configuration; reset control (cf9)
  *	port   1000-ffff               PCI BARs
  *	memory 0 - 2 GiB, 4 GiB -      RAM
+ *	memory a0000-bffff             VGA, when there is a screen
  *	memory b0000000-bfffffff       PCI configuration (ECAM)
  *	memory c0000000-febfffff       PCI BARs
  *	memory fec00000                IOAPIC
  *	memory fee00000                local APICs
+ *	memory - ffffffff              firmware
  *	memory 256 - 512 GiB           PCI BARs, 64-bit
  *	PCI    0.0                     host bridge
  *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
@@ -33,11 +39,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "board/firmware.h"
 #include "boot/acpi.h"
 #include "boot/boot.h"
 #include "boot/map.h"
 #include "device/acpi_pm.h"
 #include "device/debug_exit.h"
+#include "device/debugcon.h"
 #include "device/i8042.h"
 #include "device/i8254.h"
 #include "device/i8259.h"
@@ -48,6 +56,7 @@
 #include "device/ns16550.h"
 #include "device/pci_host.h"
 #include "device/reset.h"
+#include "device/vga.h"
 #include "device/virtio_rng.h"
 
 enum {
@@ -69,8 +78,11 @@ enum {
 	PORT_PIC_SLAVE = 0xa0,
 	PORT_SMI_COMMAND = 0xb2,
 	PORT_DEBUG_EXIT = 0xf4,
+	PORT_VGA = 0x3b0,
 	PORT_COM1 = 0x3f8,
+	PORT_DEBUGCON = 0x402,
 	PORT_ELCR = 0x4d0,
+	PORT_FW_CFG = 0x510,
 	PORT_PM1_EVENT = 0x600,
 	PORT_PM1_CONTROL = 0x604,
 	PORT_PM_TIMER = 0x608,
@@ -131,14 +143,17 @@ static int add_timers(struct pc *pc, struct fail *why)
 		.speaker_port = PORT_SPEAKER,
 		.gsi = IRQ_TIMER,
 	};
-	static const struct mc146818_config rtc = {
+	uint8_t cmos[MC146818_BYTES] = { 0 };
+	const struct mc146818_config rtc = {
 		.id = "rtc",
 		.ports = PORT_RTC,
 		.gsi = IRQ_RTC,
 		.century = 0x32,
+		.ram = cmos,
 	};
 	int err = i8254_create(pc->vm, &pit, why);
 
+	firmware_cmos(cmos, pc->config.memory, pc->vm->vcpus);
 	return err ? err : mc146818_create(pc->vm, &rtc, why);
 }
 
@@ -205,14 +220,34 @@ static int add_virtio(struct pc *pc, struct fail *why)
 	return virtio_rng_create(pc->pci, &rng, why);
 }
 
-static int add_people(struct pc *pc, struct fail *why)
+static bool has_screen(const struct pc *pc)
 {
-	static const struct i8042_config keyboard = {
+	return pc->config.screen || pc->config.firmware;
+}
+
+static int add_screen(struct pc *pc, struct fail *why)
+{
+	struct i8042_config keyboard = {
 		.id = "i8042",
 		.data_port = PORT_KBD_DATA,
 		.command_port = PORT_KBD_COMMAND,
 		.gsi = IRQ_KEYBOARD,
+		.keyboard = has_screen(pc),
+		.backend = pc->config.keys,
 	};
+	struct vga_config vga = {
+		.id = "vga",
+		.ports = PORT_VGA,
+		.memory = { VGA_MEMORY },
+		.backend = pc->config.picture,
+	};
+	int err = i8042_create(pc->vm, &keyboard, &pc->keyboard, why);
+
+	return err || !has_screen(pc) ? err : vga_create(pc->vm, &vga, &pc->vga, why);
+}
+
+static int add_serial(struct pc *pc, struct fail *why)
+{
 	struct ns16550_config com1 = {
 		.id = "uart0",
 		.ports = PORT_COM1,
@@ -222,9 +257,14 @@ static int add_people(struct pc *pc, struct fail *why)
 		.rts_holds = true, /* typed-ahead input waits until the guest listens */
 		.backend = pc->config.serial,
 	};
-	int err = i8042_create(pc->vm, &keyboard, why);
+	struct debugcon_config debugcon = {
+		.id = "debugcon",
+		.port = PORT_DEBUGCON,
+		.backend = pc->config.debug,
+	};
+	int err = ns16550_create(pc->vm, &com1, &pc->uart, why);
 
-	return err ? err : ns16550_create(pc->vm, &com1, &pc->uart, why);
+	return err || !debugcon.backend.write ? err : debugcon_create(pc->vm, &debugcon, why);
 }
 
 static int add_memory(struct pc *pc, struct fail *why)
@@ -245,7 +285,7 @@ static int add_memory(struct pc *pc, struct fail *why)
 	return 0;
 }
 
-static int write_tables(struct pc *pc, struct fail *why)
+static struct acpi_config describe(struct pc *pc)
 {
 	struct x86_state s;
 	struct cpuid_answer id;
@@ -282,16 +322,40 @@ static int write_tables(struct pc *pc, struct fail *why)
 		.kbd_data = PORT_KBD_DATA,
 		.kbd_command = PORT_KBD_COMMAND,
 		.kbd_irq = IRQ_KEYBOARD,
+		.vga = has_screen(pc),
 	};
-	int err;
 
 	memcpy(acpi.pci_irq, pirq_irq, sizeof(acpi.pci_irq));
 	vcpu_get_state(pc->vm->vcpu[0], &s);
 	id = vcpu_cpuid(pc->vm->vcpu[0], &s, 1, 0);
 	acpi.cpu_signature = id.eax;
 	acpi.cpu_features = id.edx;
-	err = acpi_write(&pc->vm->mem, &acpi, &pc->rsdp, why);
+	return acpi;
+}
+
+static int write_tables(struct pc *pc, struct fail *why)
+{
+	struct acpi_config acpi = describe(pc);
+	int err = acpi_write(&pc->vm->mem, &acpi, &pc->rsdp, why);
 	return err ? err : mptable_write(&pc->vm->mem, &acpi, why);
+}
+
+/* The firmware's ROM, and what it is told. The processor starts in it by itself. */
+static int add_firmware(struct pc *pc, struct fail *why)
+{
+	struct firmware_config config = {
+		.image = pc->config.firmware,
+		.memory = pc->config.memory,
+		.boot_menu = pc->config.boot_menu,
+		.serial = pc->config.serial_screen ? PORT_COM1 : 0,
+		.fw_cfg = PORT_FW_CFG,
+	};
+
+	if (!config.image)
+		return 0;
+	config.acpi = describe(pc);
+	pc->firmware = firmware_open(pc->vm, &config, why);
+	return pc->firmware ? 0 : why->code;
 }
 
 /* Puts the boot image into memory and the first CPU at its entry. */
@@ -303,11 +367,14 @@ static int boot(struct pc *pc, struct fail *why)
 		.append = pc->config.append,
 		.flat = pc->config.flat,
 		.flat_at = pc->config.flat_at,
+		.vga = has_screen(pc),
 	};
 	struct boot_map map;
 	struct x86_state bsp, now;
 	int err = 0;
 
+	if (pc->firmware)
+		return firmware_reset(pc->firmware, &pc->vm->mem, why);
 	if (!config.kernel && !config.flat)
 		return 0;
 	boot_map_build(&map, pc->config.memory);
@@ -338,8 +405,8 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory, add_interrupts, add_timers, add_power,
-		add_pci,    add_virtio,     add_people, boot,
+		add_memory, add_interrupts, add_timers, add_power,    add_pci,
+		add_virtio, add_screen,     add_serial, add_firmware, boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -386,5 +453,6 @@ void pc_close(struct pc *pc)
 	if (!pc)
 		return;
 	vm_close(pc->vm);
+	firmware_close(pc->firmware);
 	host_free(pc);
 }

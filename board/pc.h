@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "host/fail.h"
+#include "device/vga.h"
 #include "machine/backend.h"
 #include "machine/vm.h"
 
@@ -22,12 +23,19 @@ struct pc_config {
 	uint64_t memory; /* bytes, whole pages; 0: none yet, the owner adds it */
 	unsigned vcpus;
 	const char *kernel, *initrd, *append;
-	const char *flat; /* neither this nor a kernel: nothing is loaded, the owner does that */
+	const char *flat;
 	uint64_t flat_at;
+	const char *firmware; /* BIOS image; none of these three: the owner loads something */
+	bool boot_menu;       /* the firmware offers it */
+	bool serial_screen;   /* the firmware shows its screen on COM1, too */
+	bool screen;          /* VGA and a keyboard; firmware has them always */
 	bool counted, no_reboot, debug_exit;
 	uint64_t slice, stop_at;
 	unsigned trace;
 	struct char_backend serial; /* what COM1 is connected to */
+	struct char_backend debug;  /* what firmware prints; not set: no debug port */
+	struct char_backend keys;   /* who types: device/i8042.h */
+	struct vga_backend picture; /* who looks */
 	struct vm_hooks hooks;
 };
 
@@ -38,7 +46,10 @@ struct pc {
 	struct device *uart;
 	struct pci_host *pci;
 	struct device *lpc, *reset;
-	struct device *power; /* takes ACPI_PM_POWER_BUTTON as input */
+	struct device *keyboard; /* takes struct ps2_event */
+	struct device *vga;      /* NULL: none */
+	struct device *power;    /* takes ACPI_PM_POWER_BUTTON as input */
+	struct firmware *firmware;
 	struct pc_config config;
 	uint64_t rsdp;
 };

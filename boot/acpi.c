@@ -130,7 +130,7 @@ static void fadt_power(uint8_t *t, const struct acpi_config *c)
 static size_t fadt(struct blob *b, const struct acpi_config *c, uint64_t facs, uint64_t dsdt)
 {
 	uint8_t t[FADT_BYTES] = { 0 };
-	unsigned arch = BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_NO_VGA;
+	unsigned arch = BOOT_ARCH_LEGACY_DEVICES | (c->vga ? 0 : BOOT_ARCH_NO_VGA);
 	size_t at = table_open(b, "FACP", FADT_REVISION);
 
 	fadt_power(t, c);

@@ -10,6 +10,7 @@
 #ifndef BOOT_ACPI_H
 #define BOOT_ACPI_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,6 +59,7 @@ struct acpi_config {
 	uint8_t rtc_irq;
 	uint16_t kbd_data, kbd_command; /* 8042; kbd_data 0: none */
 	uint8_t kbd_irq;
+	bool vga; /* text mode can be used */
 };
 
 /*
@@ -73,6 +75,17 @@ int acpi_write(struct mem *mem, const struct acpi_config *config, uint64_t *rsdp
 int mptable_build(const struct acpi_config *config, uint64_t base, uint8_t *bytes, size_t size,
 		  size_t *used, struct fail *why);
 int mptable_write(struct mem *mem, const struct acpi_config *config, struct fail *why);
+
+/* Names of the files that firmware takes the tables from: ACPI_FILE_TABLES is what
+ * acpi_build() made for `base` 0, ACPI_FILE_RSDP the first ACPI_RSDP_BYTES of it. */
+#define ACPI_FILE_TABLES "etc/acpi/tables"
+#define ACPI_FILE_RSDP   "etc/acpi/rsdp"
+#define ACPI_FILE_SCRIPT "etc/table-loader"
+#define ACPI_RSDP_BYTES  36
+/* The script that installs them: how to find the pointers in `tables` and to make them
+ * addresses. 0 or -ENOSPC. */
+int acpi_script_build(const uint8_t *tables, uint8_t *script, size_t size, size_t *used,
+		      struct fail *why);
 
 /* The body of the DSDT (boot/dsdt.c). */
 struct blob;

@@ -12,6 +12,7 @@
 #ifndef BOOT_BOOT_H
 #define BOOT_BOOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "boot/map.h"
@@ -33,6 +34,7 @@ struct boot_config {
 	const char *flat;
 	uint64_t flat_at;
 	uint64_t rsdp; /* guest-physical address of the ACPI RSDP; 0: no ACPI tables */
+	bool vga;      /* there is a VGA adapter, in 80x25 text mode */
 };
 
 /*

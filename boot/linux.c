@@ -18,6 +18,11 @@
 
 /* Offsets: the setup header has the same ones in the file and in boot_params. */
 enum {
+	SCREEN_MODE = 0x006,
+	SCREEN_COLUMNS = 0x007,
+	SCREEN_LINES = 0x00e,
+	SCREEN_IS_VGA = 0x00f,
+	SCREEN_POINTS = 0x010,
 	BP_ACPI_RSDP_ADDR = 0x070,
 	BP_E820_ENTRIES = 0x1e8,
 	HDR_SETUP_SECTS = 0x1f1,
@@ -164,6 +169,16 @@ static void e820(uint8_t *params, const struct boot_map *map)
 
 _Static_assert(BP_E820_TABLE + BOOT_RANGES_MAX * E820_ENTRY <= PAGE_SIZE, "boot_params is a page");
 
+/* struct screen_info: what INT 10h would have said. */
+static void screen(uint8_t *params)
+{
+	params[SCREEN_MODE] = 3;
+	params[SCREEN_COLUMNS] = 80;
+	params[SCREEN_LINES] = 25;
+	params[SCREEN_IS_VGA] = 1;
+	params[SCREEN_POINTS] = 16;
+}
+
 static void fill(uint8_t *params, const struct boot_job *job, const struct header *h,
 		 uint64_t command_line, uint64_t initrd)
 {
@@ -183,6 +198,8 @@ static void fill(uint8_t *params, const struct boot_job *job, const struct heade
 	put_le(params + HDR_RAMDISK_SIZE, job->initrd.size, 4);
 	put_le(params + HDR_CMD_LINE_PTR, command_line, 4);
 	put_le(params + BP_ACPI_RSDP_ADDR, job->config->rsdp, 8);
+	if (job->config->vga)
+		screen(params);
 	e820(params, job->config->map);
 }
 

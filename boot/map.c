@@ -2,8 +2,8 @@
  * map.c - the memory map of the machine and the free space in it.
  *
  * Base memory ends at 640 KiB as on every PC, with the last KiB kept back as the
- * extended BIOS data area; video memory and option ROMs are a hole; 0xe0000 to
- * 1 MiB holds the firmware tables. Memory goes on from 1 MiB to 2 GiB and
+ * extended BIOS data area; video memory is a hole; 0xc0000 to 1 MiB is memory that
+ * firmware fills with option ROMs, itself and its tables. Memory goes on from 1 MiB to 2 GiB and
  * continues at 4 GiB. A `--memory` of N bytes ends at N, as in QEMU: the hole
  * below 1 MiB is not made up for. Allocation is first fit over a handful of ranges.
  *
@@ -47,7 +47,7 @@ unsigned boot_map_slots(struct boot_range slot[BOOT_SLOTS_MAX], uint64_t ram_byt
 
 	add(&map, 0, least(ram_bytes, MAP_VGA), BOOT_RAM);
 	if (ram_bytes > MAP_VGA)
-		add(&map, MAP_TABLES, low > MAP_EXTENDED ? low : MAP_EXTENDED, BOOT_RAM);
+		add(&map, MAP_ROMS, low > MAP_EXTENDED ? low : MAP_EXTENDED, BOOT_RAM);
 	if (ram_bytes > MAP_LOW_END)
 		add(&map, MAP_HIGH, MAP_HIGH + (ram_bytes - MAP_LOW_END), BOOT_RAM);
 	for (unsigned i = 0; i < map.count; i++)

@@ -17,6 +17,7 @@
 
 #define MAP_EBDA     UINT64_C(0x9fc00) /* extended BIOS data area, 1 KiB */
 #define MAP_VGA      UINT64_C(0xa0000) /* nothing there: end of base memory */
+#define MAP_ROMS     UINT64_C(0xc0000) /* option ROMs; a kernel is not told of this memory */
 #define MAP_TABLES   UINT64_C(0xe0000) /* ACPI and MP tables, up to 1 MiB */
 #define MAP_EXTENDED UINT64_C(0x100000)
 #define MAP_LOW_END  UINT64_C(0x80000000)  /* 2 GiB: devices from here to 4 GiB */

@@ -1,11 +1,14 @@
 /*
- * console.c - the serial console: one thread that waits for keys and signals.
+ * console.c - keys and signals: one thread that waits for both; and serial output.
  *
  * The guest's receiver has limited room, so input is read from the host only when
  * the guest has said it can take it (room); the rest waits where it is, in the file or
  * the pipe, and nothing is lost. A terminal is read in any case, for its escape keys: what
  * the guest cannot take yet waits in `typed`. Signals arrive through a signalfd, so no
  * handler runs in the middle of the monitor.
+ *
+ * Keys go to the serial port as they are, or (--display text) to the keyboard as the keys that
+ * they stand for (keys.c); then the screen is display.c's.
  *
  * Output waits for whoever reads it, and the guest with it; but not beyond the end of
  * the run, or a full pipe would keep the monitor from being ended.
@@ -30,17 +33,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/display.h"
+#include "control/keys.h"
 #include "control/terminal.h"
 #include "host/host.h"
 #include "machine/vm.h"
 
 #define CTRL(key)  ((key)&0x1f)
 #define READ_MOST  256
+#define ESCAPE_MS  50    /* that the rest of a function key may take */
 #define TYPED_MOST 65536 /* a paste; beyond it keys are lost, as beyond any terminal's buffer */
 
 struct console {
+	enum console_kind kind;
 	struct vm *vm;
-	struct device *uart;
+	struct device *sink;     /* the serial port or the keyboard; NULL: not running */
+	struct display *display; /* CONSOLE_text */
 	struct host_thread *thread;
 	int signals, wake; /* signalfd, eventfd */
 	int ending;        /* eventfd: readable from when the run is asked to end */
@@ -48,6 +56,8 @@ struct console {
 	bool file;         /* standard input is a regular file; vCPU thread */
 	bool polled;       /* standard input is anything else; the input thread reads it */
 	bool prefix;       /* Ctrl-A was the last key */
+	bool helped;       /* help is on the guest's screen, until the next key */
+	bool partial;      /* what is left of typed[] may be the beginning of a function key */
 	uint8_t typed[TYPED_MOST];
 	size_t typed_count;
 	atomic_size_t room;
@@ -107,6 +117,13 @@ static void console_print(void *arg, const char *text, size_t bytes)
 	console_write(arg, text, bytes);
 }
 
+/* The screen is the guest's: by hypercall it prints beside it. */
+static void print_beside(void *arg, const char *text, size_t bytes)
+{
+	(void)arg;
+	host_log(text, bytes);
+}
+
 /* A regular file: repeatable input, read at the guest's own pace. */
 static void read_file(struct console *c)
 {
@@ -116,7 +133,7 @@ static void read_file(struct console *c)
 
 	while (room > 0 && n > 0) {
 		n = read(STDIN_FILENO, buf, room < sizeof(buf) ? room : sizeof(buf));
-		if (n > 0 && device_post(c->uart, buf, (size_t)n) == 0)
+		if (n > 0 && device_post(c->sink, buf, (size_t)n) == 0)
 			room = atomic_fetch_sub(&c->room, (size_t)n) - (size_t)n;
 		else
 			c->file = false;
@@ -129,7 +146,7 @@ static void console_room(void *arg, size_t bytes)
 	struct console *c = arg;
 
 	atomic_fetch_add(&c->room, bytes);
-	if (bytes == 0 || !c->uart)
+	if (bytes == 0 || !c->sink)
 		return;
 	if (c->file)
 		read_file(c);
@@ -137,17 +154,23 @@ static void console_room(void *arg, size_t bytes)
 		raise_event(c->wake);
 }
 
-struct char_backend console_backend(struct console *c)
+void console_connect(struct console *c, struct pc_config *config)
 {
-	return (struct char_backend){ .write = console_write, .room = console_room, .arg = c };
+	struct char_backend backend = { .room = console_room, .arg = c };
+
+	config->hooks = (struct vm_hooks){ .print = console_print, .arg = c };
+	if (c->kind == CONSOLE_text) {
+		config->screen = true;
+		config->keys = backend;
+		config->picture = display_backend(c->display);
+		config->hooks = (struct vm_hooks){ .print = print_beside };
+	} else if (c->kind == CONSOLE_serial) {
+		config->serial = backend;
+		config->serial.write = console_write;
+	}
 }
 
-struct vm_hooks console_hooks(struct console *c)
-{
-	return (struct vm_hooks){ .print = console_print, .arg = c };
-}
-
-static void help(void)
+static void help(struct console *c)
 {
 	static const char text[] = "\r\n  Ctrl-A h       this help\r\n"
 				   "  Ctrl-A x       end the virtual machine\r\n"
@@ -155,6 +178,12 @@ static void help(void)
 
 	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
 
+	if (c->display) {
+		c->helped = true;
+		display_message(c->display, "Ctrl-A x ends the virtual machine, Ctrl-A Ctrl-A "
+					    "sends Ctrl-A");
+		return;
+	}
 	/* This thread takes the signals: it never waits for a reader. */
 	if (poll(&p, 1, 0) == 1 && write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
 		return;
@@ -172,10 +201,13 @@ static size_t take_escapes(struct console *c, uint8_t *buf, size_t n)
 			c->prefix = true;
 			continue;
 		}
+		if (c->helped)
+			display_repaint(c->display);
+		c->helped = false;
 		if (c->prefix && (key == 'x' || key == 'X'))
 			end_run(c);
 		else if (c->prefix && (key == 'h' || key == 'H' || key == '?'))
-			help();
+			help(c);
 		else
 			buf[out++] = key;
 		c->prefix = false;
@@ -183,27 +215,62 @@ static size_t take_escapes(struct console *c, uint8_t *buf, size_t n)
 	return out;
 }
 
-/* Hands on what was typed, as far as the guest has room. */
-static void send_typed(struct console *c)
+/* The first `n` bytes of what was typed are done with. */
+static void drop_typed(struct console *c, size_t n)
 {
-	size_t room = atomic_load(&c->room);
+	c->typed_count -= n;
+	memmove(c->typed, c->typed + n, c->typed_count);
+}
 
-	while (c->typed_count > 0 && room > 0) {
+static bool post(struct console *c, const void *data, size_t bytes)
+{
+	if (device_post(c->sink, data, bytes))
+		return false;
+	atomic_fetch_sub(&c->room, bytes);
+	return true;
+}
+
+/* ended: nothing followed for a while. */
+static void send_keys(struct console *c, bool ended)
+{
+	struct ps2_event events[KEYS_EVENTS_MAX];
+	size_t count, used;
+
+	c->partial = false;
+	while (c->typed_count > 0 && atomic_load(&c->room) >= sizeof(events)) {
+		used = keys_decode(c->typed, c->typed_count, ended, events, &count);
+		c->partial = used == 0;
+		if (c->partial || (count && !post(c, events, count * sizeof(events[0]))))
+			return;
+		drop_typed(c, used);
+	}
+}
+
+/* Hands on what was typed, as far as the guest has room. */
+static void send_typed(struct console *c, bool ended)
+{
+	size_t room;
+
+	if (c->kind == CONSOLE_text) {
+		send_keys(c, ended);
+		return;
+	}
+	while (c->typed_count > 0 && (room = atomic_load(&c->room)) > 0) {
 		size_t n = c->typed_count < room ? c->typed_count : room;
 
 		n = n < READ_MOST ? n : READ_MOST;
-		if (device_post(c->uart, c->typed, n))
+		if (!post(c, c->typed, n))
 			return;
-		room = atomic_fetch_sub(&c->room, n) - n;
-		c->typed_count -= n;
-		memmove(c->typed, c->typed + n, c->typed_count);
+		drop_typed(c, n);
 	}
 }
 
 /* A pipe is read only when all of it can be handed on; a terminal always. */
 static bool wants_keys(const struct console *c)
 {
-	return c->terminal || (c->typed_count == 0 && atomic_load(&c->room) > 0);
+	size_t least = c->kind == CONSOLE_text ? KEYS_EVENTS_MAX * sizeof(struct ps2_event) : 1;
+
+	return c->terminal || c->partial || (c->typed_count == 0 && atomic_load(&c->room) >= least);
 }
 
 /* false: standard input has ended. */
@@ -243,6 +310,10 @@ static void take_signal(struct console *c)
 	case SIGCONT:
 		if (c->terminal)
 			terminal_continue();
+		__attribute__((fallthrough)); /* who had the terminal has written to it */
+	case SIGWINCH:
+		if (c->display)
+			display_repaint(c->display);
 		break;
 	default:
 		atomic_store(&c->signal, (int)info.ssi_signo);
@@ -265,6 +336,7 @@ static void input_thread(void *arg)
 {
 	struct console *c = arg;
 	bool open = c->polled;
+	int ready;
 
 	let_background_stop();
 	while (!atomic_load(&c->stop)) {
@@ -282,7 +354,8 @@ static void input_thread(void *arg)
 			vm_input_ended(c->vm);
 		if (open && wants_keys(c))
 			p[2].fd = STDIN_FILENO;
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
+		ready = poll(p, 3, c->partial ? ESCAPE_MS : -1);
+		if (ready < 0 && errno != EINTR)
 			return;
 		if (p[0].revents)
 			take_signal(c);
@@ -290,7 +363,7 @@ static void input_thread(void *arg)
 			continue;
 		if (p[2].revents)
 			open = take_keys(c);
-		send_typed(c);
+		send_typed(c, ready == 0 || !open);
 	}
 }
 
@@ -301,9 +374,9 @@ static bool is_regular_file(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-struct console *console_open(struct fail *why)
+struct console *console_open(enum console_kind kind, struct fail *why)
 {
-	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
+	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH };
 	struct console *c = host_alloc(sizeof(*c));
 	sigset_t set;
 
@@ -324,16 +397,29 @@ struct console *console_open(struct fail *why)
 		console_close(c);
 		return NULL;
 	}
-	c->file = is_regular_file(STDIN_FILENO);
-	c->polled = !c->file;
-	c->terminal = terminal_raw();
+	c->kind = kind;
+	c->file = kind == CONSOLE_serial && is_regular_file(STDIN_FILENO);
+	c->polled = kind != CONSOLE_none && !c->file;
+	if (kind == CONSOLE_text)
+		c->display = display_open(why);
+	if (kind == CONSOLE_text && !c->display) {
+		console_close(c);
+		return NULL;
+	}
+	c->terminal = kind != CONSOLE_none && terminal_raw();
 	return c;
 }
 
-int console_start(struct console *c, struct vm *vm, struct device *uart, struct fail *why)
+int console_start(struct console *c, struct pc *pc, struct fail *why)
 {
-	c->vm = vm;
-	c->uart = uart;
+	int err = 0;
+
+	c->vm = pc->vm;
+	c->sink = c->kind == CONSOLE_text ? pc->keyboard : pc->uart;
+	if (c->display)
+		err = display_start(c->display, pc->vm, pc->vga, why);
+	if (err)
+		return err;
 	c->thread = host_thread_start(input_thread, c, "console");
 	if (!c->thread)
 		return fail(why, -EAGAIN, "cannot start the console thread");
@@ -353,7 +439,9 @@ void console_stop(struct console *c)
 	raise_event(c->wake);
 	host_thread_join(c->thread);
 	c->thread = NULL;
-	c->uart = NULL;
+	c->sink = NULL;
+	if (c->display)
+		display_stop(c->display);
 	terminal_restore();
 }
 
@@ -366,6 +454,7 @@ void console_close(struct console *c)
 {
 	if (!c)
 		return;
+	display_close(c->display);
 	if (c->signals >= 0)
 		close(c->signals);
 	if (c->wake >= 0)

@@ -1,5 +1,6 @@
 /*
- * console.h - the guest's serial line on this process's standard input and output.
+ * console.h - the guest's serial line, or its screen and keyboard, on this process's standard
+ * input and output.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,15 +14,26 @@
 
 struct console;
 
+/* X(name): what of the guest the terminal is. */
+#define CONSOLE_KINDS(X)                                                                           \
+	X(none)                                                                                    \
+	X(text)                                                                                    \
+	X(serial)
+enum console_kind {
+#define X(name) CONSOLE_##name,
+	CONSOLE_KINDS(X)
+#undef X
+};
+
 /* Blocks the signals it will take (call before any other thread starts) and, on a terminal,
  * enters raw mode. NULL and *why on failure. */
-struct console *console_open(struct fail *why);
-/* What the board connects its serial port to. */
-struct char_backend console_backend(struct console *c);
-/* Where what the guest prints by hypercall goes: to the same place. */
-struct vm_hooks console_hooks(struct console *c);
-/* Starts the input thread: keystrokes go to `uart`, quit keys and signals to `vm`. */
-int console_start(struct console *c, struct vm *vm, struct device *uart, struct fail *why);
+struct console *console_open(enum console_kind kind, struct fail *why);
+/* Sets what the board connects its serial port, screen and keyboard to, and where what the
+ * guest prints by hypercall goes. */
+void console_connect(struct console *c, struct pc_config *config);
+/* Starts the threads: keystrokes go to the serial port or the keyboard, quit keys and signals
+ * to the machine. */
+int console_start(struct console *c, struct pc *pc, struct fail *why);
 /* Standard input is a terminal: somebody may press Ctrl-A x. */
 bool console_interactive(const struct console *c);
 /* Joins the thread and restores the terminal. Call before the machine is closed. */

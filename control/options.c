@@ -14,9 +14,11 @@
 #include <string.h>
 
 #include "board/engines.h"
+#include "board/firmware.h"
+#include "control/console.h"
 #include "machine/vm.h"
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_FILE, KIND_SIZE, KIND_COUNT, KIND_TRACE };
+enum kind { KIND_FLAG, KIND_TEXT, KIND_FILE, KIND_SIZE, KIND_COUNT, KIND_TRACE, KIND_DISPLAY };
 
 struct option {
 	const char *name;
@@ -34,6 +36,9 @@ static const struct option run_table[] = {
 	{ "initrd",     KIND_FILE,  "FILE",          "initial RAM disk, or the multiboot module", AT(initrd) },
 	{ "append",     KIND_TEXT,  "TEXT",          "the kernel's command line", AT(append) },
 	{ "flat",       KIND_FILE,  "FILE[@ADDRESS]", "a binary without a header, started at ADDRESS (default 0x7c00)", AT(flat) },
+	{ "firmware",   KIND_FILE,  "FILE",          "BIOS image, started when there is no kernel (Debian's SeaBIOS: " FIRMWARE_DEFAULT ")", AT(firmware) },
+	{ "boot-menu",  KIND_FLAG,  NULL,            "the firmware waits a moment for Esc, which opens its boot menu", AT(boot_menu) },
+	{ "display",    KIND_DISPLAY, "serial|text|none", "what this terminal is: the serial port (default), the VGA text screen and the keyboard, or nothing", AT(display) },
 	{ "memory",     KIND_SIZE,  "SIZE",          "guest memory: 16K, 512M, 2G (default 512M)", AT(memory) },
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
@@ -41,6 +46,7 @@ static const struct option run_table[] = {
 	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },
 	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
+	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON", AT(stats) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
 };
@@ -94,6 +100,20 @@ static const char *const topics[] = {
 #undef X
 };
 
+static const char *const displays[] = {
+#define X(name) [CONSOLE_##name] = #name,
+	CONSOLE_KINDS(X)
+#undef X
+};
+
+static int parse_display(const char *text, uint64_t *kind)
+{
+	for (*kind = 0; *kind < sizeof(displays) / sizeof(displays[0]); ++*kind)
+		if (strcmp(displays[*kind], text) == 0)
+			return 0;
+	return -EINVAL;
+}
+
 static int parse_trace(const char *text, unsigned *mask)
 {
 	while (*text) {
@@ -118,6 +138,7 @@ static const char *const expected[] = {
 	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
 	[KIND_COUNT] = "a number from 1 on",
 	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),
+	[KIND_DISPLAY] = "one of:" CONSOLE_KINDS(X),
 #undef X
 };
 
@@ -134,6 +155,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_SIZE: err = options_parse_size(value, at); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_TRACE: err = parse_trace(value, at); break;
+	case KIND_DISPLAY: err = parse_display(value, at); break;
 	}
 	if (err)
 		return fail(why, -EINVAL, "--%s: '%s' is not %s", option->name, value,
@@ -183,10 +205,16 @@ static int check_together(const struct run_options *o, struct fail *why)
 {
 	uint64_t address;
 
-	if (!o->kernel && !o->flat)
-		return fail(why, -EINVAL, "nothing to run: give --kernel FILE or --flat FILE");
+	if (!o->kernel && !o->flat && !o->firmware)
+		return fail(why, -EINVAL,
+			    "nothing to run: give --kernel FILE, --flat FILE or --firmware FILE");
 	if (o->kernel && o->flat)
 		return fail(why, -EINVAL, "--kernel and --flat exclude each other");
+	if (o->firmware && (o->kernel || o->flat))
+		return fail(why, -EINVAL, "--firmware and --%s exclude each other",
+			    o->kernel ? "kernel" : "flat");
+	if (o->boot_menu && !o->firmware)
+		return fail(why, -EINVAL, "--boot-menu needs --firmware");
 	if (o->flat && strrchr(o->flat, '@') &&
 	    options_parse_size(strrchr(o->flat, '@') + 1, &address))
 		return fail(why, -EINVAL, "--flat: '%s' is not an address",
@@ -215,6 +243,7 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 		.engine = "auto",
 		.memory = UINT64_C(512) << 20,
 		.cpus = 1,
+		.display = CONSOLE_serial,
 		.stop_at = UINT64_MAX,
 	};
 	for (int i = 0; i < argc;) {
@@ -235,7 +264,7 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 
 void options_help_run(FILE *to)
 {
-	fputs("usage: trapeze run [OPTION]... --kernel FILE | --flat FILE\n\n"
+	fputs("usage: trapeze run [OPTION]... --kernel FILE | --flat FILE | --firmware FILE\n\n"
 	      "Boots a machine; its serial port is this terminal. Ctrl-A x ends it, Ctrl-A h "
 	      "helps.\n\n",
 	      to);

@@ -18,10 +18,12 @@
 
 struct run_options {
 	const char *engine; /* "auto" or a name from engines[] */
-	const char *kernel, *initrd, *append, *flat;
+	const char *kernel, *initrd, *append, *flat, *firmware;
+	uint64_t display; /* enum console_kind */
+	const char *debugcon;
 	uint64_t memory; /* bytes */
 	uint64_t cpus;
-	bool no_reboot, debug_exit, counted;
+	bool no_reboot, debug_exit, counted, boot_menu;
 	uint64_t slice;   /* instructions; 0: default */
 	uint64_t stop_at; /* instructions; UINT64_MAX: never */
 	const char *stats;

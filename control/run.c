@@ -61,6 +61,9 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.initrd = o->initrd,
 		.append = o->append,
 		.flat_at = PC_FLAT_DEFAULT,
+		.firmware = o->firmware,
+		.boot_menu = o->boot_menu,
+		.serial_screen = o->display == CONSOLE_serial,
 		.counted = o->counted,
 		.slice = o->slice,
 		.stop_at = o->stop_at,
@@ -82,6 +85,24 @@ static void tell_halted(struct vcpu *vcpu)
 	host_warn("guest halted for ever: %s, RIP 0x%llx",
 		  s.rflags & FLAG_IF ? "no timer is set and no input comes" : "interrupts are off",
 		  (unsigned long long)s.rip);
+}
+
+static void debugcon_write(void *arg, const void *data, size_t bytes)
+{
+	fwrite(data, 1, bytes, arg);
+}
+
+/* What the firmware prints, a line at a time. */
+static int open_debugcon(const char *path, FILE **file, struct pc_config *config, struct fail *why)
+{
+	if (!path)
+		return 0;
+	*file = fopen(path, "we");
+	if (!*file)
+		return fail(why, -errno, "%s: cannot write: %s", path, strerror(errno));
+	setvbuf(*file, NULL, _IOLBF, BUFSIZ);
+	config->debug = (struct char_backend){ .write = debugcon_write, .arg = *file };
+	return 0;
 }
 
 static int finish(enum vm_request ended, int asked, struct console *console, struct pc *pc,
@@ -118,7 +139,7 @@ static int run_machine(struct pc *pc, struct console *console, struct stats_file
 	int asked = 0, status, err;
 	enum vm_request ended;
 
-	err = console_start(console, pc->vm, pc->uart, why);
+	err = console_start(console, pc, why);
 	if (err)
 		return err;
 	why->text[0] = '\0';
@@ -139,19 +160,20 @@ int command_run(int argc, char **argv)
 	struct console *console = NULL;
 	struct pc_config config;
 	struct pc *pc = NULL;
+	FILE *debugcon = NULL;
 	int status = -EINVAL;
 
 	if (options_parse_run(&options, argc, argv, &why)) {
 		host_warn("%s", why.text);
 		return 2;
 	}
-	if (configure(&options, &config, &why) || stats_open(&stats, options.stats, &why))
+	if (configure(&options, &config, &why) || stats_open(&stats, options.stats, &why) ||
+	    open_debugcon(options.debugcon, &debugcon, &config, &why))
 		goto out;
-	console = console_open(&why);
+	console = console_open((enum console_kind)options.display, &why);
 	if (!console)
 		goto out;
-	config.serial = console_backend(console);
-	config.hooks = console_hooks(console);
+	console_connect(console, &config);
 	pc = pc_open(&config, &why);
 	if (pc)
 		status = run_machine(pc, console, &stats, &why);
@@ -161,6 +183,8 @@ out:
 		host_warn("%s", why.text);
 	pc_close(pc);
 	console_close(console);
+	if (debugcon)
+		fclose(debugcon);
 	free((void *)config.flat);
 	stats_close(&stats);
 	return status < 0 ? 1 : status;

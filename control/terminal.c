@@ -11,14 +11,31 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
 static struct termios before, raw;
 static volatile sig_atomic_t is_raw;
+static const char *volatile farewell;
+
+void terminal_farewell(const char *text)
+{
+	farewell = text;
+}
+
+static void say_farewell(void)
+{
+	const char *text = farewell;
+
+	farewell = NULL;
+	if (text && write(STDOUT_FILENO, text, strlen(text)) < 0)
+		return; /* nobody looks */
+}
 
 void terminal_restore(void)
 {
+	say_farewell();
 	if (is_raw)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	is_raw = 0;

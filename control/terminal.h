@@ -13,6 +13,9 @@
  * before any engine is opened: its fault handlers chain to these. */
 bool terminal_raw(void);
 void terminal_restore(void);
+/* From now on, what every way out writes to standard output before it restores the terminal;
+ * NULL: nothing. Not copied. */
+void terminal_farewell(const char *text);
 /* Raw again after the process was stopped and continued, if in the foreground. */
 void terminal_continue(void);
 /* The same for who was continued in the background: call it when keys arrive. */

@@ -214,6 +214,66 @@ static void writes_where_it_says(void **state)
 	guest_close(&g);
 }
 
+/* ---- the script ---- */
+
+/* A file of the script: ACPI_FILE_RSDP or ACPI_FILE_TABLES. */
+static uint8_t *file_of(const uint8_t *name, uint8_t *root, uint8_t *rest)
+{
+	if (strcmp((const char *)name, ACPI_FILE_RSDP) == 0)
+		return root;
+	assert_string_equal(name, ACPI_FILE_TABLES);
+	return rest;
+}
+
+/* What firmware does that puts the tables at ACPI_AREA. */
+static void follow(const uint8_t *command, uint8_t *root, uint8_t *rest)
+{
+	uint8_t *file = file_of(command + 4, root, rest);
+	uint32_t at, start, bytes;
+
+	switch (get32(command)) {
+	case 1:
+		assert_int_equal(get32(command + 60) & (get32(command + 60) - 1), 0);
+		assert_int_equal(command[64], file == root ? 2 : 1); /* the root is searched for */
+		break;
+	case 2:
+		assert_string_equal(command + 60, ACPI_FILE_TABLES);
+		at = get32(command + 116);
+		put_le(file + at, get_le(file + at, command[120]) + ACPI_AREA, command[120]);
+		break;
+	case 3:
+		at = get32(command + 60);
+		start = get32(command + 64);
+		bytes = get32(command + 68);
+		assert_true(at >= start && at < start + bytes && bytes < used);
+		file[at] = (uint8_t)(file[at] - sum(file + start, bytes));
+		break;
+	default: assert_true(false);
+	}
+}
+
+/* Built for nowhere and installed by the script they are what they would be if built in place. */
+static void script_installs(void **state)
+{
+	static uint8_t loose[ACPI_AREA_BYTES], script[4096], root[ACPI_RSDP_BYTES];
+	size_t script_bytes;
+	struct fail why;
+
+	(void)state;
+	build(config.cpus);
+	assert_int_equal(acpi_build(&config, 0, loose, sizeof(loose), &used, &why), 0);
+	assert_int_equal(acpi_script_build(loose, script, sizeof(script), &script_bytes, &why), 0);
+	assert_int_equal(script_bytes % 128, 0);
+	memcpy(root, loose, sizeof(root));
+	for (size_t i = 0; i < script_bytes; i += 128)
+		follow(script + i, root, loose);
+	assert_memory_equal(root, tables, sizeof(root));
+	assert_memory_equal(loose + sizeof(root), tables + sizeof(root), used - sizeof(root));
+	assert_int_equal(acpi_build(&config, 0, loose, sizeof(loose), &used, &why), 0);
+	assert_int_equal(acpi_script_build(loose, script, script_bytes - 1, &script_bytes, &why),
+			 -ENOSPC);
+}
+
 /* ---- iasl ---- */
 
 static char directory[] = "/tmp/trapeze-acpi-XXXXXX";
@@ -284,6 +344,7 @@ int main(void)
 		cmocka_unit_test(aml_eisa_ids),
 		cmocka_unit_test(refuses_what_does_not_fit),
 		cmocka_unit_test(writes_where_it_says),
+		cmocka_unit_test(script_installs),
 		cmocka_unit_test(iasl_agrees),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,6 +167,25 @@ static void sets_memory_types(void **state)
 	guest_close(&g);
 }
 
+/* With an adapter in text mode the kernel is told what INT 10h would say. */
+static void describes_the_screen(void **state)
+{
+	struct boot_guest g;
+
+	(void)state;
+	make_image();
+	guest_open(&g, 64 * MIB);
+	g.config.vga = true;
+	assert_int_equal(guest_boot(&g, image, IMAGE), 0);
+	const uint8_t *p = guest_at(&g, g.state.gpr[RSI], 4096);
+	assert_int_equal(p[0x006], 3);
+	assert_int_equal(p[0x007], 80);
+	assert_int_equal(p[0x00e], 25);
+	assert_int_equal(p[0x00f], 1);
+	assert_int_equal(p[0x010], 16);
+	guest_close(&g);
+}
+
 static void fills_boot_params(void **state)
 {
 	static const char initrd[] = "an initial ram disk";
@@ -182,6 +201,7 @@ static void fills_boot_params(void **state)
 	const uint8_t *p = guest_at(&g, g.state.gpr[RSI], 4096);
 	assert_memory_equal(p + 0x202, image + 0x202, 14);
 	assert_int_equal(p[0x1ef], 0); /* sentinel */
+	assert_int_equal(p[0x00f], 0); /* no VGA */
 	assert_int_equal(p[0x210], 0xff);
 	assert_int_equal(get32(p + 0x214), PREF);
 	assert_int_equal(get64(p + 0x70), 0xe0000);
@@ -344,6 +364,7 @@ int main(void)
 		cmocka_unit_test(enters_long_mode),
 		cmocka_unit_test(maps_4_gib),
 		cmocka_unit_test(sets_memory_types),
+		cmocka_unit_test(describes_the_screen),
 		cmocka_unit_test(fills_boot_params),
 		cmocka_unit_test(initrd_leaves_room_to_unpack),
 		cmocka_unit_test(enters_protected_mode),
