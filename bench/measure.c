@@ -5,14 +5,15 @@
  * The idea: every monitor that is compared puts the guest's serial line on its standard output,
  * so one stopwatch, outside all of them, serves them all, and none reports about itself.
  *
- * It does not follow child processes before they end: the command has to be one process (threads
- * count). Its test is the benchmark itself: a text that does not appear is reported as "-".
+ * The CPU time is that of the command and every process it starts (tree.h).
+ * Its test is the benchmark itself: a text that does not appear is reported as "-".
  *
- * usage: measure -o OUTPUT [-t SECONDS] [-m TEXT]... COMMAND [ARGUMENT]...
+ * usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-m TEXT]... COMMAND [ARGUMENT]...
  *
  * OUTPUT gets the command's standard output. One line is printed: for each TEXT the wall and the
  * CPU seconds until it appeared, both again at the end of the command, then the exit status
- * ("late" when it was killed after SECONDS, 600 unless told).
+ * ("late" when it was killed after SECONDS, 600 unless told). STAMPS gets a line for each line of
+ * the output that begins with '@': wall and CPU seconds when its end was seen, then the line.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,6 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/tree.h"
+
 #define MARKS_MAX  8
 #define TEXT_MAX   64        /* longer texts are refused */
 #define OUTPUT_MAX (1 << 20) /* what comes later is saved, but not searched */
@@ -44,7 +47,8 @@ struct measure {
 	int marks, seconds;
 	double start;
 	pid_t child;
-	clockid_t cpu_clock;
+	FILE *stamps;   /* or NULL */
+	size_t stamped; /* up to here `seen` was looked through for lines */
 	size_t length;
 	char seen[OUTPUT_MAX];
 };
@@ -86,8 +90,6 @@ static int start(struct measure *m, char **command)
 		die(command[0]);
 	}
 	close(ends[1]);
-	if (clock_getcpuclockid(m->child, &m->cpu_clock) != 0)
-		die("the command's CPU clock");
 	return ends[0];
 }
 
@@ -102,8 +104,26 @@ static void search(struct measure *m, size_t from)
 		    !memmem(m->seen + begin, m->length - begin, m->text[i], strlen(m->text[i])))
 			continue;
 		m->at[i].wall = seconds_of(CLOCK_MONOTONIC) - m->start;
-		m->at[i].cpu = seconds_of(m->cpu_clock);
+		m->at[i].cpu = tree_cpu(m->child);
 	}
+}
+
+/* Stamps the whole lines among what has not been looked through; they end in CR LF or LF. */
+static void stamp_lines(struct measure *m)
+{
+	double wall = seconds_of(CLOCK_MONOTONIC) - m->start, cpu = -1;
+	char *from = m->seen + m->stamped, *end;
+
+	while ((end = memchr(from, '\n', (size_t)(m->seen + m->length - from)))) {
+		if (*from == '@') {
+			if (cpu < 0)
+				cpu = tree_cpu(m->child);
+			fprintf(m->stamps, "%.6f %.6f %.*s\n", wall, cpu,
+				(int)strcspn(from, "\r\n"), from);
+		}
+		from = end + 1;
+	}
+	m->stamped = (size_t)(from - m->seen);
 }
 
 /* Until the command closes its output. Returns false when it has not within the time. */
@@ -127,6 +147,8 @@ static bool follow(struct measure *m, int in, int out)
 		keep = (size_t)n < room ? (size_t)n : room;
 		memcpy(m->seen + from, buffer, keep);
 		m->length += keep;
+		if (m->stamps)
+			stamp_lines(m);
 		search(m, from);
 	}
 }
@@ -165,9 +187,13 @@ static void options(struct measure *m, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "+o:t:m:")) != -1) {
+	while ((c = getopt(argc, argv, "+o:s:t:m:")) != -1) {
 		if (c == 'o') {
 			m->output = optarg;
+		} else if (c == 's') {
+			m->stamps = fopen(optarg, "we");
+			if (!m->stamps)
+				die(optarg);
 		} else if (c == 't') {
 			m->seconds = atoi(optarg);
 		} else if (c == 'm' && m->marks < MARKS_MAX && strlen(optarg) <= TEXT_MAX) {
@@ -179,7 +205,8 @@ static void options(struct measure *m, int argc, char **argv)
 		}
 	}
 	if (!m->output || optind == argc || m->seconds <= 0) {
-		fprintf(stderr, "usage: measure -o OUTPUT [-t SECONDS] [-m TEXT]... COMMAND...\n");
+		fprintf(stderr, "usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-m TEXT]... "
+				"COMMAND...\n");
 		exit(2);
 	}
 }
