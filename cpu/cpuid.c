@@ -85,7 +85,7 @@ static const struct cpu_model trapeze_v1 = {
 	.id = 1,
 	.signature = 0x000f0601,
 	.phys_bits = PAGING_PHYS_BITS,
-	.lacks = { V1_LACKS, 0 },
+	.lacks = {V1_LACKS, 0},
 	.caches = V1_CACHES,
 };
 
@@ -96,13 +96,90 @@ static const struct cpu_model trapeze_v1_nosha = {
 	.id = 2,
 	.signature = 0x000f0601,
 	.phys_bits = PAGING_PHYS_BITS,
-	.lacks = { V1_LACKS | LACKS(SHA), 0 },
+	.lacks = {V1_LACKS | LACKS(SHA), 0},
 	.caches = V1_CACHES,
 };
 _Static_assert(FEATURE_SHA < 64, "in lacks[0]");
 _Static_assert(FEATURE_VME < 64 && FEATURE_OSXSAVE < 64 && FEATURE_OSPKE < 64, "in lacks[0]");
 
-const struct cpu_model *const cpu_models[] = { &trapeze_v1, &trapeze_v1_nosha, NULL };
+/* Of a list X(feature), what is in each word of lacks[]. */
+#define WORD_0(f) | (FEATURE_##f < 64 ? UINT64_C(1) << (FEATURE_##f % 64) : 0)
+#define WORD_1(f) | (FEATURE_##f < 64 ? 0 : UINT64_C(1) << (FEATURE_##f % 64))
+
+/* What processors of 2013 to 2018 and today's have in common: x86-64-v3. For hardware engines,
+ * which can show only what the host has. */
+#define COMMON_LACKS(X)                                                                            \
+	X(VME)                                                                                     \
+	X(OSXSAVE)                                                                                 \
+	X(OSPKE)                                                                                   \
+	X(SHA)                                                                                     \
+	X(PKU)                                                                                     \
+	X(PCID)                                                                                    \
+	X(INVPCID)                                                                                 \
+	X(UMIP)                                                                                    \
+	X(RDPID)                                                                                   \
+	X(CLWB)                                                                                    \
+	X(CLFLUSHOPT)                                                                              \
+	X(RDSEED)                                                                                  \
+	X(ADX)                                                                                     \
+	X(SMAP)                                                                                    \
+	X(XSAVEC)                                                                                  \
+	X(XGETBV1)
+
+static const struct cpu_model trapeze_v1_common = {
+	.name = "trapeze-v1-common",
+	.brand = "Trapeze x86-64 v1 common",
+	.id = 3,
+	.signature = 0x000f0601,
+	.phys_bits = PAGING_PHYS_BITS,
+	.lacks = {0 COMMON_LACKS(WORD_0), 0 COMMON_LACKS(WORD_1)},
+	.caches = V1_CACHES,
+};
+
+/* The first x86-64 processors' instructions, with today's interrupt controllers and timers: what
+ * is left where hardware virtualization is itself emulated. */
+#define BASE_LACKS(X)                                                                              \
+	COMMON_LACKS(X)                                                                            \
+	X(SSE3)                                                                                    \
+	X(PCLMULQDQ)                                                                               \
+	X(SSSE3)                                                                                   \
+	X(FMA)                                                                                     \
+	X(SSE4_1)                                                                                  \
+	X(SSE4_2)                                                                                  \
+	X(MOVBE)                                                                                   \
+	X(POPCNT)                                                                                  \
+	X(AES)                                                                                     \
+	X(XSAVE)                                                                                   \
+	X(AVX)                                                                                     \
+	X(F16C)                                                                                    \
+	X(RDRAND)                                                                                  \
+	X(FSGSBASE)                                                                                \
+	X(BMI1)                                                                                    \
+	X(AVX2)                                                                                    \
+	X(SMEP)                                                                                    \
+	X(BMI2)                                                                                    \
+	X(ERMS)                                                                                    \
+	X(FSRM)                                                                                    \
+	X(FDP_EXCPTN_ONLY)                                                                         \
+	X(ZERO_FCS_FDS)                                                                            \
+	X(XSAVEOPT)                                                                                \
+	X(ABM)                                                                                     \
+	X(PREFETCHW)                                                                               \
+	X(PDPE1GB)                                                                                 \
+	X(RDTSCP)
+
+static const struct cpu_model trapeze_v1_base = {
+	.name = "trapeze-v1-base",
+	.brand = "Trapeze x86-64 v1 base",
+	.id = 4,
+	.signature = 0x000f0601,
+	.phys_bits = PAGING_PHYS_BITS,
+	.lacks = {0 BASE_LACKS(WORD_0), 0 BASE_LACKS(WORD_1)},
+	.caches = V1_CACHES,
+};
+
+const struct cpu_model *const cpu_models[] = { &trapeze_v1, &trapeze_v1_nosha, &trapeze_v1_common,
+					       &trapeze_v1_base, NULL };
 
 static const struct {
 	uint32_t leaf;
@@ -114,6 +191,14 @@ static const struct {
 #include "cpu/features.h"
 #undef X
 };
+
+const struct cpu_model *cpu_model_find(const char *name)
+{
+	for (unsigned i = 0; cpu_models[i]; i++)
+		if (strcmp(cpu_models[i]->name, name) == 0)
+			return cpu_models[i];
+	return NULL;
+}
 
 const char *cpu_model_name(const struct cpu_model *m)
 {
@@ -286,6 +371,8 @@ static struct cpuid_answer leaf_xsave(const struct cpu_model *m, const struct x8
 	uint64_t all = cpu_model_xcr0_mask(m);
 	struct cpuid_answer a = { 0 };
 
+	if (!cpu_model_has(m, FEATURE_XSAVE))
+		return a;
 	if (sub == 0) {
 		a.eax = (uint32_t)all;
 		a.ebx = xsave_bytes(s->xcr0, false);
@@ -488,7 +575,8 @@ const struct cpu_model *cpu_model_best_on(host_cpuid_fn host, struct fail *why)
 {
 	struct fail first;
 
-	for (unsigned i = 0; cpu_models[i]; i++) {
+	/* The software engines themselves use AVX. */
+	for (unsigned i = 0; cpu_models[i] && cpu_model_has(cpu_models[i], FEATURE_AVX); i++) {
 		if (cpu_model_usable_on(cpu_models[i], host, i == 0 ? &first : NULL) == 0)
 			return cpu_models[i];
 	}

@@ -35,6 +35,7 @@ extern const struct cpu_model *const cpu_models[];
 /* A number for saved machines: stable for ever. */
 uint32_t cpu_model_id(const struct cpu_model *m);
 const char *cpu_model_name(const struct cpu_model *m); /* "trapeze-v1" */
+const struct cpu_model *cpu_model_find(const char *name); /* NULL: no such model */
 
 uint32_t cpu_model_signature(const struct cpu_model *m); /* CPUID.1:EAX, and EDX after RESET */
 
@@ -67,6 +68,10 @@ uint64_t cpu_model_cr4_mask(const struct cpu_model *m);
 uint64_t cpu_model_efer_mask(const struct cpu_model *m);
 uint64_t cpu_model_xcr0_mask(const struct cpu_model *m);
 unsigned cpu_model_phys_bits(const struct cpu_model *m); /* MAXPHYADDR */
+
+/* check.c: can a CPU of the model be in this state? 0, or -EINVAL and which combination it cannot
+ * be in: what every engine's set_state() asks first. */
+int x86_state_check(const struct cpu_model *m, const struct x86_state *s, struct fail *why);
 
 /* One feature, for engines that must refuse an instruction the model lacks.
  * X(name, leaf, sub, register, bit): rows in cpu/features.h */

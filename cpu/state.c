@@ -92,6 +92,7 @@ const struct field x86_state_fields[] = {
 	FIELD(x86_state, nmi_blocked, 1),
 	FIELD(x86_state, nmi_pending, 1),
 	FIELD(x86_state, event_pending, 1),
+	FIELD(x86_state, event_external, 2),
 	FIELD(x86_state, event_vector, 1),
 	FIELD(x86_state, event_has_error, 1),
 	FIELD(x86_state, event_error, 1),
@@ -128,7 +129,7 @@ static void reset_common(struct x86_state *s, bool bsp)
 	s->efer = 0;
 	s->activity = bsp ? ACTIVITY_RUN : ACTIVITY_WAIT_SIPI;
 	s->shadow = s->nmi_blocked = s->nmi_pending = 0;
-	s->event_pending = s->event_vector = s->event_has_error = 0;
+	s->event_pending = s->event_external = s->event_vector = s->event_has_error = 0;
 	s->event_error = 0;
 }
 

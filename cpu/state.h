@@ -122,7 +122,8 @@ struct x86_state {
 	uint8_t shadow;      /* SHADOW_* */
 	uint8_t nmi_blocked; /* until IRET */
 	uint8_t nmi_pending;
-	uint8_t event_pending; /* an exception to deliver before the next instruction */
+	uint8_t event_pending; /* an exception to deliver before the next instruction, */
+	uint8_t event_external; /* or an interrupt, acknowledged already; vector 2: an NMI */
 	uint8_t event_vector;
 	uint8_t event_has_error;
 	uint32_t event_error;

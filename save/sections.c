@@ -33,7 +33,7 @@ static const struct field alarm_fields[] = {
 	FIELD_END,
 };
 
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 
 static void add(struct parts *p, uint16_t version, const struct field *fields, void *data,
 		const char *kind, const char *id)

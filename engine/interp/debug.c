@@ -102,6 +102,7 @@ void debug_pend(struct interp *c, uint64_t bits)
 {
 	c->s.dr6 = (c->s.dr6 & ~UINT64_C(15)) | bits;
 	c->s.event_pending = 1;
+	c->s.event_external = 0;
 	c->s.event_vector = VEC_DB;
 	c->s.event_has_error = 0;
 	c->s.event_error = 0;

@@ -138,7 +138,7 @@ static void get_state(struct vcpu *vcpu, struct x86_state *out)
 static int set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why)
 {
 	struct interp *c = vcpu->engine;
-	int err = interp_check_state(vcpu->vm->cpu_model, in, why);
+	int err = x86_state_check(vcpu->vm->cpu_model, in, why);
 
 	if (err)
 		return err;

@@ -227,10 +227,13 @@ static bool run_single(struct interp *c, struct block *b, enum exit_reason *reas
 	return settle(c, halted ? STEP_HALT : STEP_LEAVE, reason);
 }
 
-/* An exception that set_state() left to be delivered. false: shutdown. */
+/* What set_state() left to be delivered. false: shutdown. */
 static bool deliver_pending(struct interp *c)
 {
 	c->s.event_pending = 0;
+	if (c->s.event_external)
+		return interp_deliver_interrupt(c, c->s.event_vector,
+						c->s.event_vector == VEC_NMI);
 	c->fault = (struct fault){ .vector = c->s.event_vector,
 				   .has_error = c->s.event_has_error,
 				   .error = c->s.event_error,

@@ -52,7 +52,4 @@ static inline struct block *fetch_block(struct interp *c)
 	return b;
 }
 
-/* check.c: 0, or -EINVAL and which combination no CPU of the model can be in. */
-int interp_check_state(const struct cpu_model *m, const struct x86_state *s, struct fail *why);
-
 #endif

@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "engine/interp/run.h"
+#include "cpu/cpuid.h"
+#include "cpu/paging.h"
 
 #define CR0_DEFINED                                                                                \
 	((uint64_t)(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |        \
@@ -155,17 +156,21 @@ static const char *check_activity(const struct x86_state *s)
 	REQUIRE(!(s->shadow & ~(SHADOW_STI | SHADOW_MOVSS | 0xfu << SHADOW_DB_SHIFT)),
 		"the interrupt shadow has unknown bits");
 	REQUIRE(s->nmi_blocked <= 1 && s->nmi_pending <= 1 && s->event_pending <= 1 &&
-			s->event_has_error <= 1,
+			s->event_has_error <= 1 && s->event_external <= 1,
 		"a flag is neither 0 nor 1");
 	if (!s->event_pending)
 		return NULL;
+	if (s->event_external) {
+		REQUIRE(!s->event_has_error, "an interrupt has no error code");
+		return NULL;
+	}
 	REQUIRE(v < 32 && v != VEC_NMI, "the pending event is not an exception");
 	REQUIRE(x86_real_mode(s) || s->event_has_error == (with_error >> v & 1),
 		"the pending exception's error code does not fit its vector");
 	return NULL;
 }
 
-int interp_check_state(const struct cpu_model *m, const struct x86_state *s, struct fail *why)
+int x86_state_check(const struct cpu_model *m, const struct x86_state *s, struct fail *why)
 {
 	const char *text = check_control(m, s);
 
