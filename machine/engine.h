@@ -10,7 +10,7 @@
  * one architectural form, struct x86_state. An engine may cache state
  * privately; settle() finishes a half-done instruction first.
  *
- * Threads. kick() may come from any thread. Everything taking a vcpu runs on
+ * Threads. kick() may come from any thread, with vm->wake_lock held. Everything taking a vcpu runs on
  * that vCPU's own thread. map()/unmap() run with every vCPU parked.
  *
  * Guest faults are not failures: an engine delivers them to the guest. The
@@ -27,6 +27,9 @@
 
 struct vm;
 struct vcpu;
+struct cpu_model;
+
+#define ENGINE_SLOW 1 /* probe(): only when asked for by name */
 
 enum engine_cap {
 	ENGINE_DIRTY_LOG = 1 << 0, /* dirty pages are tracked */
@@ -43,8 +46,13 @@ struct engine_ops {
 	const char *name; /* as typed after --engine */
 	unsigned caps;    /* enum engine_cap */
 
-	/* 0 if this host can run it; else why not, in words for a person. */
+	/* 0 if this host can run it, and ENGINE_SLOW if it can, but so slowly that another is
+	 * better: *why may then say what was found. Else -E* and why not, for a person. */
 	int (*probe)(struct fail *why);
+	/* The best CPU model the engine can show on this host, or NULL with *why; and the one TSC
+	 * frequency it can show, 0: any. Both may be NULL: as software engines. */
+	const struct cpu_model *(*cpu_model)(struct fail *why);
+	uint64_t (*tsc_khz)(void);
 
 	int (*vm_open)(struct vm *vm, struct fail *why);
 	void (*vm_close)(struct vm *vm);
@@ -65,7 +73,10 @@ struct engine_ops {
 	/* Makes a run() in progress, or the next one, return EXIT_KICK. Any thread. */
 	void (*kick)(struct vcpu *vcpu);
 
-	/* Finishes a half-done instruction without running the next one. */
+	/*
+	 * Finishes a half-done instruction without running the next one, so that get_state() tells
+	 * the state between two instructions. May call exit_handle(). NULL: never half done.
+	 */
 	int (*settle)(struct vcpu *vcpu, struct exit *exit);
 
 	/* Can an interrupt be delivered before the next instruction? (IF, shadows, NMI mask,

@@ -224,19 +224,40 @@ static void mark_all(struct mem *m, bool clean)
 	}
 }
 
+/* What the engine cannot log counts as written: too much is sent, never too little. */
+static void engine_log(struct mem *m, struct mem_slot *slot, enum dirty_step step)
+{
+	if (!m->dirty || m->dirty(m->dirty_arg, slot, step) == 0)
+		return;
+	for (uint64_t i = 0; i < slot->bytes >> PAGE_SHIFT; i++)
+		__atomic_and_fetch(&slot->marks[i], (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
+}
+
 void mem_dirty_start(struct mem *m)
 {
+	m->logging = true;
 	mark_all(m, true);
+	for (struct mem_slot *s = m->slots; s; s = s->next)
+		engine_log(m, s, DIRTY_START);
 }
 
 void mem_dirty_stop(struct mem *m)
 {
+	m->logging = false;
+	for (struct mem_slot *s = m->slots; s; s = s->next)
+		engine_log(m, s, DIRTY_STOP);
 	mark_all(m, false);
+}
+
+void mem_dirty_sync(struct mem *m)
+{
+	for (struct mem_slot *s = m->slots; m->logging && s; s = s->next)
+		engine_log(m, s, DIRTY_FETCH);
 }
 
 void mem_dirty_collect(struct mem *m, struct mem_slot *slot, uint64_t *bits)
 {
-	(void)m;
+	engine_log(m, slot, DIRTY_FETCH);
 	for (uint64_t i = 0; i < slot->bytes >> PAGE_SHIFT; i++) {
 		if (slot->marks[i] & MARK_CLEAN)
 			continue;

@@ -38,6 +38,8 @@ struct mem_slot {
 	struct mem_slot *next;
 };
 
+enum dirty_step { DIRTY_START, DIRTY_FETCH, DIRTY_STOP };
+
 struct mem {
 	struct mem_slot *slots;  /* sorted by start */
 	struct mem_slot *recent; /* last one found */
@@ -46,6 +48,12 @@ struct mem {
 	 * store path (DMA, loaders); bytes lie within one page. */
 	void (*code_written)(void *arg, gpa_t at, uint64_t bytes);
 	void *code_arg;
+	/* Dirty logging is on. An engine whose stores do not look at the marks logs by itself, and
+	 * sets this: START, STOP; FETCH: clear MARK_CLEAN of the slot's pages that the guest wrote
+	 * since. NULL: the marks tell all. 0, or -E*. */
+	bool logging;
+	int (*dirty)(void *arg, struct mem_slot *slot, enum dirty_step step);
+	void *dirty_arg;
 };
 
 /* Adds RAM or ROM. host NULL: allocated. Vcpus parked. -EEXIST: overlaps; -ENOMEM. */
@@ -85,5 +93,7 @@ void mem_written(struct mem *m, gpa_t at, uint64_t bytes);
 void mem_dirty_start(struct mem *m);
 void mem_dirty_collect(struct mem *m, struct mem_slot *slot, uint64_t *bits);
 void mem_dirty_stop(struct mem *m);
+/* Brings what the engine has logged into the marks: before it is closed. */
+void mem_dirty_sync(struct mem *m);
 
 #endif

@@ -27,13 +27,24 @@ void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out)
 		out->activity = ACTIVITY_HALT;
 	else if (out->activity == ACTIVITY_HALT)
 		out->activity = ACTIVITY_RUN;
-	out->nmi_pending = vcpu->nmi_waiting;
+	/* One may wait in the engine already. */
+	out->nmi_pending |= vcpu->nmi_waiting;
+}
+
+int vcpu_settle(struct vcpu *vcpu)
+{
+	struct exit exit = { .reason = EXIT_KICK };
+
+	return vcpu->vm->engine->settle ? vcpu->vm->engine->settle(vcpu, &exit) : 0;
 }
 
 int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why)
 {
-	int err = vcpu->vm->engine->set_state(vcpu, in, why);
+	struct x86_state s = *in;
+	int err;
 
+	s.nmi_pending = 0; /* it waits here */
+	err = vcpu->vm->engine->set_state(vcpu, &s, why);
 	if (err)
 		return err;
 	vcpu->halted = in->activity == ACTIVITY_HALT;
@@ -241,8 +252,11 @@ static int take_signals(struct vcpu *vcpu)
 
 	if (!vcpu->init_waiting && !vcpu->sipi_waiting)
 		return 0;
+	err = vcpu_settle(vcpu);
+	if (err)
+		return err;
 	host_mutex_lock(vcpu->vm->lock);
-	err = irq_take_signals(vcpu, NULL);
+	err = irq_take_signals(vcpu, &vcpu->trouble);
 	host_mutex_unlock(vcpu->vm->lock);
 	return err;
 }
@@ -254,6 +268,8 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 	struct exit exit = { .reason = EXIT_KICK };
 	int err;
 
+	if (vcpu->trouble.code)
+		return vcpu->trouble.code;
 	atomic_store(&vcpu->notice, false);
 	posted_take(vm);
 	fire_alarms(vm);
@@ -304,6 +320,19 @@ static enum vm_request restart(struct vm *vm, int *status, struct fail *why)
 	return *status ? VM_STUCK : VM_NONE;
 }
 
+/* The host failed under the engine, which may have said how. */
+static enum vm_request stuck(struct vcpu *vcpu, int err, int *status, struct fail *why)
+{
+	const char *name = vcpu->vm->engine->name;
+
+	if (vcpu->trouble.code)
+		fail(why, err, "engine %s failed: %s", name, vcpu->trouble.text);
+	else
+		fail(why, err, "engine %s failed: %s", name, strerror(-err));
+	*status = err;
+	return VM_STUCK;
+}
+
 enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why)
 {
 	struct vcpu *vcpu = vm->vcpu[0];
@@ -316,6 +345,11 @@ enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct
 
 		if (atomic_load(&vm->request) != VM_NONE)
 			request = take_request(vm, status);
+		if (request != VM_NONE || done >= instructions || *vcpu->retired >= vm->stop_at) {
+			err = vcpu_settle(vcpu);
+			if (err)
+				return stuck(vcpu, err, status, why);
+		}
 		if (restarts(vm, request))
 			request = restart(vm, status, why);
 		if (request == VM_NONE && *vcpu->retired >= vm->stop_at)
@@ -324,12 +358,15 @@ enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct
 			return request;
 		if (done >= instructions)
 			return VM_NONE;
-		left = least(left, vm->stop_at - *vcpu->retired);
-		err = turn(vcpu, left);
+		err = switch_take(vm, why);
 		if (err) {
-			fail(why, err, "engine %s failed: %s", vm->engine->name, strerror(-err));
 			*status = err;
 			return VM_STUCK;
 		}
+		left = least(left, vm->stop_at - *vcpu->retired);
+		left = least(left, switch_due(vm) - *vcpu->retired);
+		err = turn(vcpu, left);
+		if (err)
+			return stuck(vcpu, err, status, why);
 	}
 }

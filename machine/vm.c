@@ -23,10 +23,8 @@
 
 static void earlier_alarm(void *arg)
 {
-	struct vm *vm = arg;
-
 	/* The run loop must look again: its instruction budget was cut for a later alarm. */
-	atomic_store(&vm->vcpu[0]->notice, true);
+	vm_wake(arg, 0);
 }
 
 static int open_vcpu(struct vm *vm, unsigned index, struct fail *why)
@@ -65,11 +63,30 @@ static void start_clock(struct vm *vm, const struct vm_config *config)
 		   vm->vcpu[0]->retired);
 	if (config->tsc_khz)
 		vm->clock.tsc_khz = config->tsc_khz;
+	else if (vm->engine->tsc_khz && vm->engine->tsc_khz())
+		vm->clock.tsc_khz = vm->engine->tsc_khz();
 	vm->clock.wall_base_ns = config->wall_ns   ? config->wall_ns
 				 : config->counted ? COUNTED_WALL_NS
 						   : host_wall_ns();
 	vm->clock.earlier = earlier_alarm;
 	vm->clock.earlier_arg = vm;
+}
+
+static const struct cpu_model *choose_model(const struct vm_config *config, struct fail *why)
+{
+	if (config->cpu)
+		return config->cpu;
+	return config->engine->cpu_model ? config->engine->cpu_model(why) : cpu_model_best(why);
+}
+
+static int check_engine(const struct vm_config *config, struct fail *why)
+{
+	if (config->counted && !(config->engine->caps & ENGINE_COUNTED))
+		return fail(why, -EINVAL,
+			    "engine %s does not count instructions: a counted machine cannot run "
+			    "on it",
+			    config->engine->name);
+	return 0;
 }
 
 struct vm *vm_open(const struct vm_config *config, struct fail *why)
@@ -82,12 +99,14 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 		return NULL;
 	}
 	vm->engine = config->engine;
-	vm->cpu_model = config->cpu ? config->cpu : cpu_model_best(why);
+	vm->cpu_model = choose_model(config, why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;
 	vm->slice = config->slice ? config->slice : DEFAULT_SLICE;
 	vm->stop_at = UINT64_MAX;
-	err = vm->cpu_model ? open_host_things(vm, why) : -ENOTSUP;
+	err = vm->cpu_model ? check_engine(config, why) : -ENOTSUP;
+	if (!err)
+		err = open_host_things(vm, why);
 	if (!err && vm->engine->vm_open)
 		err = vm->engine->vm_open(vm, why);
 	vm->engine_open = !err;
@@ -99,6 +118,13 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	}
 	start_clock(vm, config);
 	vm_reset(vm);
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		if (!vm->vcpu[i]->trouble.code)
+			continue;
+		fail(why, vm->vcpu[i]->trouble.code, "%s", vm->vcpu[i]->trouble.text);
+		vm_close(vm);
+		return NULL;
+	}
 	return vm;
 }
 
@@ -141,7 +167,7 @@ static void reset_vcpu(struct vcpu *vcpu)
 	x86_state_reset(&s, vcpu->index == 0);
 	s.instructions = old.instructions;
 	if (vcpu->vm->engine->set_state(vcpu, &s, &why))
-		host_warn("vCPU %u: reset failed: %s", vcpu->index, why.text);
+		vcpu->trouble = why; /* told by the run loop */
 	vcpu->halted = false;
 	irq_drop_signals(vcpu);
 	vcpu->tsc_offset = s.tsc_offset;
@@ -186,11 +212,22 @@ void vm_input_ended(struct vm *vm)
 	vm_wake(vm, 0);
 }
 
+/* The lock keeps the engine from being changed meanwhile. */
+static void kick(struct vm *vm, struct vcpu *vcpu)
+{
+	host_mutex_lock(vm->wake_lock);
+	if (atomic_load(&vcpu->in_guest))
+		vm->engine->kick(vcpu);
+	host_mutex_unlock(vm->wake_lock);
+}
+
 void vm_wake(struct vm *vm, unsigned vcpu_index)
 {
 	if (vcpu_index >= vm->vcpus)
 		return;
 	atomic_store(&vm->vcpu[vcpu_index]->notice, true);
+	if (atomic_load(&vm->vcpu[vcpu_index]->in_guest))
+		kick(vm, vm->vcpu[vcpu_index]);
 	/* A running vCPU needs no more than the flag; the sleeper re-tests it under the lock. */
 	if (!atomic_load(&vm->sleeping))
 		return;

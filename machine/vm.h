@@ -24,6 +24,7 @@
 #include "machine/exit.h"
 #include "machine/irq.h"
 #include "machine/mem.h"
+#include "machine/switch.h"
 
 #define VCPUS_MAX 64
 
@@ -37,6 +38,9 @@ struct vcpu {
 			      * returns EXIT_KICK before the next instruction when an exit it
 			      * handled inside an instruction has set it, and at the next block
 			      * boundary when another thread did */
+	/* The processor itself executes guest code, and so does not see `notice`: vm_wake() then
+	 * calls the engine's kick() too. Set and cleared by such an engine's run(). */
+	atomic_bool in_guest;
 	bool want_window;    /* run() returns EXIT_IRQ_WINDOW as soon as an interrupt can be injected */
 	const struct intc_ops *intc;
 	void *intc_arg;
@@ -52,6 +56,7 @@ struct vcpu {
 	/* KVM paravirtual clock (machine/kvmclock.c). */
 	uint64_t kvm_system_time;
 	uint32_t kvm_clock_version;
+	struct fail trouble; /* what went wrong, from an engine whose run() or inject() fails */
 };
 
 /* What a hypercall may do beyond the machine: print, exit. Set by the embedder; may be NULL. */
@@ -105,6 +110,7 @@ struct vm {
 	int (*booted)(void *arg, struct fail *why);
 	void *booted_arg;
 	uint64_t stop_at;       /* retired instructions; UINT64_MAX: never */
+	struct switches switches; /* machine/switch.c */
 	uint64_t kvm_wall_msr;
 	uint64_t slice; /* most instructions one run() may retire before the loop looks around */
 	uint64_t trace_lines, trace_second; /* rate limit of device_trace */
@@ -154,6 +160,9 @@ void vcpu_tsc_moved(struct vcpu *vcpu, uint64_t tsc_offset);
 /* The architectural state of a vCPU, whatever the engine. Not while vm_run is on the stack. */
 void vcpu_get_state(struct vcpu *vcpu, struct x86_state *out);
 int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why);
+/* Finishes the instruction whose exit was handled last: before its state is asked for. vm_run()
+ * has done so when it returns. 0, or host trouble in vcpu->trouble. */
+int vcpu_settle(struct vcpu *vcpu);
 /* Registers, segments and code bytes, as the unknown-exit dump prints them, to standard error. */
 void vcpu_dump(struct vcpu *vcpu);
 
