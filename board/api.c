@@ -40,16 +40,17 @@ const char *trapeze_version(void)
 	return TRAPEZE_VERSION;
 }
 
+/* Runs of an exact length are what this interface is made of: auto is an engine that counts. */
 static const struct engine_ops *find_engine(const char *name, struct fail *why)
 {
 	const struct engine_ops *engine;
 
 	if (!name || strcmp(name, "auto") == 0)
-		return engine_auto(why);
+		return engine_auto(ENGINE_COUNTED, why);
 	engine = engine_find(name);
 	if (!engine)
 		fail(why, -ENOENT, "there is no engine '%s'", name);
-	else if (engine->probe(why))
+	else if (engine->probe(why) < 0)
 		engine = NULL;
 	return engine;
 }

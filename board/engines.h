@@ -13,7 +13,14 @@ extern const struct engine_ops *const engines[];
 
 const struct engine_ops *engine_find(const char *name); /* NULL: no such engine */
 
-/* The first engine that this host can run, or NULL with *why of the last. */
-const struct engine_ops *engine_auto(struct fail *why);
+/* The first engine with all of `caps` (enum engine_cap) that this host can run at a good speed,
+ * or NULL with *why of the last. */
+const struct engine_ops *engine_auto(unsigned caps, struct fail *why);
+
+/* The one after `now` in a round through those that this host can run, fast or not; NULL: none. */
+const struct engine_ops *engine_next(const struct engine_ops *now, unsigned caps);
+
+/* The TSC frequency at which a machine can run on every engine of this host; 0: any. */
+uint64_t engines_tsc_khz(void);
 
 #endif

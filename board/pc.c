@@ -39,6 +39,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "board/engines.h"
 #include "board/firmware.h"
 #include "boot/acpi.h"
 #include "boot/boot.h"
@@ -422,8 +423,10 @@ struct pc *pc_open(const struct pc_config *config, struct fail *why)
 {
 	struct vm_config vm = {
 		.engine = config->engine,
+		.cpu = config->cpu,
 		.vcpus = config->vcpus,
 		.counted = config->counted,
+		.tsc_khz = config->counted ? 0 : engines_tsc_khz(),
 		.slice = config->slice,
 		.trace = config->trace,
 	};

@@ -20,6 +20,7 @@
 /* Strings are borrowed until pc_close(): a reset reads the boot files again. */
 struct pc_config {
 	const struct engine_ops *engine;
+	const struct cpu_model *cpu; /* NULL: the best the engine can show */
 	uint64_t memory; /* bytes, whole pages; 0: none yet, the owner adds it */
 	unsigned vcpus;
 	const char *kernel, *initrd, *append;

@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "board/engines.h"
 #include "control/display.h"
 #include "control/keys.h"
 #include "control/terminal.h"
@@ -174,6 +175,7 @@ static void help(struct console *c)
 {
 	static const char text[] = "\r\n  Ctrl-A h       this help\r\n"
 				   "  Ctrl-A x       end the virtual machine\r\n"
+				   "  Ctrl-A e       change to the next engine\r\n"
 				   "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
 	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
@@ -206,6 +208,8 @@ static size_t take_escapes(struct console *c, uint8_t *buf, size_t n)
 		c->helped = false;
 		if (c->prefix && (key == 'x' || key == 'X'))
 			end_run(c);
+		else if (c->prefix && (key == 'e' || key == 'E'))
+			vm_ask_switch(c->vm, engine_next);
 		else if (c->prefix && (key == 'h' || key == 'H' || key == '?'))
 			help(c);
 		else

@@ -64,10 +64,9 @@ static int command_engines(int argc, char **argv)
 	for (unsigned i = 0; engines[i]; i++) {
 		struct fail why = { 0, "" };
 
-		if (engines[i]->probe(&why) == 0)
-			printf("%-8s usable\n", engines[i]->name);
-		else
-			printf("%-8s not usable: %s\n", engines[i]->name, why.text);
+		const char *what = engines[i]->probe(&why) < 0 ? "not usable" : "usable";
+
+		printf("%-8s %s%s%s\n", engines[i]->name, what, why.text[0] ? ": " : "", why.text);
 	}
 	return 0;
 }

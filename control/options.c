@@ -18,7 +18,16 @@
 #include "control/console.h"
 #include "machine/vm.h"
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_FILE, KIND_SIZE, KIND_COUNT, KIND_TRACE, KIND_DISPLAY };
+enum kind {
+	KIND_FLAG,
+	KIND_TEXT,
+	KIND_FILE,
+	KIND_SIZE,
+	KIND_COUNT,
+	KIND_TRACE,
+	KIND_DISPLAY,
+	KIND_SWITCH,
+};
 
 struct option {
 	const char *name;
@@ -31,7 +40,7 @@ struct option {
 #define AT(member) offsetof(struct run_options, member)
 /* clang-format off */
 static const struct option run_table[] = {
-	{ "engine",     KIND_TEXT,  "auto|interp",   "what executes guest code (default auto: the best this host can run)", AT(engine) },
+	{ "engine",     KIND_TEXT,  "auto|kvm|interp", "what executes guest code (default auto: the best this host can run)", AT(engine) },
 	{ "kernel",     KIND_FILE,  "FILE",          "Linux bzImage, ELF with a PVH note, or multiboot kernel", AT(kernel) },
 	{ "initrd",     KIND_FILE,  "FILE",          "initial RAM disk, or the multiboot module", AT(initrd) },
 	{ "append",     KIND_TEXT,  "TEXT",          "the kernel's command line", AT(append) },
@@ -41,6 +50,8 @@ static const struct option run_table[] = {
 	{ "display",    KIND_DISPLAY, "serial|text|none", "what this terminal is: the serial port (default), the VGA text screen and the keyboard, or nothing", AT(display) },
 	{ "memory",     KIND_SIZE,  "SIZE",          "guest memory: 16K, 512M, 2G (default 512M)", AT(memory) },
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
+	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
+	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
 	{ "debug-exit", KIND_FLAG,  NULL,            "a write of V to port 0xf4 ends the run with status (V << 1) | 1", AT(debug_exit) },
 	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },
@@ -132,11 +143,72 @@ static int parse_trace(const char *text, unsigned *mask)
 	return *mask ? 0 : -EINVAL;
 }
 
+/* "10us", "250ms", "3s" or "0.5s" to ns. */
+static int parse_time(const char *text, uint64_t *ns)
+{
+	static const struct {
+		const char *unit;
+		double ns;
+	} units[] = {
+		{"ns",  1  },
+                { "us", 1e3},
+                { "ms", 1e6},
+                { "s",  1e9}
+	};
+	char *end;
+	double value = *text >= '0' && *text <= '9' ? strtod(text, &end) : -1;
+
+	for (size_t i = 0; value >= 0 && i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(end, units[i].unit))
+			continue;
+		value *= units[i].ns;
+		*ns = (uint64_t)value;
+		return value < (double)CLOCK_END ? 0 : -EINVAL;
+	}
+	return -EINVAL;
+}
+
+static int parse_point(const char *text, size_t bytes, struct switch_point *p)
+{
+	char word[64], *at;
+
+	if (bytes >= sizeof(word))
+		return -EINVAL;
+	memcpy(word, text, bytes);
+	word[bytes] = '\0';
+	at = strchr(word, '@');
+	if (!at)
+		return -EINVAL;
+	*at++ = '\0';
+	p->to = engine_find(word);
+	p->instruction = UINT64_MAX;
+	if (!p->to)
+		return -EINVAL;
+	if (parse_count(at, &p->instruction) == 0)
+		return 0;
+	p->instruction = UINT64_MAX;
+	return parse_time(at, &p->time_ns);
+}
+
+static int parse_switches(const char *text, struct run_options *o)
+{
+	while (*text) {
+		size_t n = strcspn(text, ",");
+
+		if (o->switches == SWITCHES_MAX ||
+		    parse_point(text, n, &o->switch_to[o->switches++]))
+			return -EINVAL;
+		text += n + (text[n] == ',');
+	}
+	return o->switches ? 0 : -EINVAL;
+}
+
 /* What a value is not, when it cannot be read. */
 static const char *const expected[] = {
 #define X(name) " " #name
 	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
 	[KIND_COUNT] = "a number from 1 on",
+	[KIND_SWITCH] = "a list like interp@1000000,kvm@2.5s of engines in this build",
 	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),
 	[KIND_DISPLAY] = "one of:" CONSOLE_KINDS(X),
 #undef X
@@ -156,6 +228,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_TRACE: err = parse_trace(value, at); break;
 	case KIND_DISPLAY: err = parse_display(value, at); break;
+	case KIND_SWITCH: err = parse_switches(value, o); break;
 	}
 	if (err)
 		return fail(why, -EINVAL, "--%s: '%s' is not %s", option->name, value,
@@ -229,6 +302,9 @@ static int check_together(const struct run_options *o, struct fail *why)
 		return fail(why, -EINVAL,
 			    "--memory: at least 16K, and a multiple of 4K (it is %llu bytes)",
 			    (unsigned long long)o->memory);
+	if (o->cpu && !cpu_model_find(o->cpu))
+		return fail(why, -EINVAL, "--cpu: there is no CPU model '%s' (%s is the default)",
+			    o->cpu, cpu_model_name(cpu_models[0]));
 	if (strcmp(o->engine, "auto") != 0 && !engine_find(o->engine))
 		return fail(why, -EINVAL,
 			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);

@@ -15,6 +15,9 @@
 #include <stdio.h>
 
 #include "host/fail.h"
+#include "machine/switch.h"
+
+#define SWITCHES_MAX 64
 
 struct run_options {
 	const char *engine; /* "auto" or a name from engines[] */
@@ -26,6 +29,9 @@ struct run_options {
 	bool no_reboot, debug_exit, counted, boot_menu;
 	uint64_t slice;   /* instructions; 0: default */
 	uint64_t stop_at; /* instructions; UINT64_MAX: never */
+	const char *cpu; /* a name from cpu_models[]; NULL: the best there is */
+	struct switch_point switch_to[SWITCHES_MAX];
+	unsigned switches;
 	const char *stats;
 	unsigned trace; /* TRACE_BIT_* mask */
 };

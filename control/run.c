@@ -52,6 +52,44 @@ static int split_flat(const char *text, struct pc_config *config, struct fail *w
 	return options_parse_size(at + 1, &config->flat_at); /* checked with the options */
 }
 
+/* What the run needs of its engine; each planned switch must be possible, too. */
+static int choose_engine(const struct run_options *o, struct pc_config *config, struct fail *why)
+{
+	bool exact = o->counted || o->stop_at != UINT64_MAX;
+	const struct engine_ops *engine;
+
+	engine = strcmp(o->engine, "auto") ? engine_find(o->engine)
+					   : engine_auto(exact ? ENGINE_COUNTED : 0, why);
+	if (!engine || engine->probe(why) < 0)
+		return why->code;
+	config->engine = engine;
+	config->cpu = o->cpu ? cpu_model_find(o->cpu) : NULL;
+	if (exact && !(engine->caps & ENGINE_COUNTED))
+		return fail(why, -EINVAL, "engine %s does not count instructions, as --%s needs",
+			    engine->name, o->counted ? "counted" : "stop-at");
+	for (unsigned i = 0; i < o->switches; i++) {
+		const struct switch_point *p = &o->switch_to[i];
+
+		if (p->to->probe(why) < 0)
+			return why->code;
+		if (o->counted && !(p->to->caps & ENGINE_COUNTED))
+			return fail(why, -EINVAL,
+				    "--switch: engine %s does not count instructions, "
+				    "as --counted needs",
+				    p->to->name);
+		if (p->instruction != UINT64_MAX && !(engine->caps & ENGINE_COUNTED))
+			return fail(why, -EINVAL,
+				    "--switch: engine %s does not count instructions; to leave it, "
+				    "give a time",
+				    engine->name);
+		engine = p->to;
+		/* Every engine has to be able to show the CPU. */
+		if (!o->cpu && engine->cpu_model)
+			config->cpu = engine->cpu_model(why);
+	}
+	return 0;
+}
+
 static int configure(const struct run_options *o, struct pc_config *config, struct fail *why)
 {
 	*config = (struct pc_config){
@@ -71,8 +109,7 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.debug_exit = o->debug_exit,
 		.trace = o->trace,
 	};
-	config->engine = strcmp(o->engine, "auto") == 0 ? engine_auto(why) : engine_find(o->engine);
-	if (!config->engine || config->engine->probe(why))
+	if (choose_engine(o, config, why))
 		return why->code;
 	return split_flat(o->flat, config, why);
 }
@@ -133,8 +170,8 @@ static int finish(enum vm_request ended, int asked, struct console *console, str
 	return endings[ended].status;
 }
 
-static int run_machine(struct pc *pc, struct console *console, struct stats_file *stats,
-		       struct fail *why)
+static int run_machine(struct pc *pc, const struct run_options *options, struct console *console,
+		       struct stats_file *stats, struct fail *why)
 {
 	int asked = 0, status, err;
 	enum vm_request ended;
@@ -145,6 +182,7 @@ static int run_machine(struct pc *pc, struct console *console, struct stats_file
 	why->text[0] = '\0';
 	/* On a terminal a halted guest waits for its user, as a real machine does. */
 	pc->vm->halt_ends = pc->config.counted || !console_interactive(console);
+	vm_plan_switches(pc->vm, options->switch_to, options->switches);
 	ended = vm_run(pc->vm, UINT64_MAX, &asked, why);
 	console_stop(console);
 	status = finish(ended, asked, console, pc, why);
@@ -176,7 +214,7 @@ int command_run(int argc, char **argv)
 	console_connect(console, &config);
 	pc = pc_open(&config, &why);
 	if (pc)
-		status = run_machine(pc, console, &stats, &why);
+		status = run_machine(pc, &options, console, &stats, &why);
 	console_stop(console);
 out:
 	if (status < 0)

@@ -69,6 +69,7 @@ static json_t *stats_object(const struct stats_file *f, struct vm *vm, const cha
 	json_object_set_new(o, "engine", json_string(vm->engine->name));
 	json_object_set_new(o, "ended", json_string(ended));
 	json_object_set_new(o, "instructions", json_integer((json_int_t)instructions));
+	json_object_set_new(o, "engine_switches", json_integer((json_int_t)vm->switches.done));
 	json_object_set_new(o, "exits", exits_object(vm));
 	json_object_set_new(o, "guest_seconds", json_real((double)clock_now(&vm->clock) / 1e9));
 	json_object_set_new(o, "host_seconds",

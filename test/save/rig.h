@@ -190,7 +190,7 @@ static inline void rig_run_anything(struct pc *pc, uint64_t instructions)
 static inline struct pc *rig_open_empty(void)
 {
 	struct pc_config config = {
-		.engine = engine_auto(NULL),
+		.engine = engine_auto(ENGINE_COUNTED, NULL),
 		.vcpus = 1,
 		.counted = true,
 		.no_reboot = true,

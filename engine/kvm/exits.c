@@ -1,0 +1,126 @@
+/*
+ * exits.c - from KVM's exits to the machine's.
+ *
+ * What can be answered is answered here, in run(), by exit_handle(), the same way a software
+ * engine does it: the guest is entered again without a turn of the run loop. The
+ * instruction is then half done: the answer lies in the shared page, and KVM
+ * puts it into the guest at the next entry.
+ *
+ * Not modelled: a dirty ring that is full (no ring is used), exits of features that are
+ * never switched on.
+ *
+ * Spec: Documentation/virt/kvm/api.rst, "The kvm_run structure". Tested by test/rig/exits.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "engine/kvm/kvm.h"
+
+/* INS and OUTS come several elements at a time. */
+static void port_exit(struct kvm_vcpu *k)
+{
+	const struct kvm_run *run = k->run;
+	uint8_t *data = (uint8_t *)k->run + run->io.data_offset;
+	struct exit exit = { .reason = EXIT_PIO };
+
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		exit.io = (struct io_access){ .addr = run->io.port,
+					      .size = run->io.size,
+					      .write = run->io.direction == KVM_EXIT_IO_OUT };
+		if (exit.io.write)
+			memcpy(&exit.io.data, data, run->io.size);
+		exit_handle(k->vcpu, &exit);
+		if (!exit.io.write)
+			memcpy(data, &exit.io.data, run->io.size);
+	}
+}
+
+/* A piece of an access that crossed a page may have any size up to eight. */
+static unsigned piece(unsigned left)
+{
+	return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+static void mmio_exit(struct kvm_vcpu *k)
+{
+	struct kvm_run *run = k->run;
+	struct exit exit = { .reason = EXIT_MMIO };
+
+	for (unsigned at = 0; at < run->mmio.len && at < sizeof(run->mmio.data);
+	     at += exit.io.size) {
+		exit.io = (struct io_access){ .addr = run->mmio.phys_addr + at,
+					      .size = (uint8_t)piece(run->mmio.len - at),
+					      .write = run->mmio.is_write };
+		if (exit.io.write)
+			memcpy(&exit.io.data, run->mmio.data + at, exit.io.size);
+		exit_handle(k->vcpu, &exit);
+		if (!exit.io.write)
+			memcpy(run->mmio.data + at, &exit.io.data, exit.io.size);
+	}
+}
+
+/* The convention is KVM's; Xen's way out only carries it here. */
+static void hypercall_exit(struct kvm_vcpu *k)
+{
+	struct kvm_run *run = k->run;
+	struct exit exit = { .reason = EXIT_HYPERCALL };
+	uint64_t mask = run->xen.u.hcall.longmode ? UINT64_MAX : UINT32_MAX;
+	struct kvm_regs r;
+
+	if (KVM_VCPU_DO(k, KVM_GET_REGS, &r) < 0)
+		return;
+	exit.hypercall.number = r.rax & mask;
+	exit.hypercall.arg[0] = r.rbx & mask;
+	exit.hypercall.arg[1] = r.rcx & mask;
+	exit.hypercall.arg[2] = r.rdx & mask;
+	exit.hypercall.arg[3] = r.rsi & mask;
+	exit.hypercall.cpl = (uint8_t)run->xen.u.hcall.cpl;
+	exit_handle(k->vcpu, &exit);
+	run->xen.u.hcall.result = exit.hypercall.result & mask;
+}
+
+static void stuck(struct kvm_vcpu *k, struct exit *exit)
+{
+	const struct kvm_run *run = k->run;
+
+	*exit = (struct exit){ .reason = EXIT_STUCK, .stuck.hw_reason = run->exit_reason };
+	switch (run->exit_reason) {
+	case KVM_EXIT_FAIL_ENTRY:
+		exit->stuck.info[0] = run->fail_entry.hardware_entry_failure_reason;
+		exit->stuck.info[1] = run->fail_entry.cpu;
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		exit->stuck.info[0] = run->internal.suberror;
+		exit->stuck.info[1] = run->internal.ndata ? run->internal.data[0] : 0;
+		break;
+	default: exit->stuck.info[0] = run->hw.hardware_exit_reason; break;
+	}
+}
+
+static void shutdown(struct kvm_vcpu *k, struct exit *exit)
+{
+	k->s.activity = ACTIVITY_SHUTDOWN;
+	exit->reason = EXIT_SHUTDOWN;
+}
+
+void kvm_exit(struct kvm_vcpu *k, struct exit *exit)
+{
+	k->half_done = true;
+	switch (k->run->exit_reason) {
+	case KVM_EXIT_IO: port_exit(k); return;
+	case KVM_EXIT_MMIO: mmio_exit(k); return;
+	case KVM_EXIT_X86_RDMSR: kvm_rdmsr_exit(k); return;
+	case KVM_EXIT_X86_WRMSR: kvm_wrmsr_exit(k); return;
+	case KVM_EXIT_XEN: hypercall_exit(k); return;
+	default: break;
+	}
+	k->half_done = false;
+	switch (k->run->exit_reason) {
+	case KVM_EXIT_SET_TPR: return; /* its value is in run->cr8 */
+	case KVM_EXIT_INTR: exit->reason = EXIT_KICK; return;
+	case KVM_EXIT_HLT: exit->reason = EXIT_HLT; return;
+	case KVM_EXIT_IRQ_WINDOW_OPEN: exit->reason = EXIT_IRQ_WINDOW; return;
+	case KVM_EXIT_SHUTDOWN: shutdown(k, exit); return;
+	default: stuck(k, exit); return;
+	}
+}

@@ -1,0 +1,256 @@
+/*
+ * kvm.c - KVM as an engine: the machine's file descriptors, its memory slots, its vCPUs.
+ *
+ * Guest memory is the machine's own: each slot of the map is one slot of KVM's. Stores of the
+ * guest do not look at the marks in mem.h, so KVM keeps the dirty log while one is
+ * wanted, and it is fetched into the marks.
+ *
+ * Not modelled: instruction counts (the guest's are not seen, so a counted machine cannot run
+ * here), several address spaces (SMM).
+ *
+ * Spec: Linux Documentation/virt/kvm/api.rst. Tested by test/unit/kvm.c, test/rig/.
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/kvm/engine_kvm.h"
+#include "engine/kvm/kvm.h"
+
+/* Three pages for a TSS and one for page tables, which Intel's processors need to run real mode
+ * under KVM when they lack "unrestricted guest". Nothing of the machine is there. */
+#define IDENTITY_MAP UINT64_C(0xfeffc000)
+#define TSS_PAGES    UINT64_C(0xfeffd000)
+
+static int set_region(struct kvm_vm *v, const struct kvm_slot *s)
+{
+	return (int)KVM_DO(v->fd, KVM_SET_USER_MEMORY_REGION, &s->region, &v->vm->vcpu[0]->trouble);
+}
+
+static struct kvm_slot *slot_of(struct kvm_vm *v, const struct mem_slot *slot)
+{
+	for (unsigned i = 0; i < v->slot_room; i++)
+		if (v->slots[i].slot == slot)
+			return &v->slots[i];
+	return NULL;
+}
+
+/* A number that is free; its place in the table is the number. */
+static struct kvm_slot *new_slot(struct kvm_vm *v)
+{
+	struct kvm_slot *s = slot_of(v, NULL), *more;
+	unsigned room = v->slot_room ? 2 * v->slot_room : 16;
+
+	if (s)
+		return s;
+	more = host_alloc(room * sizeof(*more));
+	if (!more)
+		return NULL;
+	if (v->slot_room)
+		memcpy(more, v->slots, v->slot_room * sizeof(*more));
+	host_free(v->slots);
+	s = &more[v->slot_room];
+	v->slots = more;
+	v->slot_room = room;
+	return s;
+}
+
+static int map(struct vm *vm, const struct mem_slot *slot)
+{
+	struct kvm_vm *v = vm->engine_data;
+	struct kvm_slot *s = new_slot(v);
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	s->region = (struct kvm_userspace_memory_region){
+		.slot = (uint32_t)(s - v->slots),
+		.flags = (slot->readonly ? KVM_MEM_READONLY : 0u) |
+			 (vm->mem.logging && !slot->readonly ? KVM_MEM_LOG_DIRTY_PAGES : 0u),
+		.guest_phys_addr = slot->start.v,
+		.memory_size = slot->bytes,
+		.userspace_addr = (uint64_t)(uintptr_t)slot->host,
+	};
+	err = set_region(v, s);
+	if (!err)
+		s->slot = slot;
+	return err;
+}
+
+static void unmap(struct vm *vm, const struct mem_slot *slot)
+{
+	struct kvm_vm *v = vm->engine_data;
+	struct kvm_slot *s = slot_of(v, slot);
+
+	if (!s)
+		return;
+	s->region.memory_size = 0;
+	set_region(v, s);
+	s->slot = NULL;
+}
+
+/* Clears MARK_CLEAN of what KVM says was written since it was last asked. */
+static int fetch_log(struct kvm_vm *v, const struct kvm_slot *s)
+{
+	uint64_t pages = s->slot->bytes >> PAGE_SHIFT;
+	uint64_t *bits = host_alloc((pages + 63) / 64 * 8);
+	struct kvm_dirty_log log = { .slot = s->region.slot, .dirty_bitmap = bits };
+	int err = -ENOMEM;
+
+	if (bits)
+		err = (int)KVM_DO(v->fd, KVM_GET_DIRTY_LOG, &log, NULL);
+	for (uint64_t i = 0; !err && i < pages; i++)
+		if (bits[i / 64] >> (i % 64) & 1)
+			__atomic_and_fetch(&s->slot->marks[i], (uint8_t)~MARK_CLEAN,
+					   __ATOMIC_RELAXED);
+	host_free(bits);
+	return err;
+}
+
+static int dirty(void *arg, struct mem_slot *slot, enum dirty_step step)
+{
+	struct kvm_vm *v = arg;
+	struct kvm_slot *s = slot_of(v, slot);
+
+	if (!s || slot->readonly)
+		return 0;
+	if (step == DIRTY_FETCH)
+		return fetch_log(v, s);
+	s->region.flags = step == DIRTY_START ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	return set_region(v, s);
+}
+
+static int prepare_vm(struct kvm_vm *v, struct fail *why)
+{
+	uint64_t identity = IDENTITY_MAP;
+	struct kvm_xen_hvm_config calls = { .flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL };
+	struct kvm_enable_cap msrs = {
+		.cap = KVM_CAP_X86_USER_SPACE_MSR,
+		.args = { KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
+			  KVM_MSR_EXIT_REASON_FILTER },
+	};
+	long err = KVM_DO(v->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity, why);
+
+	if (err >= 0)
+		err = KVM_DO(v->fd, KVM_SET_TSS_ADDR, TSS_PAGES, why);
+	if (err >= 0)
+		err = KVM_DO(v->fd, KVM_ENABLE_CAP, &msrs, why);
+	/* Xen's way out of a hypercall is the one that gives every number to the monitor. */
+	if (err >= 0 && v->device.caps.hypercalls)
+		err = KVM_DO(v->fd, KVM_XEN_HVM_CONFIG, &calls, why);
+	return err < 0 ? (int)err : kvm_filter_msrs(v, why);
+}
+
+static void vm_close_kvm(struct vm *vm)
+{
+	struct kvm_vm *v = vm->engine_data;
+
+	if (!v)
+		return;
+	if (v->fd >= 0)
+		kvm_kernel->close(v->fd);
+	kvm_device_close(&v->device);
+	host_free(v->slots);
+	host_free(v);
+	vm->engine_data = NULL;
+}
+
+static int vm_open_kvm(struct vm *vm, struct fail *why)
+{
+	struct kvm_vm *v = host_alloc(sizeof(*v));
+	int err;
+
+	if (!v)
+		return fail(why, -ENOMEM, "no memory for a virtual machine");
+	v->vm = vm;
+	v->fd = -1;
+	vm->engine_data = v;
+	err = kvm_device_open(&v->device, why);
+	if (!err)
+		err = kvm_check_model(&v->device, vm->cpu_model, why);
+	if (!err) {
+		v->fd = (int)KVM_DO(v->device.fd, KVM_CREATE_VM, 0, why);
+		err = v->fd < 0 ? v->fd : prepare_vm(v, why);
+	}
+	if (err) {
+		vm_close_kvm(vm);
+		return err;
+	}
+	vm->mem.dirty = dirty;
+	vm->mem.dirty_arg = v;
+	return 0;
+}
+
+static void vcpu_close_kvm(struct vcpu *vcpu)
+{
+	struct kvm_vcpu *k = vcpu->engine;
+
+	if (!k)
+		return;
+	kvm_forget_thread(k);
+	if (k->run)
+		kvm_kernel->unmap(k->run, k->vm->device.run_bytes);
+	if (k->fd >= 0)
+		kvm_kernel->close(k->fd);
+	host_free(k);
+	vcpu->engine = NULL;
+}
+
+static int vcpu_open_kvm(struct vcpu *vcpu, struct fail *why)
+{
+	struct kvm_vcpu *k = host_alloc(sizeof(*k));
+	int err = 0;
+
+	if (!k)
+		return fail(why, -ENOMEM, "no memory for a vCPU");
+	k->vcpu = vcpu;
+	k->vm = vcpu->vm->engine_data;
+	vcpu->engine = k;
+	vcpu->retired = &k->s.instructions;
+	vcpu->trouble = (struct fail){ 0 };
+	x86_state_reset(&k->s, vcpu->index == 0);
+	k->fd = (int)KVM_DO(k->vm->fd, KVM_CREATE_VCPU, vcpu->index, why);
+	if (k->fd < 0)
+		err = k->fd;
+	if (!err)
+		k->run = kvm_kernel->map(k->fd, k->vm->device.run_bytes);
+	if (!err && !k->run)
+		err = fail(why, -ENOMEM, "KVM: cannot map the page shared with a vCPU");
+	if (err)
+		vcpu_close_kvm(vcpu);
+	return err;
+}
+
+static uint64_t instructions(const struct vcpu *vcpu)
+{
+	return *vcpu->retired;
+}
+
+/* KVM caches nothing that a snapshot could make wrong: it watches the host's page tables. */
+static void forget(struct vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+const struct engine_ops kvm_ops = {
+	.name = "kvm",
+	.caps = ENGINE_DIRTY_LOG,
+	.probe = kvm_probe,
+	.cpu_model = kvm_cpu_model,
+	.tsc_khz = kvm_host_khz,
+	.vm_open = vm_open_kvm,
+	.vm_close = vm_close_kvm,
+	.map = map,
+	.unmap = unmap,
+	.vcpu_open = vcpu_open_kvm,
+	.vcpu_close = vcpu_close_kvm,
+	.run = kvm_run_guest,
+	.kick = kvm_kick,
+	.settle = kvm_settle,
+	.can_inject = kvm_can_inject,
+	.inject = kvm_inject,
+	.instructions = instructions,
+	.get_state = kvm_get_state,
+	.set_state = kvm_set_state,
+	.forget = forget,
+};

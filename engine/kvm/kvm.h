@@ -1,0 +1,144 @@
+/*
+ * kvm.h - what the files of this engine share.
+ *
+ * KVM is used as a processor and nothing more: the local APIC, IOAPIC, 8259s and
+ * timers are the machine's own, so that state has one form whatever the engine. An
+ * interrupt goes in by KVM_INTERRUPT, the task priority through kvm_run.cr8.
+ *
+ * Everything asked of the kernel goes through one table (kernel.c), in which a test puts
+ * its own: one that fails at the Nth call, or one that plays KVM.
+ *
+ * Spec: Linux Documentation/virt/kvm/api.rst.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef ENGINE_KVM_KVM_H
+#define ENGINE_KVM_KVM_H
+
+#include <linux/kvm.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "machine/vm.h"
+
+/* Each returns what the system call does, or -E*. */
+struct kvm_kernel {
+	int (*open)(const char *path);
+	long (*ioctl)(int fd, unsigned long request, unsigned long arg);
+	void *(*map)(int fd, size_t bytes); /* NULL: refused */
+	void (*unmap)(void *at, size_t bytes);
+	void (*close)(int fd);
+};
+extern const struct kvm_kernel *kvm_kernel; /* tests replace it, while no machine is open */
+
+/* An ioctl by its name; on failure -E* and a sentence that names it. */
+#define KVM_DO(fd, request, arg, why) kvm_do(fd, request, #request, (unsigned long)(arg), why)
+long kvm_do(int fd, unsigned long request, const char *name, unsigned long arg, struct fail *why);
+
+/* Capabilities that are used when there. */
+struct kvm_caps {
+	bool sregs2, tsc_control, tsc_offset, hypercalls;
+};
+
+/* /dev/kvm, open and known to be good enough. */
+struct kvm_device {
+	int fd;
+	size_t run_bytes; /* of a vCPU's mapping */
+	struct kvm_caps caps;
+};
+int kvm_device_open(struct kvm_device *d, struct fail *why);
+void kvm_device_close(struct kvm_device *d);
+
+#define KVM_NATIVE_MSRS 16
+/* MSRs that KVM keeps, by which member of struct x86_state shows them. */
+struct kvm_msr {
+	uint32_t index;
+	uint32_t offset;
+};
+
+struct kvm_slot {
+	const struct mem_slot *slot; /* NULL: this number is free */
+	struct kvm_userspace_memory_region region;
+};
+
+/* A machine's. */
+struct kvm_vm {
+	struct vm *vm;
+	struct kvm_device device;
+	int fd;
+	unsigned host_khz; /* frequency of an unscaled guest TSC; set with the first vCPU */
+	struct kvm_msr msr[KVM_NATIVE_MSRS];
+	unsigned msrs;
+	struct kvm_slot *slots;
+	unsigned slot_room;
+	/* tsc.c: the offset from the host's counter that a vCPU with tsc_offset 0 has, and how far
+	 * the counter has moved against the clock since that was set. */
+	uint64_t tsc_zero, tsc_drift;
+};
+
+/* A vCPU's. */
+struct kvm_vcpu {
+	struct vcpu *vcpu;
+	struct kvm_vm *vm;
+	int fd;
+	struct kvm_run *run;
+	struct x86_state s;  /* what KVM does not keep is current; the rest as last fetched */
+	bool half_done;      /* the exit handled last is finished by the next KVM_RUN */
+	bool stale;          /* run->if_flag and the like are not of the present state */
+	bool queued;         /* an interrupt was given to KVM since k->run last told anything */
+	bool entered;        /* guest code has run: CPUID and the TSC's frequency are fixed */
+	uint64_t hw_offset;  /* of its TSC from the host's, as KVM was told */
+	uint64_t tsc_khz;    /* what CPUID and the TSC were set to; 0: not yet */
+	uint64_t tsc_looked; /* clock_now() when the offset was last measured */
+	atomic_bool kicked;
+	pid_t thread;  /* which last ran it, */
+	timer_t timer; /* its timer, */
+	bool has_timer;
+	uint64_t timer_at; /* and when that goes off: virtual ns */
+};
+
+/* A vCPU's ioctl for a function without `why`: the sentence goes to vcpu->trouble. */
+#define KVM_VCPU_DO(k, request, arg) KVM_DO((k)->fd, request, arg, &(k)->vcpu->trouble)
+
+/* cpuid.c */
+const struct cpu_model *kvm_cpu_model(struct fail *why);
+int kvm_check_model(const struct kvm_device *d, const struct cpu_model *m, struct fail *why);
+int kvm_set_cpuid(struct kvm_vcpu *k, struct fail *why);
+
+/* msr.c */
+int kvm_filter_msrs(struct kvm_vm *v, struct fail *why);
+int kvm_get_msrs(struct kvm_vcpu *k, struct fail *why);
+int kvm_set_msrs(struct kvm_vcpu *k, struct fail *why);
+void kvm_rdmsr_exit(struct kvm_vcpu *k);
+void kvm_wrmsr_exit(struct kvm_vcpu *k);
+
+/* tsc.c */
+int kvm_tsc_frequency(struct kvm_vcpu *k, struct fail *why);
+int kvm_tsc_set(struct kvm_vcpu *k, struct fail *why);
+int kvm_tsc_get(struct kvm_vcpu *k, struct fail *why);
+/* Before the guest's deadline is compared with the clock: follows the drift between the two. */
+void kvm_tsc_follow(struct kvm_vcpu *k);
+uint64_t kvm_host_khz(void);
+
+/* fpu.c */
+int kvm_get_fpu(struct kvm_vcpu *k, struct fail *why);
+int kvm_set_fpu(struct kvm_vcpu *k, struct fail *why);
+
+/* state.c */
+void kvm_get_state(struct vcpu *vcpu, struct x86_state *out);
+int kvm_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why);
+
+/* run.c */
+int kvm_run_guest(struct vcpu *vcpu, struct exit *exit);
+int kvm_settle(struct vcpu *vcpu, struct exit *exit);
+void kvm_kick(struct vcpu *vcpu);
+bool kvm_can_inject(struct vcpu *vcpu, const struct event *event);
+int kvm_inject(struct vcpu *vcpu, const struct event *event);
+void kvm_forget_thread(struct kvm_vcpu *k);
+
+/* exits.c: handles the exit in k->run, or describes in *exit why run() ends. */
+void kvm_exit(struct kvm_vcpu *k, struct exit *exit);
+
+/* probe.c */
+int kvm_probe(struct fail *why);
+
+#endif

@@ -1,0 +1,296 @@
+/*
+ * fake_kvm.h - a kernel that plays KVM, for tests on machines that have none.
+ *
+ * It keeps what was set and gives it back, executes nothing, and ends each KVM_RUN as the test's
+ * script says. Any one of its calls can be made to fail: the `fail_at`th.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TEST_UNIT_FAKE_KVM_H
+#define TEST_UNIT_FAKE_KVM_H
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "engine/kvm/engine_kvm.h"
+#include "engine/kvm/kvm.h"
+
+#define FAKE_FD        1000 /* /dev/kvm; every other one counts up from there */
+#define FAKE_RUN_BYTES 8192
+#define FAKE_BLOB      4096
+#define FAKE_MSRS      64
+
+struct fake_kvm {
+	int open_error; /* of open() */
+	int version;
+	int lacking;      /* a capability it does not have */
+	uint32_t no_leaf; /* CPUID: a leaf with no features at all */
+	unsigned khz;
+	unsigned calls, fail_at; /* calls that can fail, counted from 1; 0: none fails */
+	unsigned long failed;    /* the request that did */
+	unsigned fds, maps;      /* open now */
+	int next_fd;
+	/* Ends a KVM_RUN: fills *run; 0 or -E*. Called with immediate_exit clear. */
+	int (*script)(struct kvm_run *run);
+	unsigned runs, finishes; /* KVM_RUN with immediate_exit clear, and set */
+	struct kvm_run *run;
+	uint8_t blob[16][FAKE_BLOB]; /* by row of fake_pairs */
+	struct kvm_msr_entry msr[FAKE_MSRS];
+	unsigned msrs;
+	uint64_t tsc_offset;
+	struct kvm_cpuid2 *cpuid;
+	struct kvm_userspace_memory_region region[16];
+	uint64_t dirty; /* what the log of any slot says, once */
+	int interrupt;  /* vector given by KVM_INTERRUPT; -1: none */
+	unsigned nmis;
+};
+
+static struct fake_kvm fake;
+
+static const struct {
+	unsigned long get, set;
+} fake_pairs[] = {
+	{KVM_GET_REGS,         KVM_SET_REGS       },
+	{ KVM_GET_SREGS,       KVM_SET_SREGS      },
+	{ KVM_GET_SREGS2,      KVM_SET_SREGS2     },
+	{ KVM_GET_XCRS,        KVM_SET_XCRS       },
+	{ KVM_GET_XSAVE,       KVM_SET_XSAVE      },
+	{ KVM_GET_DEBUGREGS,   KVM_SET_DEBUGREGS  },
+	{ KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS},
+};
+#define FAKE_PAIRS (sizeof(fake_pairs) / sizeof(fake_pairs[0]))
+
+static inline bool fake_fails(unsigned long request)
+{
+	if (++fake.calls != fake.fail_at)
+		return false;
+	fake.failed = request;
+	return true;
+}
+
+static inline int fake_open(const char *path)
+{
+	(void)path;
+	if (fake.open_error || fake_fails(1))
+		return fake.open_error ? fake.open_error : -EIO;
+	fake.fds++;
+	return FAKE_FD;
+}
+
+static inline void fake_close(int fd)
+{
+	(void)fd;
+	fake.fds--;
+}
+
+static inline void *fake_map(int fd, size_t bytes)
+{
+	(void)fd;
+	if (fake_fails(2))
+		return NULL;
+	fake.maps++;
+	fake.run = calloc(1, bytes);
+	return fake.run;
+}
+
+static inline void fake_unmap(void *at, size_t bytes)
+{
+	(void)bytes;
+	fake.maps--;
+	free(at);
+}
+
+static inline long fake_supported(struct kvm_cpuid2 *t)
+{
+	static const uint32_t leaves[][2] = {
+		{1,           0},
+                { 7,          0},
+                { 0xd,        1},
+                { 0x80000001, 0},
+                { 0x80000007, 0}
+	};
+	uint32_t n = 0;
+
+	for (; n < sizeof(leaves) / sizeof(leaves[0]); n++) {
+		uint32_t bits = leaves[n][0] == fake.no_leaf ? 0 : UINT32_MAX;
+
+		t->entries[n] = (struct kvm_cpuid_entry2){ .function = leaves[n][0],
+							   .index = leaves[n][1],
+							   .eax = bits,
+							   .ebx = bits,
+							   .ecx = bits,
+							   .edx = bits };
+	}
+	t->nent = n;
+	return 0;
+}
+
+static inline long fake_msr_list(struct kvm_msr_list *list)
+{
+	static const uint32_t known[] = { 0x174,      0x175,      0x176,      0x277,
+					  0x48,       0xc0000081, 0xc0000082, 0xc0000083,
+					  0xc0000084, 0xc0000102, 0xc0000103, 0x10 };
+
+	list->nmsrs = sizeof(known) / sizeof(known[0]);
+	memcpy(list->indices, known, sizeof(known));
+	return 0;
+}
+
+static inline __u64 *fake_msr(uint32_t index)
+{
+	for (unsigned i = 0; i < fake.msrs; i++)
+		if (fake.msr[i].index == index)
+			return &fake.msr[i].data;
+	fake.msr[fake.msrs].index = index;
+	return &fake.msr[fake.msrs++].data;
+}
+
+/* The counter is the host's clock in ns, plus its offset. */
+static inline long fake_msrs(struct kvm_msrs *m, bool set)
+{
+	for (uint32_t i = 0; i < m->nmsrs; i++) {
+		struct kvm_msr_entry *e = &m->entries[i];
+
+		if (e->index == 0x10 && !set)
+			e->data = host_monotonic_ns() + fake.tsc_offset;
+		else if (set)
+			*fake_msr(e->index) = e->data;
+		else
+			e->data = *fake_msr(e->index);
+	}
+	return (long)m->nmsrs;
+}
+
+static inline long fake_attr(const struct kvm_device_attr *a, bool set)
+{
+	uint64_t *value = (uint64_t *)(uintptr_t)a->addr;
+
+	if (set)
+		fake.tsc_offset = *value;
+	else
+		*value = fake.tsc_offset;
+	return 0;
+}
+
+static inline long fake_dirty(const struct kvm_dirty_log *log)
+{
+	*(uint64_t *)log->dirty_bitmap = fake.dirty;
+	fake.dirty = 0;
+	return 0;
+}
+
+static inline long fake_run(void)
+{
+	const struct kvm_regs *r = (const struct kvm_regs *)fake.blob[0];
+	int err = -EINTR;
+
+	if (fake.run->immediate_exit)
+		fake.finishes++;
+	else
+		fake.runs++;
+	if (!fake.run->immediate_exit)
+		err = fake.script(fake.run);
+	fake.run->if_flag = !!(r->rflags & FLAG_IF);
+	fake.run->ready_for_interrupt_injection = fake.run->if_flag && fake.interrupt < 0;
+	return err;
+}
+
+static inline long fake_pair(unsigned long request, void *arg, bool *found)
+{
+	for (size_t i = 0; i < FAKE_PAIRS; i++) {
+		*found = true;
+		if (request == fake_pairs[i].get)
+			memcpy(arg, fake.blob[i], _IOC_SIZE(request));
+		else if (request == fake_pairs[i].set)
+			memcpy(fake.blob[i], arg, _IOC_SIZE(request));
+		else
+			*found = false;
+		if (*found)
+			return 0;
+	}
+	return -ENOTTY;
+}
+
+static inline long fake_set_cpuid(const struct kvm_cpuid2 *t)
+{
+	size_t bytes = sizeof(*t) + t->nent * sizeof(t->entries[0]);
+
+	free(fake.cpuid);
+	fake.cpuid = malloc(bytes);
+	memcpy(fake.cpuid, t, bytes);
+	return 0;
+}
+
+static inline long fake_new_fd(void)
+{
+	fake.fds++;
+	return ++fake.next_fd;
+}
+
+static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
+{
+	void *p = (void *)arg;
+	bool found;
+	long r;
+
+	(void)fd;
+	if (fake_fails(request))
+		return -EIO;
+	r = fake_pair(request, p, &found);
+	if (found)
+		return r;
+	switch (request) {
+	case KVM_GET_API_VERSION: return fake.version;
+	case KVM_CHECK_EXTENSION: return (int)arg == fake.lacking ? 0 : 2;
+	case KVM_GET_VCPU_MMAP_SIZE: return FAKE_RUN_BYTES;
+	case KVM_GET_SUPPORTED_CPUID: return fake_supported(p);
+	case KVM_GET_MSR_INDEX_LIST: return fake_msr_list(p);
+	case KVM_CREATE_VM:
+	case KVM_CREATE_VCPU: return fake_new_fd();
+	case KVM_GET_TSC_KHZ: return fake.khz;
+	case KVM_GET_MSRS: return fake_msrs(p, false);
+	case KVM_SET_MSRS: return fake_msrs(p, true);
+	case KVM_GET_DEVICE_ATTR: return fake_attr(p, false);
+	case KVM_SET_DEVICE_ATTR: return fake_attr(p, true);
+	case KVM_SET_CPUID2: return fake_set_cpuid(p);
+	case KVM_SET_USER_MEMORY_REGION:
+		memcpy(&fake.region[((struct kvm_userspace_memory_region *)p)->slot % 16], p,
+		       sizeof(fake.region[0]));
+		return 0;
+	case KVM_GET_DIRTY_LOG: return fake_dirty(p);
+	case KVM_RUN: return fake_run();
+	case KVM_INTERRUPT: fake.interrupt = (int)((struct kvm_interrupt *)p)->irq; return 0;
+	case KVM_NMI: fake.nmis++; return 0;
+	case KVM_SET_IDENTITY_MAP_ADDR:
+	case KVM_SET_TSS_ADDR:
+	case KVM_ENABLE_CAP:
+	case KVM_XEN_HVM_CONFIG:
+	case KVM_X86_SET_MSR_FILTER: return 0;
+	default: return -ENOTTY;
+	}
+}
+
+static const struct kvm_kernel fake_kernel = {
+	.open = fake_open,
+	.ioctl = fake_ioctl,
+	.map = fake_map,
+	.unmap = fake_unmap,
+	.close = fake_close,
+};
+
+static inline void fake_reset(void)
+{
+	free(fake.cpuid);
+	fake = (struct fake_kvm){
+		.version = KVM_API_VERSION,
+		.lacking = -1,
+		.khz = 1000000,
+		.next_fd = FAKE_FD,
+		.interrupt = -1,
+	};
+	kvm_kernel = &fake_kernel;
+}
+
+#endif

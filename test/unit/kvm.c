@@ -1,0 +1,785 @@
+/*
+ * kvm.c - test of the KVM engine against a kernel that only plays KVM (fake_kvm.h): what it says
+ * when something is missing or fails, that state comes out as it went in, what exits become.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cpu/msr.h"
+#include "test/cmocka.h"
+#include "test/unit/fake_kvm.h"
+
+#define MEMORY UINT64_C(0x10000)
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_reset();
+	return 0;
+}
+
+static struct vm *open_vm(struct fail *why)
+{
+	struct vm_config config = { .engine = &kvm_ops, .vcpus = 1, .tsc_khz = 1000000 };
+
+	return vm_open(&config, why);
+}
+
+static struct vm *open_whole(void)
+{
+	struct fail why = { 0 };
+	struct vm *vm = open_vm(&why);
+
+	if (!vm)
+		print_error("%s\n", why.text);
+	assert_non_null(vm);
+	assert_int_equal(mem_add(vm, gpa(0), MEMORY, NULL, false, &why), 0);
+	return vm;
+}
+
+static void assert_nothing_open(void)
+{
+	assert_int_equal(fake.fds, 0);
+	assert_int_equal(fake.maps, 0);
+}
+
+/* --- Sentences --- */
+
+static void refused(const char *sentence)
+{
+	struct fail why = { 0 };
+
+	assert_null(open_vm(&why));
+	assert_string_equal(why.text, sentence);
+	assert_true(why.code < 0);
+	assert_nothing_open();
+}
+
+static void test_what_is_missing(void **state)
+{
+	(void)state;
+	fake.open_error = -ENOENT;
+	refused("there is no /dev/kvm: the host's kernel has no KVM, or its processor no "
+		"virtualization");
+	fake.open_error = -EACCES;
+	refused("/dev/kvm: permission denied (its group is usually called kvm)");
+	fake.open_error = -EMFILE;
+	refused("/dev/kvm: cannot open: Too many open files");
+	fake.open_error = 0;
+	fake.version = 11;
+	refused("/dev/kvm speaks version 11; this program knows 12");
+	fake.version = KVM_API_VERSION;
+	fake.lacking = KVM_CAP_X86_MSR_FILTER;
+	refused("KVM lacks KVM_CAP_X86_MSR_FILTER: the host's kernel is older than 5.10, or this "
+		"build of KVM leaves it out");
+	fake.lacking = -1;
+	fake.no_leaf = 0x80000001;
+	refused("this host's KVM lacks what CPU model trapeze-v1-base needs: LAHF_LM, SYSCALL, NX, "
+		"LM");
+}
+
+static void test_frequency(void **state)
+{
+	struct vm_config config = { .engine = &kvm_ops, .vcpus = 1, .tsc_khz = 3000000 };
+	struct fail why = { 0 };
+	struct vm *vm;
+
+	(void)state;
+	fake.lacking = KVM_CAP_TSC_CONTROL;
+	assert_null(vm_open(&config, &why));
+	assert_string_equal(why.text, "the machine's time-stamp counter runs at 3000000 kHz, and "
+				      "on this host KVM only does 1000000");
+	config.tsc_khz = 0; /* then it takes the host's */
+	vm = vm_open(&config, &why);
+	assert_non_null(vm);
+	assert_int_equal(vm->clock.tsc_khz, kvm_host_khz());
+	vm_close(vm);
+	assert_nothing_open();
+}
+
+/* --- State --- */
+
+/* Every field different from its neighbours, and one that a CPU can be in. */
+static struct x86_state odd_state(void)
+{
+	struct x86_state s;
+
+	x86_state_reset(&s, true);
+	for (unsigned i = 0; i < GPR_COUNT; i++)
+		s.gpr[i] = UINT64_C(0x1111111111111111) * i + 1;
+	s.rip = 0x12345;
+	s.rflags = FLAG_FIXED | FLAG_IF | FLAG_ZF;
+	s.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP;
+	s.cr2 = 0xdeadbeef000;
+	s.cr3 = 0x5000;
+	s.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE;
+	s.efer = EFER_LME | EFER_LMA | EFER_SCE | EFER_NX;
+	s.xcr0 = 7;
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		s.seg[i] = (struct x86_seg){ .base = i < FS ? 0 : UINT64_C(0xffff888000000000) + i,
+					     .limit = 0xffffffff,
+					     .attr = SEG_P | SEG_S | SEG_WRITE | SEG_ACCESSED |
+						     SEG_DB | SEG_G,
+					     .selector = (uint16_t)(8 * i + 8) };
+	s.seg[CS].attr =
+		SEG_P | SEG_S | SEG_CODE | SEG_WRITE | SEG_ACCESSED | SEG_L | SEG_G | SEG_AVL;
+	s.seg[DS] = (struct x86_seg){ .attr = SEG_UNUSABLE };
+	s.ldtr = (struct x86_seg){ .attr = SEG_UNUSABLE };
+	s.tr = (struct x86_seg){ 0xffffffff81000000, 0x67, SEG_P | 11, 0x40 };
+	s.gdtr = (struct x86_table){ 0xffffffff82000000, 0x7f };
+	s.idtr = (struct x86_table){ 0xffffffff83000000, 0xfff };
+	for (unsigned i = 0; i < 4; i++)
+		s.dr[i] = 0x100 + i;
+	s.dr6 = 0xffff0ff1;
+	s.dr7 = 0x402;
+	s.star = 0x23001000000000;
+	s.lstar = 0xffffffff81800000;
+	s.cstar = 0xffffffff81800100;
+	s.fmask = 0x47700;
+	s.kernel_gs_base = 0x7fff12345000;
+	s.sysenter_cs = 0x10;
+	s.sysenter_esp = 0xffffffff81900000;
+	s.sysenter_eip = 0xffffffff81900100;
+	s.pat = UINT64_C(0x0007040600070400);
+	s.tsc_aux = 5;
+	s.tsc_adjust = 77;
+	s.mtrr_def_type = 0xc06;
+	s.mtrr_base[3] = 0x80000000;
+	s.mtrr_mask[3] = 0x3fff80000800;
+	s.fpu.fcw = 0x27f;
+	s.fpu.fsw = 0x3800;
+	s.fpu.ftw = 0x81;
+	s.fpu.fop = 0x123;
+	s.fpu.fip = 0x1122334455667788;
+	s.fpu.fdp = 0x8877665544332211;
+	s.fpu.mxcsr = 0x1fa0;
+	for (unsigned i = 0; i < 8; i++) {
+		s.fpu.st[i].mant = UINT64_C(0x8000000000000000) + i;
+		s.fpu.st[i].exp = 0x3fff + i;
+	}
+	for (unsigned i = 0; i < 16; i++)
+		for (unsigned j = 0; j < 4; j++)
+			s.fpu.ymm[i][j] = UINT64_C(0x0101010101010101) * i + j;
+	s.shadow = SHADOW_STI;
+	s.nmi_blocked = 1;
+	s.instructions = 987654321;
+	s.random_state = 42;
+	return s;
+}
+
+static void assert_same_state(const struct x86_state *a, const struct x86_state *b)
+{
+	for (const struct field *f = x86_state_fields; f->name; f++) {
+		for (uint32_t i = 0; i < f->count; i++) {
+			const void *x = (const uint8_t *)a + f->offset + i * f->stride;
+			const void *y = (const uint8_t *)b + f->offset + i * f->stride;
+
+			if (strcmp(f->name, "tsc_offset") && memcmp(x, y, f->width)) {
+				print_error("%s[%u] differs\n", f->name, i);
+				assert_true(false);
+			}
+		}
+	}
+}
+
+static void round_trip(struct vm *vm, const struct x86_state *in)
+{
+	struct x86_state out;
+	struct fail why = { 0 };
+
+	if (vcpu_set_state(vm->vcpu[0], in, &why))
+		print_error("%s\n", why.text);
+	assert_string_equal(why.text, "");
+	((struct kvm_vcpu *)vm->vcpu[0]->engine)->s = (struct x86_state){
+		/* what KVM does not keep */
+		.tsc_adjust = in->tsc_adjust,       .misc_enable = in->misc_enable,
+		.mtrr_def_type = in->mtrr_def_type, .instructions = in->instructions,
+		.random_state = in->random_state,   .debugctl = in->debugctl,
+	};
+	memcpy(((struct kvm_vcpu *)vm->vcpu[0]->engine)->s.mtrr_base, in->mtrr_base,
+	       sizeof(in->mtrr_base));
+	memcpy(((struct kvm_vcpu *)vm->vcpu[0]->engine)->s.mtrr_mask, in->mtrr_mask,
+	       sizeof(in->mtrr_mask));
+	vcpu_get_state(vm->vcpu[0], &out);
+	assert_same_state(in, &out);
+	/* Between the two some time passed, less than a second; it never goes back. */
+	assert_in_range(in->tsc_offset - out.tsc_offset + 1000000000, 0, 2000000000);
+}
+
+static void test_state_comes_back(void **state)
+{
+	struct vm *vm = open_whole();
+	struct x86_state s = odd_state();
+
+	(void)state;
+	if (__builtin_cpu_supports("avx"))
+		round_trip(vm, &s);
+	s.tsc_offset = UINT64_C(1) << 40;
+	s.event_pending = 1;
+	s.event_vector = VEC_PF;
+	s.event_has_error = 1;
+	s.event_error = 7;
+	round_trip(vm, &s);
+	s.event_external = 1;
+	s.event_vector = 0xec;
+	s.event_has_error = 0;
+	s.event_error = 0;
+	round_trip(vm, &s);
+	s.event_vector = VEC_NMI;
+	round_trip(vm, &s);
+	s.event_pending = s.event_external = s.event_vector = 0;
+	s.nmi_pending = 1;
+	s.shadow = SHADOW_MOVSS;
+	round_trip(vm, &s);
+	s.cr4 = CR4_PAE; /* PAE paging: the pointers are state */
+	s.efer = 0;
+	s.seg[CS].attr &= ~(uint32_t)SEG_L;
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		s.seg[i].base = 0;
+	s.pdpte[0] = 0x1001;
+	s.pdpte[3] = 0x4001;
+	round_trip(vm, &s);
+	vm_close(vm);
+	assert_nothing_open();
+}
+
+static void test_old_kernels(void **state)
+{
+	struct x86_state s = odd_state();
+	struct vm *vm;
+
+	(void)state;
+	fake.lacking = KVM_CAP_SREGS2;
+	vm = open_whole();
+	round_trip(vm, &s);
+	vm_close(vm);
+	fake_reset();
+	fake.lacking = KVM_CAP_VCPU_ATTRIBUTES;
+	vm = open_whole();
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+	assert_in_range(*fake_msr(MSR_TSC), 1, 1000000000); /* set by its value */
+	vm_close(vm);
+}
+
+static void test_impossible_state(void **state)
+{
+	struct vm *vm = open_whole();
+	struct x86_state s = odd_state();
+	struct fail why = { 0 };
+
+	(void)state;
+	s.efer = EFER_LMA;
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, &why), -EINVAL);
+	assert_string_equal(why.text, "CPU state: EFER.LMA does not follow from LME and paging");
+	vm_close(vm);
+}
+
+static void test_cpuid(void **state)
+{
+	struct vm *vm = open_whole();
+	bool seen = false;
+
+	(void)state;
+	assert_non_null(fake.cpuid);
+	for (uint32_t i = 0; i < fake.cpuid->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &fake.cpuid->entries[i];
+		struct x86_state s;
+		struct cpuid_answer a;
+
+		x86_state_reset(&s, true);
+		a = vcpu_cpuid(vm->vcpu[0], &s, e->function, e->index);
+		assert_int_equal(e->eax, a.eax);
+		assert_int_equal(e->ebx, a.ebx);
+		assert_int_equal(e->ecx, a.ecx);
+		assert_int_equal(e->edx, a.edx);
+		seen |= e->function == 0x40000010;
+	}
+	assert_true(seen);
+	vm_close(vm);
+}
+
+/* --- Running --- */
+
+static unsigned steps;
+
+/* What a device saw. */
+struct seen {
+	struct device dev;
+	uint64_t off[32], value[32];
+	unsigned size[32], count;
+};
+
+static uint64_t seen_read(struct device *dev, unsigned region, uint64_t off, unsigned size)
+{
+	struct seen *s = (struct seen *)dev;
+
+	(void)region;
+	s->off[s->count] = off;
+	s->size[s->count++] = size;
+	return UINT64_C(0x8877665544332211) >> (8 * (off & 7)) & (UINT64_MAX >> (64 - 8 * size));
+}
+
+static void seen_write(struct device *dev, unsigned region, uint64_t off, unsigned size,
+		       uint64_t value)
+{
+	struct seen *s = (struct seen *)dev;
+
+	(void)region;
+	s->off[s->count] = off;
+	s->value[s->count] = value;
+	s->size[s->count++] = size;
+}
+
+static void seen_reset(struct device *dev)
+{
+	(void)dev;
+}
+
+static const struct field no_fields[] = { FIELD_END };
+static const struct device_ops seen_ops = {
+	.type = "seen",
+	.reset = seen_reset,
+	.read = seen_read,
+	.write = seen_write,
+	.state = no_fields,
+	.state_version = 1,
+};
+
+static struct seen *add_seen(struct vm *vm)
+{
+	struct seen *s = host_alloc(sizeof(*s));
+	struct fail why;
+
+	device_add(vm, &s->dev, &seen_ops, "seen");
+	assert_int_equal(device_claim_ports(&s->dev, 0, 0x100, 16, &why), 0);
+	assert_int_equal(device_claim_mmio(&s->dev, 1, gpa(0xd0000000), 0x1000, &why), 0);
+	return s;
+}
+
+static struct vm *stopping;
+
+static int stop(struct kvm_run *run)
+{
+	vm_request(stopping, VM_POWEROFF, 0);
+	run->exit_reason = KVM_EXIT_INTR;
+	return 0;
+}
+
+static int script_io(struct kvm_run *run)
+{
+	uint8_t *data = (uint8_t *)run + 4096;
+
+	if (steps == 2 && memcmp(data, "\x11\x22", 2))
+		return -EPROTO;
+	if (steps == 3 && memcmp(run->mmio.data, "\x44\x55\x66\x77\x88", 5))
+		return -EPROTO;
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.data_offset = 4096;
+	run->io.port = 0x100;
+	switch (steps++) {
+	case 0: /* rep outsw, three elements */
+		run->io.direction = KVM_EXIT_IO_OUT;
+		run->io.size = 2;
+		run->io.count = 3;
+		memcpy(data, "\x01\x02\x03\x04\x05\x06", 6);
+		return 0;
+	case 1:
+		run->io.direction = KVM_EXIT_IO_IN;
+		run->io.size = 2;
+		run->io.count = 1;
+		return 0;
+	case 2: /* a piece of five bytes */
+		run->exit_reason = KVM_EXIT_MMIO;
+		run->mmio.phys_addr = 0xd0000003;
+		run->mmio.len = 5;
+		run->mmio.is_write = 0;
+		return 0;
+	case 3:
+		run->exit_reason = KVM_EXIT_MMIO;
+		run->mmio.phys_addr = 0xd0000010;
+		run->mmio.len = 8;
+		run->mmio.is_write = 1;
+		memcpy(run->mmio.data, "\x08\x07\x06\x05\x04\x03\x02\x01", 8);
+		return 0;
+	default: return stop(run);
+	}
+}
+
+static enum vm_request run_script(struct vm *vm, int (*script)(struct kvm_run *run))
+{
+	struct fail why = { 0 };
+	int status = 0;
+	enum vm_request end;
+
+	fake.script = script;
+	stopping = vm;
+	steps = 0;
+	end = vm_run(vm, UINT64_MAX, &status, &why);
+	if (end == VM_STUCK)
+		print_error("%s\n", why.text);
+	return end;
+}
+
+static void test_accesses(void **state)
+{
+	struct vm *vm = open_whole();
+	struct seen *s = add_seen(vm);
+
+	(void)state;
+	assert_int_equal(run_script(vm, script_io), VM_POWEROFF);
+	assert_int_equal(s->count, 7);
+	assert_int_equal(s->value[0], 0x0201);
+	assert_int_equal(s->value[2], 0x0605);
+	assert_int_equal(s->size[3], 2);
+	assert_int_equal(s->off[4], 3); /* four bytes and one */
+	assert_int_equal(s->size[4], 4);
+	assert_int_equal(s->off[5], 7);
+	assert_int_equal(s->size[5], 1);
+	assert_int_equal(s->value[6], 0x0102030405060708);
+	assert_int_equal(vm->vcpu[0]->exits[EXIT_PIO], 4);
+	assert_int_equal(vm->vcpu[0]->exits[EXIT_MMIO], 3);
+	vm_close(vm);
+}
+
+static int script_msr(struct kvm_run *run)
+{
+	static const struct {
+		uint32_t reason, index, why;
+		uint64_t data;
+		uint8_t fault;
+	} msr[] = {
+		{KVM_EXIT_X86_WRMSR,  MSR_MTRR_DEF_TYPE, KVM_MSR_EXIT_REASON_FILTER, 0xc06,             0},
+		{ KVM_EXIT_X86_RDMSR, MSR_MTRR_DEF_TYPE, KVM_MSR_EXIT_REASON_FILTER, 0xc06,             0},
+		{ KVM_EXIT_X86_WRMSR, MSR_MTRR_DEF_TYPE, KVM_MSR_EXIT_REASON_FILTER, 0xff,              1},
+		{ KVM_EXIT_X86_RDMSR, 0x12345,           KVM_MSR_EXIT_REASON_FILTER, 0,                 1},
+		{ KVM_EXIT_X86_WRMSR, MSR_LSTAR,         KVM_MSR_EXIT_REASON_INVAL,  UINT64_C(1) << 63, 1},
+		{ KVM_EXIT_X86_WRMSR, MSR_TSC_ADJUST,    KVM_MSR_EXIT_REASON_FILTER, 1000,              0},
+		{ KVM_EXIT_X86_RDMSR, MSR_TSC_ADJUST,    KVM_MSR_EXIT_REASON_FILTER, 1000,              0},
+	};
+	const unsigned count = sizeof(msr) / sizeof(msr[0]);
+
+	if (steps > 0 && run->msr.error != msr[steps - 1].fault)
+		return -EPROTO;
+	if (steps > 0 && !run->msr.error && msr[steps - 1].reason == KVM_EXIT_X86_RDMSR &&
+	    run->msr.data != msr[steps - 1].data)
+		return -EBADMSG;
+	if (steps == count)
+		return stop(run);
+	run->exit_reason = msr[steps].reason;
+	run->msr.index = msr[steps].index;
+	run->msr.reason = msr[steps].why;
+	run->msr.data = run->exit_reason == KVM_EXIT_X86_WRMSR ? msr[steps].data : 0;
+	run->msr.error = 0;
+	steps++;
+	return 0;
+}
+
+static void test_msrs(void **state)
+{
+	struct vm *vm = open_whole();
+	uint64_t offset = fake.tsc_offset;
+
+	(void)state;
+	assert_int_equal(run_script(vm, script_msr), VM_POWEROFF);
+	assert_int_equal(vm->vcpu[0]->tsc_offset, 1000);
+	/* The counter moved with it, as exactly as two clocks can be compared. */
+	assert_in_range(fake.tsc_offset - offset + 1000000, 1000, 100000000);
+	assert_int_equal(vm->vcpu[0]->exits[EXIT_WRMSR], 4);
+	vm_close(vm);
+}
+
+static int script_call(struct kvm_run *run)
+{
+	if (steps++ > 0)
+		return run->xen.u.hcall.result == 1 ? stop(run) : -EPROTO;
+	run->exit_reason = KVM_EXIT_XEN;
+	run->xen.u.hcall.longmode = 1;
+	run->xen.u.hcall.cpl = 0;
+	return 0;
+}
+
+static void test_hypercall(void **state)
+{
+	struct vm *vm = open_whole();
+	struct x86_state s = odd_state();
+
+	(void)state;
+	s.gpr[RAX] = 0x54500000; /* VERSION */
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+	assert_int_equal(run_script(vm, script_call), VM_POWEROFF);
+	assert_int_equal(vm->vcpu[0]->exits[EXIT_HYPERCALL], 1);
+	vm_close(vm);
+}
+
+static int script_unknown(struct kvm_run *run)
+{
+	run->exit_reason = 4711;
+	return 0;
+}
+
+static int script_shutdown(struct kvm_run *run)
+{
+	run->exit_reason = KVM_EXIT_SHUTDOWN;
+	return 0;
+}
+
+static int script_broken(struct kvm_run *run)
+{
+	(void)run;
+	return -EFAULT;
+}
+
+static void test_ends(void **state)
+{
+	struct vm *vm = open_whole();
+	struct fail why = { 0 };
+	struct x86_state s;
+	int status = 0;
+
+	(void)state;
+	assert_int_equal(run_script(vm, script_unknown), VM_STUCK);
+	vm->no_reboot = true;
+	assert_int_equal(run_script(vm, script_shutdown), VM_CRASHED);
+	vcpu_get_state(vm->vcpu[0], &s);
+	assert_int_equal(s.activity, ACTIVITY_SHUTDOWN);
+	vm_reset(vm);
+	fake.script = script_broken;
+	assert_int_equal(vm_run(vm, UINT64_MAX, &status, &why), VM_STUCK);
+	assert_int_equal(status, -EFAULT);
+	assert_string_equal(why.text, "engine kvm failed: KVM: KVM_RUN: Bad address");
+	vm_close(vm);
+	assert_nothing_open();
+}
+
+/* The device that is read asks for the end of the run. */
+static int script_in(struct kvm_run *run)
+{
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.port = 0x100;
+	run->io.size = 1;
+	run->io.count = 1;
+	run->io.data_offset = 4096;
+	run->io.direction = KVM_EXIT_IO_IN;
+	vm_request(stopping, VM_POWEROFF, 0);
+	return 0;
+}
+
+/* An instruction whose exit was handled is finished before the state is looked at. */
+static void test_half_done(void **state)
+{
+	struct vm *vm = open_whole();
+	struct x86_state s;
+
+	(void)state;
+	add_seen(vm);
+	s = odd_state();
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+	assert_int_equal(run_script(vm, script_in), VM_POWEROFF);
+	assert_false(((struct kvm_vcpu *)vm->vcpu[0]->engine)->half_done);
+	assert_int_equal(fake.runs, 1);
+	assert_int_equal(fake.finishes, 1);
+	vm_close(vm);
+}
+
+/* --- Interrupts and kicks --- */
+
+static void test_injection(void **state)
+{
+	static const struct event irq = { EVENT_IRQ, 0x30 }, nmi = { EVENT_NMI, VEC_NMI };
+	struct vm *vm = open_whole();
+	struct vcpu *vcpu = vm->vcpu[0];
+	struct x86_state s = odd_state();
+
+	(void)state;
+	s.rflags = FLAG_FIXED;
+	assert_int_equal(vcpu_set_state(vcpu, &s, NULL), 0);
+	assert_false(kvm_ops.can_inject(vcpu, &irq));
+	s.rflags |= FLAG_IF;
+	assert_int_equal(vcpu_set_state(vcpu, &s, NULL), 0);
+	assert_true(kvm_ops.can_inject(vcpu, &irq));
+	assert_int_equal(kvm_ops.inject(vcpu, &irq), 0);
+	assert_int_equal(fake.interrupt, 0x30);
+	assert_false(kvm_ops.can_inject(vcpu, &irq)); /* one at a time */
+	assert_true(kvm_ops.can_inject(vcpu, &nmi));
+	assert_int_equal(kvm_ops.inject(vcpu, &nmi), 0);
+	assert_int_equal(fake.nmis, 1);
+	vm_close(vm);
+}
+
+static int script_forever(struct kvm_run *run)
+{
+	uint64_t end = host_monotonic_ns() + UINT64_C(10000000000);
+
+	while (!__atomic_load_n(&run->immediate_exit, __ATOMIC_RELAXED))
+		if (host_monotonic_ns() > end)
+			return -ETIME;
+	return -EINTR;
+}
+
+static void kicker(void *arg)
+{
+	struct vm *vm = arg;
+
+	while (!atomic_load(&vm->vcpu[0]->in_guest))
+		;
+	vm_request(vm, VM_QUIT, 0);
+}
+
+static void test_kick_from_another_thread(void **state)
+{
+	struct vm *vm = open_whole();
+
+	(void)state;
+	for (unsigned i = 0; i < 200; i++) {
+		struct host_thread *t = host_thread_start(kicker, vm, "kicker");
+
+		assert_int_equal(run_script(vm, script_forever), VM_QUIT);
+		host_thread_join(t);
+	}
+	vm_close(vm);
+}
+
+static void stop_now(void *arg, uint64_t now)
+{
+	(void)now;
+	vm_request(arg, VM_POWEROFF, 0);
+}
+
+/* A guest that never exits is left when the machine's next alarm is due. */
+static void test_alarm(void **state)
+{
+	struct vm *vm = open_whole();
+	struct alarm alarm = { .at = ALARM_NONE, .fn = stop_now, .arg = vm };
+
+	(void)state;
+	clock_set_alarm(&vm->clock, &alarm, clock_now(&vm->clock) + 20000000);
+	assert_int_equal(run_script(vm, script_forever), VM_POWEROFF);
+	vm_close(vm);
+}
+
+/* --- Memory --- */
+
+static void test_memory(void **state)
+{
+	struct vm *vm = open_whole();
+	struct fail why;
+	uint64_t bits = 0;
+
+	(void)state;
+	assert_int_equal(mem_add(vm, gpa(0xe0000), 0x20000, NULL, true, &why), 0);
+	assert_int_equal(fake.region[0].memory_size, MEMORY);
+	assert_int_equal(fake.region[0].flags, 0);
+	assert_int_equal(fake.region[1].guest_phys_addr, 0xe0000);
+	assert_int_equal(fake.region[1].flags, KVM_MEM_READONLY);
+	mem_dirty_start(&vm->mem);
+	assert_int_equal(fake.region[0].flags, KVM_MEM_LOG_DIRTY_PAGES);
+	assert_int_equal(fake.region[1].flags, KVM_MEM_READONLY);
+	mem_dirty_collect(&vm->mem, mem_find(&vm->mem, gpa(0)), &bits);
+	assert_int_equal(bits, 0);
+	fake.dirty = 5;
+	assert_int_equal(mem_write(&vm->mem, gpa(0x4000), "x", 1), 0);
+	mem_dirty_collect(&vm->mem, mem_find(&vm->mem, gpa(0)), &bits);
+	assert_int_equal(bits, 5 | 1 << 4);
+	bits = 0;
+	fake.fail_at = fake.calls + 1; /* no log: all of it counts as written */
+	mem_dirty_collect(&vm->mem, mem_find(&vm->mem, gpa(0)), &bits);
+	assert_int_equal(bits, 0xffff);
+	mem_dirty_stop(&vm->mem);
+	assert_int_equal(fake.region[0].flags, 0);
+	vm_close(vm);
+	assert_int_equal(fake.region[0].memory_size, 0);
+	assert_int_equal(fake.region[1].memory_size, 0);
+}
+
+/* --- Each call fails in turn --- */
+
+/* A machine from opening to closing. 0, or what failed, with a sentence. */
+static int whole_life(struct fail *why)
+{
+	struct vm *vm = open_vm(why);
+	struct x86_state s = odd_state();
+	int status = 0, err = vm ? 0 : why->code;
+	enum vm_request end = VM_NONE;
+
+	if (!err)
+		err = mem_add(vm, gpa(0), MEMORY, NULL, false, why);
+	if (!err)
+		add_seen(vm);
+	if (!err)
+		err = vcpu_set_state(vm->vcpu[0], &s, why);
+	if (!err) {
+		fake.script = script_io;
+		stopping = vm;
+		steps = 0;
+		vm->vcpu[0]->nmi_waiting = true;
+		end = vm_run(vm, UINT64_MAX, &status, why);
+		err = end == VM_STUCK ? status : 0;
+	}
+	if (!err) {
+		vcpu_get_state(vm->vcpu[0], &s);
+		err = vm->vcpu[0]->trouble.code;
+		if (err)
+			*why = vm->vcpu[0]->trouble;
+	}
+	vm_close(vm);
+	return err;
+}
+
+/* Of these a failure is borne: an optional capability, or a slot that goes away anyway. */
+static bool bearable(unsigned long request)
+{
+	return request == KVM_CHECK_EXTENSION || request == KVM_SET_USER_MEMORY_REGION;
+}
+
+static void test_every_call_fails(void **state)
+{
+	struct fail why = { 0 };
+	unsigned calls;
+
+	(void)state;
+	assert_int_equal(whole_life(&why), 0);
+	calls = fake.calls;
+	assert_in_range(calls, 40, 200);
+	for (unsigned n = 1; n <= calls; n++) {
+		int err;
+
+		fake_reset();
+		fake.fail_at = n;
+		why = (struct fail){ 0 };
+		err = whole_life(&why);
+		if (!err && !bearable(fake.failed)) {
+			print_error("call %u, request 0x%lx: nobody noticed\n", n, fake.failed);
+			assert_true(false);
+		}
+		if (err) {
+			assert_true(err < 0);
+			assert_in_range(strlen(why.text), 20, sizeof(why.text) - 1);
+			assert_null(strchr(why.text, '\n'));
+		}
+		assert_nothing_open();
+	}
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup(name, setup)
+	static const struct CMUnitTest tests[] = {
+		T(test_what_is_missing),
+		T(test_frequency),
+		T(test_state_comes_back),
+		T(test_old_kernels),
+		T(test_impossible_state),
+		T(test_cpuid),
+		T(test_accesses),
+		T(test_msrs),
+		T(test_hypercall),
+		T(test_ends),
+		T(test_half_done),
+		T(test_injection),
+		T(test_kick_from_another_thread),
+		T(test_alarm),
+		T(test_memory),
+		T(test_every_call_fails),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
