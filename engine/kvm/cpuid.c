@@ -21,10 +21,12 @@
 #define ENTRIES 256
 #define PKRU    9 /* XSAVE component */
 
+/* struct kvm_cpuid2, with room. */
 struct table {
-	struct kvm_cpuid2 head;
+	uint32_t nent, padding;
 	struct kvm_cpuid_entry2 entry[ENTRIES];
 };
+_Static_assert(offsetof(struct table, entry) == sizeof(struct kvm_cpuid2), "KVM's layout");
 
 /* CPUID bits that ask nothing of the host's processor. */
 static const enum cpu_feature own[] = {
@@ -71,13 +73,13 @@ static bool is_own(enum cpu_feature f)
 static int get_supported(const struct kvm_device *d, struct table *t, struct fail *why)
 {
 	memset(t, 0, sizeof(*t));
-	t->head.nent = ENTRIES;
+	t->nent = ENTRIES;
 	return (int)KVM_DO(d->fd, KVM_GET_SUPPORTED_CPUID, t, why);
 }
 
 static bool supports(const struct table *t, enum cpu_feature f)
 {
-	for (uint32_t i = 0; i < t->head.nent && i < ENTRIES; i++) {
+	for (uint32_t i = 0; i < t->nent && i < ENTRIES; i++) {
 		const struct kvm_cpuid_entry2 *e = &t->entry[i];
 		uint32_t word;
 
@@ -151,9 +153,9 @@ static void add(struct kvm_vcpu *k, const struct x86_state *s, struct table *t, 
 {
 	struct cpuid_answer a = vcpu_cpuid(k->vcpu, s, leaf, sub);
 
-	if (t->head.nent == ENTRIES)
+	if (t->nent == ENTRIES)
 		return;
-	t->entry[t->head.nent++] = (struct kvm_cpuid_entry2){
+	t->entry[t->nent++] = (struct kvm_cpuid_entry2){
 		.function = leaf,
 		.index = sub,
 		.flags = has_subs ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,

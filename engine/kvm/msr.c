@@ -121,10 +121,12 @@ int kvm_filter_msrs(struct kvm_vm *v, struct fail *why)
 	return (int)KVM_DO(v->fd, KVM_X86_SET_MSR_FILTER, &filter, why);
 }
 
+/* struct kvm_msrs, with room. */
 struct batch {
-	struct kvm_msrs head;
+	uint32_t nmsrs, pad;
 	struct kvm_msr_entry entry[KVM_NATIVE_MSRS];
 };
+_Static_assert(offsetof(struct batch, entry) == sizeof(struct kvm_msrs), "KVM's layout");
 
 static uint64_t *member(struct x86_state *s, const struct kvm_msr *m)
 {
@@ -133,7 +135,7 @@ static uint64_t *member(struct x86_state *s, const struct kvm_msr *m)
 
 static struct batch gather(struct kvm_vcpu *k)
 {
-	struct batch b = { .head.nmsrs = k->vm->msrs };
+	struct batch b = { .nmsrs = k->vm->msrs };
 
 	for (unsigned i = 0; i < k->vm->msrs; i++)
 		b.entry[i] = (struct kvm_msr_entry){ .index = k->vm->msr[i].index,
@@ -145,7 +147,7 @@ static int all_done(const struct batch *b, long n, const char *what, struct fail
 {
 	if (n < 0)
 		return (int)n;
-	if (n < (long)b->head.nmsrs)
+	if (n < (long)b->nmsrs)
 		return fail(why, -EIO, "KVM: %s refuses MSR 0x%x", what, b->entry[n].index);
 	return 0;
 }

@@ -19,14 +19,16 @@
 
 #define FOLLOW_NS UINT64_C(100000000) /* at 100 ppm the two part by 10 us in this time */
 
+/* struct kvm_msrs, with room. */
 struct one_msr {
-	struct kvm_msrs head;
+	uint32_t nmsrs, pad;
 	struct kvm_msr_entry entry;
 };
+_Static_assert(offsetof(struct one_msr, entry) == sizeof(struct kvm_msrs), "KVM's layout");
 
 static int read_tsc(struct kvm_vcpu *k, uint64_t *value, struct fail *why)
 {
-	struct one_msr m = { .head.nmsrs = 1, .entry.index = MSR_TSC };
+	struct one_msr m = { .nmsrs = 1, .entry.index = MSR_TSC };
 	long n = KVM_DO(k->fd, KVM_GET_MSRS, &m, why);
 
 	if (n < 0)
@@ -40,7 +42,7 @@ static int read_tsc(struct kvm_vcpu *k, uint64_t *value, struct fail *why)
 static int write_tsc(struct kvm_vcpu *k, uint64_t value, struct fail *why)
 {
 	struct one_msr m = {
-		.head.nmsrs = 1, .entry = {.index = MSR_TSC, .data = value}
+		.nmsrs = 1, .entry = {.index = MSR_TSC, .data = value}
 	};
 	long n = KVM_DO(k->fd, KVM_SET_MSRS, &m, why);
 
