@@ -71,6 +71,8 @@ $(UNIT_BIN): $(OBJ)/test/%: $(OBJ)/test/%.o $(LIB)
 unit: $(UNIT_BIN)
 	@test/run $(OBJ)/log-unit $(JOBS) $(UNIT_BIN)
 
+## make MODE=debug ...  MODE: release (the default), debug, asan, ubsan, tsan; objects in build/MODE
+## make CC=clang ...    another compiler; V=1 shows the commands
 ## make clean        remove build/
 clean:
 	rm -rf $(BUILD)

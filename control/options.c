@@ -37,7 +37,8 @@ struct option {
 	size_t offset; /* in struct run_options */
 };
 
-#define AT(member) offsetof(struct run_options, member)
+#define OPTION_MOST 32 /* letters of a name */
+#define AT(member)  offsetof(struct run_options, member)
 /* clang-format off */
 static const struct option run_table[] = {
 	{ "engine",     KIND_TEXT,  "auto|kvm|interp", "what executes guest code (default auto: the best this host can run)", AT(engine) },
@@ -58,7 +59,7 @@ static const struct option run_table[] = {
 	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
 	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
-	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON", AT(stats) },
+	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
 };
 /* clang-format on */
@@ -246,6 +247,52 @@ static const struct option *find_option(const char *name, size_t length)
 	return NULL;
 }
 
+/* How many letters to change, drop or add to make one word of the other (Levenshtein). */
+static unsigned distance(const char *a, size_t length, const char *b)
+{
+	unsigned row[OPTION_MOST + 1];
+	size_t n = strlen(b);
+
+	for (size_t k = 0; k <= n; k++)
+		row[k] = (unsigned)k;
+	for (size_t i = 1; i <= length; i++) {
+		unsigned before = row[0];
+
+		row[0] = (unsigned)i;
+		for (size_t k = 1; k <= n; k++) {
+			unsigned best = before + (a[i - 1] != b[k - 1]);
+
+			before = row[k];
+			if (before + 1 < best)
+				best = before + 1;
+			if (row[k - 1] + 1 < best)
+				best = row[k - 1] + 1;
+			row[k] = best;
+		}
+	}
+	return row[n];
+}
+
+/* -EINVAL, and which option may have been meant. */
+static int unknown_option(const char *word, size_t length, struct fail *why)
+{
+	const char *nearest = NULL;
+	unsigned least = 3;
+
+	for (size_t i = 0; length < OPTION_MOST && i < RUN_OPTIONS; i++) {
+		unsigned d = distance(word, length, run_table[i].name);
+
+		if (d < least) {
+			least = d;
+			nearest = run_table[i].name;
+		}
+	}
+	if (nearest)
+		return fail(why, -EINVAL, "unknown option --%.*s; --%s is one", (int)length, word,
+			    nearest);
+	return fail(why, -EINVAL, "unknown option --%s (see 'trapeze help run')", word);
+}
+
 /* One option, with its value from the same word or the next. Returns the words used, or -E*. */
 static int parse_one(struct run_options *o, bool *seen, int left, char **argv, struct fail *why)
 {
@@ -255,7 +302,7 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 	int used = 1, err;
 
 	if (!option)
-		return fail(why, -EINVAL, "unknown option %s (see 'trapeze help run')", argv[0]);
+		return unknown_option(word, length, why);
 	if (seen[option - run_table])
 		return fail(why, -EINVAL, "--%s is given twice", option->name);
 	seen[option - run_table] = true;

@@ -25,6 +25,12 @@ int stats_open(struct stats_file *f, const char *path, struct fail *why)
 	f->cpu_start_ns = host_cpu_ns();
 	if (!path)
 		return 0;
+	if (strcmp(path, "-") == 0) {
+		f->standard = true;
+		f->path = "standard output";
+		f->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+		return f->fd < 0 ? fail(why, -errno, "%s: %s", f->path, strerror(errno)) : 0;
+	}
 	f->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	f->created = f->fd >= 0;
 	if (f->fd < 0 && errno == EEXIST)
@@ -90,7 +96,8 @@ static int write_text(struct stats_file *f, const char *text, struct fail *why)
 	ssize_t all = (ssize_t)line[0].iov_len + 1;
 	struct stat st;
 
-	if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(f->fd, 0) != 0)
+	if (!f->standard && fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    ftruncate(f->fd, 0) != 0)
 		return fail(why, -errno, "%s: cannot truncate: %s", f->path, strerror(errno));
 	errno = EIO;
 	if (writev(f->fd, line, 2) != all)

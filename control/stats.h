@@ -12,6 +12,7 @@
 struct stats_file {
 	const char *path;
 	int fd;
+	bool standard; /* standard output: what is there is the guest's */
 	bool created; /* by us, and nothing is in it yet */
 	uint64_t host_start_ns, cpu_start_ns;
 };

@@ -81,7 +81,7 @@ _Static_assert(FEATURE_COUNT <= 128, "lacks[] holds 128");
 
 static const struct cpu_model trapeze_v1 = {
 	.name = "trapeze-v1",
-	.brand = "Trapeze x86-64 v1",
+	.brand = "Trapeze Virtual CPU v1",
 	.id = 1,
 	.signature = 0x000f0601,
 	.phys_bits = PAGING_PHYS_BITS,
@@ -92,7 +92,7 @@ static const struct cpu_model trapeze_v1 = {
 /* The same for hosts before Ice Lake and Zen, which many clouds still offer. */
 static const struct cpu_model trapeze_v1_nosha = {
 	.name = "trapeze-v1-nosha",
-	.brand = "Trapeze x86-64 v1 without SHA",
+	.brand = "Trapeze Virtual CPU v1 without SHA",
 	.id = 2,
 	.signature = 0x000f0601,
 	.phys_bits = PAGING_PHYS_BITS,

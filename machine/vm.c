@@ -243,7 +243,7 @@ void vm_trace(struct vm *vm, const char *fmt, ...)
 	va_list ap;
 	int n, m;
 
-	n = snprintf(line, sizeof(line), "[%12.6f] ", (double)clock_now(&vm->clock) / 1e9);
+	n = snprintf(line, sizeof(line), "trace %.6f: ", (double)clock_now(&vm->clock) / 1e9);
 	va_start(ap, fmt);
 	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	va_end(ap);

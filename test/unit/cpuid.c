@@ -47,7 +47,7 @@ static void test_names(void **state)
 
 		memcpy(brand + 16 * i, &b, 16);
 	}
-	assert_string_equal(brand, "Trapeze x86-64 v1");
+	assert_string_equal(brand, "Trapeze Virtual CPU v1");
 	assert_string_equal(cpu_model_name(cpu_models[0]), "trapeze-v1");
 }
 
