@@ -234,7 +234,7 @@ int blk_close(struct blk *blk, struct fail *why)
 	host_thread_join(d->thread);
 	d->thread = NULL;
 	if (d->image->writable)
-		err = image_flush(d->image);
+		err = image_settle(d->image);
 	if (!err)
 		err = d->sync_error;
 	if (err)

@@ -14,6 +14,7 @@
 #include "backend/block_image.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "backend/block_file.h"
+#include "backend/qcow2.h"
 #include "host/host.h"
 
 #define CHAIN_MAX  64u /* images in a chain */
@@ -233,6 +235,47 @@ void image_close(struct image *image)
 	}
 }
 
+/* A file without a name: it is gone when it is closed, however the process ends. */
+static int temporary_file(struct fail *why)
+{
+	const char *dir = getenv("TMPDIR");
+	char path[PATH_MAX];
+	int fd;
+
+	dir = dir && *dir ? dir : "/var/tmp";
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return fd;
+	snprintf(path, sizeof(path), "%s/trapeze-overlay-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return fail(why, -errno, "%s: no temporary file for an overlay: %s", dir,
+			    strerror(errno));
+	unlink(path);
+	return fd;
+}
+
+struct image *image_overlay(struct image *base, struct fail *why)
+{
+	struct qcow2_shape shape = { .bytes = base->bytes };
+	struct image_options options = { .path = "overlay", .writable = true, .unsafe = true };
+	struct image *top = NULL;
+	struct stat st;
+	int fd = temporary_file(why);
+
+	if (fd < 0)
+		return NULL;
+	if (qcow2_create(fd, &shape, why) == 0 && fstat(fd, &st) == 0)
+		top = qcow2_open(fd, (uint64_t)st.st_size, &options, why);
+	if (!top) {
+		close(fd);
+		return NULL;
+	}
+	top->path = strdup(base->path);
+	top->backing = base;
+	return top;
+}
+
 int image_find(struct image *image, uint64_t offset, uint64_t bytes, struct extent *e,
 	       struct image **where)
 {
@@ -357,4 +400,11 @@ int image_flush(struct image *image)
 		if (err)
 			return err;
 	}
+}
+
+int image_settle(struct image *image)
+{
+	int err = image_flush(image);
+
+	return err ? err : image_flush(image);
 }

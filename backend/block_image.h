@@ -121,6 +121,8 @@ bool image_reads_zero(struct image *image, uint64_t offset, uint64_t bytes);
 int image_read(struct image *image, uint64_t offset, void *to, uint64_t bytes);
 int image_write(struct image *image, uint64_t offset, const void *from, uint64_t bytes);
 int image_flush(struct image *image);
+/* Before closing: what the last flush made unused is counted so in the file, too. */
+int image_settle(struct image *image);
 
 /* What a file's first bytes say: BLK_RAW when nothing is recognised, BLK_QCOW2, or -ENOTSUP and a
  * sentence with the name of a format that is known and not supported. */

@@ -384,8 +384,12 @@ int step_erase(struct job *job)
 		return 0;
 	}
 	n = ragged(job, left);
-	if (n == 0)
-		err = image->ops->erase(image, at, left, how, &n);
+	if (n == 0) {
+		uint64_t whole =
+			at + left == image->bytes ? left : left & ~(uint64_t)(image->cluster - 1);
+
+		err = image->ops->erase(image, at, whole, how, &n);
+	}
 	if (err && err != -ENOTSUP)
 		return err;
 	if (n == 0)
@@ -411,8 +415,11 @@ int step_flush(struct job *job)
 	struct disk *d = job->disk;
 	int more;
 
-	if (job->err || d->sync_error)
+	if (job->err || d->sync_error) {
+		d->image->linking_waits = false; /* what is linked from now on is never committed */
+		d->look_again = true;
 		return job->err ? job->err : d->sync_error;
+	}
 	more = d->image->ops->commit(d->image, job->commit_step++);
 	d->look_again = true; /* those that waited for the next step of the commit */
 	job->then = more > 0 ? step_flush : NULL;
