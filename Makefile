@@ -26,7 +26,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
 # Every C file of these rooms is in the library; control/ is the program.
-ROOMS := host/linux cpu machine device engine/mmu engine/interp engine/kvm backend boot save board
+ROOMS := host/linux cpu machine device engine/mmu engine/interp engine/bt engine/kvm backend boot save board
 LIB_SRC := $(sort $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)))
 MAIN_SRC := $(sort $(wildcard control/*.c))
 LIB := $(OBJ)/libtrapeze.a

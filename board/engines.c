@@ -8,12 +8,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "engine/bt/engine_bt.h"
 #include "engine/interp/engine_interp.h"
 #include "engine/kvm/engine_kvm.h"
 
 const struct engine_ops *const engines[] = {
 	&kvm_ops,
 	&interp_ops,
+	&bt_ops,
 	NULL,
 };
 

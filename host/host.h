@@ -52,6 +52,9 @@ int host_code_catch(const struct host_code *code, const void *landing, struct fa
 /* The signal the calling thread's last caught fault raised; cleared by reading. */
 int host_code_caught(void);
 
+/* Sets the GS base of the calling thread, for generated code. Nothing else uses it. */
+void host_gs_base(const void *base);
+
 /* Nanoseconds. monotonic: never steps. wall: since 1970-01-01 UTC.
  * cpu: processor time used by this process, user and system. */
 uint64_t host_monotonic_ns(void);

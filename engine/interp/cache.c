@@ -219,6 +219,8 @@ static void kill_block(struct block_cache *k, struct block *b)
 		b->insn[i].fn = op_stale;
 	b->live = false;
 	b->generation = 0;
+	if (b->native)
+		k->c->killed(k->c, b);
 	k->killed++;
 }
 

@@ -37,6 +37,11 @@ struct block {
 	struct block *chain; /* same bucket */
 	struct block *next;  /* same page, sorted by offset */
 	struct code_page *page;
+	/* Of another executor (struct interp, `execute`); NULL and 0 at first. */
+	const uint8_t *native; /* its code for the block */
+	void *links;           /* what leads there */
+	uint32_t runs;         /* how often it had the block interpreted */
+	uint8_t native_flags;
 };
 
 /* Host address of the first byte and the mode: identifies a block as guest-physical address

@@ -91,6 +91,17 @@ struct fault {
 	bool resume;   /* VEC_DB: between the elements of a rep: pushes RF set */
 };
 
+/* See engine/bt/bt.h. It lies here because generated code finds all it needs from one base. */
+struct executor_state {
+	uint64_t left;    /* instructions until it has to come back */
+	uint64_t code_va; /* linear address of the page whose code runs */
+	uint64_t host_rsp, hint_rsp, target;
+	const void *jumps;
+	uint32_t insn, place, kind, host_mxcsr;
+	uint16_t flags; /* arithmetic: AH and AL as LAHF and SETO leave them */
+	uint8_t vector_live, vector_ok;
+};
+
 struct interp {
 	uint64_t r[R_COUNT];
 	/*
@@ -136,6 +147,17 @@ struct interp {
 	void *vector; /* vector.c: thunk arena */
 	bool flush_wanted; /* a binder ran out of room: forget all blocks, then bind again */
 	void (*flushed)(struct interp *c); /* if set: no block's aux is referred to any more */
+
+	/*
+	 * Another executor of blocks (engine bt), or NULL: runs block `b`, of which the budget
+	 * allows every instruction, as the run loop would, and may go on with what follows
+	 * while `end` allows. Leaves block, current, retired_before and r[R_RIP] for the step.
+	 */
+	enum step (*execute)(struct interp *c, struct block *b);
+	void (*killed)(struct interp *c, struct block *b); /* one with `native` is no more */
+	void *executor;          /* its own */
+	uint64_t end;            /* s.instructions when the budget is used up */
+	struct executor_state x; /* what its code reaches by a fixed offset */
 };
 
 /* Raising: record the fault, return STEP_FAULT: `return raise_gp(c, 0);` */

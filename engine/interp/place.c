@@ -143,7 +143,7 @@ bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access ac
 	if (access == ACCESS_WRITE && *mark & MARK_CLEAN && !slot->readonly)
 		__atomic_and_fetch(mark, (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
 	p->watched = *mark & MARK_CODE;
-	tlb_fill(&c->tlb, gva(linear), p->host - (linear & PAGE_MASK), &w,
+	tlb_fill(&c->tlb, gva(linear), p->host - (linear & PAGE_MASK), &w, access,
 		 allowed(c, linear, slot, *mark));
 	return true;
 }

@@ -67,6 +67,11 @@ static inline enum step run_block(struct interp *c, const struct insn *i)
 	return step;
 }
 
+enum step interp_run_block(struct interp *c, const struct block *b)
+{
+	return run_block(c, b->insn);
+}
+
 /* At most `most` instructions (fewer than the block has). */
 static enum step run_part(struct interp *c, const struct insn *i, uint64_t most)
 {
@@ -307,8 +312,12 @@ static enum exit_reason run_until(struct interp *c, uint64_t end)
 				return reason;
 			continue;
 		}
-		step = LIKELY(left >= b->count) ? run_block(c, b->insn)
-						: run_part(c, b->insn, left);
+		if (UNLIKELY(left < b->count))
+			step = run_part(c, b->insn, left);
+		else if (c->execute)
+			step = c->execute(c, b);
+		else
+			step = run_block(c, b->insn);
 		if (UNLIKELY(leave(c, step)) && settle(c, step, &reason))
 			return reason;
 		from = leaving(c, step);
@@ -327,6 +336,7 @@ int interp_run(struct vcpu *vcpu, struct exit *exit)
 		return 0;
 	}
 	derive_single(c);
+	c->end = end;
 	exit->reason = run_until(c, end);
 	interp_idle(c);
 	return 0;

@@ -12,6 +12,9 @@
 int interp_run(struct vcpu *vcpu, struct exit *exit);
 bool interp_can_inject(struct vcpu *vcpu, const struct event *event);
 
+/* Executes a block from its first instruction on, until one says other than STEP_NEXT. */
+enum step interp_run_block(struct interp *c, const struct block *b);
+
 /* No instruction is being executed: current and the count say so. */
 void interp_idle(struct interp *c);
 

@@ -39,6 +39,9 @@ static void set_bit(uint64_t *map, unsigned i, bool on)
 static void new_generation(struct tlb *t, struct tlb_array *a)
 {
 	a->code_generation = ++t->generations;
+	for (unsigned half = 0; half < 2; half++)
+		if (t->code_now[half] == a->entry)
+			t->generation_now[half] = a->code_generation;
 }
 
 static void untag(struct tlb *t, struct tlb_array *a, unsigned i)
@@ -75,20 +78,27 @@ static void drop_mapped(struct tlb *t, struct tlb_array *a, const uint64_t *whic
 
 static void drop_low(struct tlb *t, unsigned slot)
 {
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++)
 		drop_mapped(t, &t->low[slot][c], t->low[slot][c].used);
 }
 
 static void drop_high_local(struct tlb *t)
 {
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++)
 		drop_mapped(t, &t->high[c], t->high[c].local);
 }
 
 static void select_arrays(struct tlb *t)
 {
+	unsigned code = t->context == TLB_USER ? TLB_CODE_USER : TLB_CODE_SUPERVISOR;
+	struct tlb_array *low = &t->low[t->slot][code], *high = &t->high[code];
+
 	t->now[0] = t->low[t->slot][t->context].entry;
 	t->now[1] = t->high[t->context].entry;
+	t->code_now[0] = low->entry;
+	t->code_now[1] = high->entry;
+	t->generation_now[0] = low->code_generation;
+	t->generation_now[1] = high->code_generation;
 }
 
 static void array_init(struct tlb *t, struct tlb_array *a)
@@ -101,17 +111,17 @@ int tlb_init(struct tlb *t)
 {
 	*t = (struct tlb){ .context = TLB_SUPERVISOR };
 	t->low = host_alloc(TLB_PCIDS * sizeof *t->low);
-	t->high = host_alloc(TLB_CONTEXTS * sizeof *t->high);
+	t->high = host_alloc(TLB_KINDS * sizeof *t->high);
 	if (!t->low || !t->high) {
 		tlb_fini(t);
 		return -ENOMEM;
 	}
 	for (unsigned s = 0; s < TLB_PCIDS; s++) {
 		t->slot_key[s] = s ? TLB_NO_PCID : 0;
-		for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+		for (unsigned c = 0; c < TLB_KINDS; c++)
 			array_init(t, &t->low[s][c]);
 	}
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++)
 		array_init(t, &t->high[c]);
 	t->slot_used[0] = ++t->uses;
 	select_arrays(t);
@@ -131,22 +141,33 @@ void tlb_set_context(struct tlb *t, enum tlb_context context)
 	select_arrays(t);
 }
 
-void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, unsigned allow)
+static struct tlb_array *array_for(struct tlb *t, uint64_t linear, enum access access)
+{
+	unsigned kind = t->context;
+
+	if (access == ACCESS_EXEC)
+		kind = t->context == TLB_USER ? TLB_CODE_USER : TLB_CODE_SUPERVISOR;
+	return linear >> 63 ? &t->high[kind] : &t->low[t->slot][kind];
+}
+
+void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, enum access access,
+	      unsigned allow)
 {
 	uint64_t page = at.v & ~PAGE_MASK;
 	unsigned i = index_of(page);
-	struct tlb_array *a = page >> 63 ? &t->high[t->context] : &t->low[t->slot][t->context];
+	struct tlb_array *a = array_for(t, page, access);
 	struct tlb_entry *e = &a->entry[i];
+	bool code = access == ACCESS_EXEC;
 	bool granted[ACCESS_COUNT] = {
-		[ACCESS_READ] = w->readable,
-		[ACCESS_WRITE] = w->writable,
-		[ACCESS_EXEC] = w->executable,
+		[ACCESS_READ] = w->readable && !code,
+		[ACCESS_WRITE] = w->writable && !code,
+		[ACCESS_EXEC] = w->executable && code,
 	};
 
 	untag(t, a, i);
 	for (unsigned k = 0; k < ACCESS_COUNT; k++)
 		e->tag[k] = granted[k] && (allow >> k & 1) ? page : TLB_NEVER(i);
-	e->addend = (uint64_t)(uintptr_t)host_page - page;
+	e->host = (uintptr_t)host_page;
 	set_bit(a->used, i, true);
 	set_bit(a->local, i, !w->global);
 	set_bit(a->large, i, w->page_bytes > PAGE_SIZE);
@@ -158,7 +179,7 @@ void tlb_flush_all(struct tlb *t)
 {
 	for (unsigned s = 0; s < TLB_PCIDS; s++)
 		drop_low(t, s);
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++)
 		drop_mapped(t, &t->high[c], t->high[c].used);
 	t->flushes++;
 }
@@ -202,7 +223,7 @@ static void drop_page(struct tlb *t, struct tlb_array *a, uint64_t at)
 /* A global page of the low half may have been entered under any PCID: all are searched. */
 void tlb_flush_page(struct tlb *t, gva_t at)
 {
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
+	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		if (at.v >> 63) {
 			drop_page(t, &t->high[c], at.v);
 			continue;
@@ -270,7 +291,7 @@ void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at)
 
 	if (slot == TLB_PCIDS)
 		return;
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
+	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		if (!(at.v >> 63))
 			drop_page(t, &t->low[slot][c], at.v);
 		else if (slot == t->slot)
@@ -283,7 +304,7 @@ static bool maps_host(const struct tlb_array *a, unsigned i, uint64_t host_page)
 {
 	uint64_t page;
 
-	return linear_of(a, i, &page) && page + a->entry[i].addend == host_page;
+	return linear_of(a, i, &page) && a->entry[i].host == host_page;
 }
 
 static void protect(struct tlb *t, struct tlb_array *a, uint64_t host_page)
@@ -318,7 +339,7 @@ static void everywhere(struct tlb *t, const void *host,
 {
 	uint64_t page = (uintptr_t)host & ~PAGE_MASK;
 
-	for (unsigned c = 0; c < TLB_CONTEXTS; c++) {
+	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		fn(t, &t->high[c], page);
 		for (unsigned s = 0; s < TLB_PCIDS; s++)
 			fn(t, &t->low[s][c], page);

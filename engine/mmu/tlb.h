@@ -9,7 +9,8 @@
  *
  * Arrays: the low half of the linear space has one array per recently used
  * PCID, the high half has one for all; each again per context (user,
- * supervisor, supervisor with EFLAGS.AC): rights depend on it. interp and bt
+ * supervisor, supervisor with EFLAGS.AC): rights depend on it. Code has arrays of
+ * its own, for user and supervisor, so that data never displaces it. interp and bt
  * share this TLB, because its contents decide when A bits are set.
  *
  * Tested by test/unit/tlb.c.
@@ -35,10 +36,14 @@
 #define TLB_NEVER(index) ((uint64_t)((index) ^ 1u) << PAGE_SHIFT)
 
 enum tlb_context { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
+/* Kinds of array: data by context, then code. */
+#define TLB_CODE_USER       TLB_CONTEXTS
+#define TLB_CODE_SUPERVISOR (TLB_CONTEXTS + 1)
+#define TLB_KINDS           (TLB_CONTEXTS + 2)
 
 struct tlb_entry {
 	uint64_t tag[ACCESS_COUNT]; /* linear page address, or one that never matches */
-	uint64_t addend;            /* host address - linear address */
+	uint64_t host;              /* address of the host page */
 };
 
 #define TLB_WORDS (TLB_ENTRIES / 64)
@@ -56,15 +61,17 @@ struct tlb_array {
 };
 
 struct tlb {
-	/* The current context's arrays: now[0] low half, now[1] high half. */
+	/* The current context's arrays: [0] low half, [1] high half. */
 	struct tlb_entry *now[2]; /* each the first member of its array */
+	struct tlb_entry *code_now[2];
+	uint64_t generation_now[2]; /* code_generation of code_now */
 	enum tlb_context context;
 	unsigned slot;                 /* which set of low arrays is current */
 	uint64_t slot_key[TLB_PCIDS];  /* the PCID it belongs to; TLB_NO_PCID: none */
 	uint64_t slot_used[TLB_PCIDS]; /* value of `uses` when it was last selected */
 	uint64_t uses;
-	struct tlb_array (*low)[TLB_CONTEXTS]; /* [TLB_PCIDS] */
-	struct tlb_array *high; /* [TLB_CONTEXTS]; local entries are the current PCID's */
+	struct tlb_array (*low)[TLB_KINDS]; /* [TLB_PCIDS] */
+	struct tlb_array *high;             /* [TLB_KINDS]; local entries are the current PCID's */
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */
 };
@@ -81,9 +88,11 @@ void tlb_set_context(struct tlb *t, enum tlb_context context);
  * `host_page` (of a successful walk `w` with this context's rights). `allow`: the kinds
  * of access (1u << ACCESS_READ, ...) that the second step lets go straight to memory: no
  * device, ROM, watched page, breakpoint. State all three kinds whatever the access was:
- * the entry is replaced, and gets a tag for each kind that `w` and `allow` both grant.
+ * after ACCESS_EXEC the entry for code is replaced, else the one for data, and gets a tag
+ * for each of its kinds that `w` and `allow` both grant.
  */
-void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, unsigned allow);
+void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, enum access access,
+	      unsigned allow);
 #define TLB_ALLOW_ALL ((1u << ACCESS_COUNT) - 1)
 
 /*
@@ -103,24 +112,28 @@ void tlb_protect_host(struct tlb *t, const void *host);
 /* or every tag (the page is going away, or debug registers moved). */
 void tlb_drop_host(struct tlb *t, const void *host);
 
-static inline struct tlb_entry *tlb_at(struct tlb *t, uint64_t linear)
+static inline struct tlb_entry *tlb_at(struct tlb *t, uint64_t linear, enum access access)
 {
-	return &t->now[linear >> 63][(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
+	struct tlb_entry *const *now = access == ACCESS_EXEC ? t->code_now : t->now;
+
+	return &now[linear >> 63][(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
 }
 
 static inline uint64_t tlb_code_generation(const struct tlb *t, uint64_t linear)
 {
-	return ((const struct tlb_array *)(const void *)t->now[linear >> 63])->code_generation;
+	return t->generation_now[linear >> 63];
 }
 
 /* The host address of [linear, +size), or NULL: no entry, no right, or it crosses the page. */
 static inline void *tlb_hit(struct tlb *t, uint64_t linear, unsigned size, enum access access)
 {
-	struct tlb_entry *e = tlb_at(t, linear);
+	struct tlb_entry *e = tlb_at(t, linear, access);
 
-	if (__builtin_expect((linear ^ e->tag[access]) > PAGE_SIZE - size, 0))
+	uint64_t offset = linear ^ e->tag[access];
+
+	if (__builtin_expect(offset > PAGE_SIZE - size, 0))
 		return (void *)0;
-	return (void *)(uintptr_t)(linear + e->addend);
+	return (void *)(uintptr_t)(e->host + offset);
 }
 
 #endif

@@ -13,12 +13,15 @@
  * Spec: Linux sigaction(2), memfd_create(2). Tested by test/unit/code.c.
  * SPDX-License-Identifier: MIT
  */
+#include <asm/prctl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -179,4 +182,14 @@ int host_code_caught(void)
 
 	caught = 0;
 	return signo;
+}
+
+#define HWCAP2_HAS_FSGSBASE 2ul
+
+void host_gs_base(const void *base)
+{
+	if (getauxval(AT_HWCAP2) & HWCAP2_HAS_FSGSBASE)
+		__asm__ volatile("wrgsbase %0" : : "r"(base) : "memory");
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }

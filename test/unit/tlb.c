@@ -25,7 +25,8 @@ static void fill(struct tlb *t, uint64_t at, unsigned host_page, bool global)
 {
 	struct walk w = walk_of(true, true, true, global, PAGE_SIZE);
 
-	tlb_fill(t, gva(at), host_base + host_page * PAGE_SIZE, &w, TLB_ALLOW_ALL);
+	tlb_fill(t, gva(at), host_base + host_page * PAGE_SIZE, &w, ACCESS_READ, TLB_ALLOW_ALL);
+	tlb_fill(t, gva(at), host_base + host_page * PAGE_SIZE, &w, ACCESS_EXEC, TLB_ALLOW_ALL);
 }
 
 static bool hits(struct tlb *t, uint64_t at)
@@ -108,7 +109,8 @@ static void test_rights(void **state)
 		for (unsigned allow = 0; allow < 8; allow++) {
 			struct walk w = walk_of(grant & 1, grant & 2, grant & 4, false, PAGE_SIZE);
 
-			tlb_fill(t, gva(0x5000), host_base, &w, allow);
+			tlb_fill(t, gva(0x5000), host_base, &w, ACCESS_WRITE, allow);
+			tlb_fill(t, gva(0x5000), host_base, &w, ACCESS_EXEC, allow);
 			for (unsigned k = 0; k < ACCESS_COUNT; k++)
 				assert_int_equal(tlb_hit(t, 0x5010, 4, k) != NULL,
 						 (grant & allow) >> k & 1);
@@ -174,12 +176,12 @@ static void test_flush_page_of_large_page(void **state)
 	for (unsigned half = 0; half < 2; half++) {
 		uint64_t base = (half ? HIGH : 0) + 0x40000000;
 
-		tlb_fill(t, gva(base + 0x3000), host_base, &two_mib, TLB_ALLOW_ALL);
+		tlb_fill(t, gva(base + 0x3000), host_base, &two_mib, ACCESS_READ, TLB_ALLOW_ALL);
 		fill(t, base + 0x4000, 4, true);
 		tlb_flush_page(t, gva(base + 0x1ff000));
 		assert_false(hits(t, base + 0x3000));
 		assert_true(hits(t, base + 0x4000));
-		tlb_fill(t, gva(base + 0x3000), host_base, &two_mib, TLB_ALLOW_ALL);
+		tlb_fill(t, gva(base + 0x3000), host_base, &two_mib, ACCESS_READ, TLB_ALLOW_ALL);
 		tlb_flush_page(t, gva(base + 0x40000000)); /* another GiB */
 		assert_true(hits(t, base + 0x3000));
 	}

@@ -1,0 +1,288 @@
+/*
+ * branch.c - how translated code goes from block to block.
+ *
+ * The idea: a direct jump within the page is a host jump, patched once its target is
+ * translated. One that leaves the page first asks whether code is mapped as it was when
+ * it was linked: the TLB gives its mappings of code a generation (engine/mmu/tlb.h), and a cell
+ * beside the code holds the one that was. Indirect jumps look into a table by address. Returns are
+ * described in bt.h. Whatever is not as it was comes out, to be looked up as the interpreter does.
+ *
+ * Spec: engine/interp/run.c. Tested by test/unit/bt.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+static struct bt_place *new_place(struct translation *x, enum place_kind kind, int32_t target,
+				  const struct insn *i)
+{
+	struct bt *t = x->t;
+	struct bt_place *p = &t->place[t->places++];
+
+	*p = (struct bt_place){
+		.kind = (uint8_t)kind, .target = target, .i = i, .half = (uint8_t)x->half
+	};
+	if (kind != PLACE_SAME_PAGE) {
+		p->cell = (struct bt_cell *)(void *)t->cell;
+		*p->cell = (struct bt_cell){ 0 };
+		t->cell += sizeof(struct bt_cell);
+	}
+	return p;
+}
+
+/* The unlinked way of place `p`, reached from `from` (each may be NULL). */
+static void put_unlinked(struct translation *x, struct bt_place *p, uint8_t *const *from,
+			 unsigned n)
+{
+	p->unlinked = x->e.at;
+	for (unsigned k = 0; k < n; k++)
+		if (from[k])
+			code_here(&x->e, from[k]);
+	code_constant(&x->e, R11, (uint64_t)(p - x->t->place));
+	code_go(&x->e, OP_JMP, x->t->edge);
+}
+
+static bool is_same_page(int32_t target)
+{
+	return target >= 0 && target < (int32_t)PAGE_SIZE;
+}
+
+/* Leaves if the cell is not of the current generation. */
+static uint8_t *check_generation(struct translation *x, const struct bt_cell *cell)
+{
+	code_state(&x->e, OP_LOAD, RCX, AT(tlb.generation_now) + x->half * 8);
+	code_rip(&x->e, OP_CMP, RCX, &cell->generation);
+	return code_jump_if(&x->e, CC_NE);
+}
+
+void bt_edge(struct translation *x, const struct insn *i, int32_t target)
+{
+	bool same = is_same_page(target);
+	struct bt_place *p = new_place(x, same ? PLACE_SAME_PAGE : PLACE_CROSS, target, i);
+	struct code *e = &x->e;
+	uint8_t *out[3] = { 0 };
+
+	if (!same) {
+		code_state(e, OP_LOAD, RCX, AT(x.code_va));
+		code_rip(e, OP_CMP, RCX, &p->cell->from);
+		out[0] = code_jump_if(e, CC_NE);
+		out[1] = check_generation(x, p->cell);
+		code_rip(e, OP_LOAD, RCX, &p->cell->to);
+		code_state(e, OP_STORE, RCX, AT(x.code_va));
+	}
+	p->jump = out[2] = code_go(e, OP_JMP, NULL);
+	put_unlinked(x, p, out, 3);
+}
+
+/* Where the host's return arrives: R11 is the guest's return address, ECX its RET. */
+static void landing(struct translation *x, int32_t target)
+{
+	struct bt_place *p = new_place(x, PLACE_RETURN, target & (int32_t)PAGE_MASK, NULL);
+	struct code *e = &x->e;
+	uint8_t *out[2];
+
+	CODE(e, 0x4c, 0x3b, 0x1c, 0x24);       /* cmp r11, [rsp] */
+	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
+	code_aim(code_jump_if(e, CC_NE), x->t->mismatch);
+	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
+	code_lea(e, true, R11, R11, NO_REGISTER, 0, -p->target);
+	code_state(e, OP_STORE, R11, AT(x.code_va));
+	out[0] = check_generation(x, p->cell);
+	p->jump = out[1] = code_go(e, OP_JMP, NULL);
+	put_unlinked(x, p, out, 2);
+}
+
+/* R11 = value of the operand that an indirect branch names. Flags given. */
+static void indirect_target(struct translation *x)
+{
+	if (!(x->i->flags & INSN_MEM)) {
+		bt_flags_give(x);
+		bt_read(&x->e, R11, x->i->a / 8);
+	} else {
+		bt_address(x);
+		bt_check(x, 8, ACCESS_READ, 1);
+		code_mem(&x->e, OP_LOAD, R11, R11, 0);
+	}
+	/* mov rcx, r11; shl rcx, 16; sar rcx, 16; cmp rcx, r11: canonical? */
+	code_move(&x->e, RCX, R11);
+	CODE(&x->e, 0x48, 0xc1, 0xe1, 16, 0x48, 0xc1, 0xf9, 16, 0x4c, 0x39, 0xd9);
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+}
+
+/* Pushes the return address on the guest's stack and the hint stack. */
+static void push_return(struct translation *x)
+{
+	struct code *e = &x->e;
+	unsigned rsp = bt_home(RSP);
+
+	bt_flags_give(x);
+	code_lea(e, true, R11, rsp, NO_REGISTER, 0, -8);
+	bt_check(x, 8, ACCESS_WRITE, 1);
+	code_state(e, OP_LOAD, RCX, AT(x.code_va));
+	code_lea(e, true, RCX, RCX, NO_REGISTER, 0, x->b->offset + x->i->at + x->i->len);
+	code_mem(e, OP_STORE, RCX, R11, 0);
+	code_lea(e, true, rsp, rsp, NO_REGISTER, 0, -8);
+	CODE(e, 0x48, 0x81, 0xcc); /* or rsp, HINT_BYTES */
+	code32(e, (uint32_t)HINT_BYTES);
+	code8(e, 0x51); /* push rcx */
+}
+
+static bool call(struct translation *x, bool relative)
+{
+	int32_t back = x->b->offset + x->i->at + x->i->len;
+	struct code *e = &x->e;
+
+	if (!relative) {
+		indirect_target(x);
+		code_state(e, OP_STORE, R11, AT(x.target));
+	}
+	push_return(x);
+	if (relative) {
+		struct cold *k = bt_cold(x, COLD_CALL, code_go(e, OP_CALL, NULL));
+
+		k->target = x->b->offset + (int32_t)x->i->imm;
+	} else {
+		code_state(e, OP_LOAD, R11, AT(x.target));
+		code_go(e, OP_CALL, x->t->indirect[x->half]);
+	}
+	landing(x, back);
+	return true;
+}
+
+static bool jump(struct translation *x, bool relative)
+{
+	if (relative) {
+		bt_flags_give(x);
+		bt_edge(x, x->i, x->b->offset + (int32_t)x->i->imm);
+		return true;
+	}
+	indirect_target(x);
+	code_go(&x->e, OP_JMP, x->t->indirect[x->half]);
+	return true;
+}
+
+/* RSP moves where the return arrives, which finds out whether the address is canonical. */
+static void ret(struct translation *x)
+{
+	bt_flags_give(x);
+	code_move(&x->e, R11, bt_home(RSP));
+	bt_check(x, 8, ACCESS_READ, 1);
+	code_mem(&x->e, OP_LOAD, R11, R11, 0);
+	code_constant(&x->e, RCX, (uint64_t)((const uint8_t *)x->i - x->c->cache->arena));
+	code8(&x->e, 0xc3);
+}
+
+static void jcc(struct translation *x)
+{
+	struct cold *k;
+
+	bt_flags_need(x);
+	k = bt_cold(x, COLD_TAKEN, code_jump_if(&x->e, x->zi.opcode & 15));
+	k->save = x->flags == FLAGS_HOST;
+	k->target = x->b->offset + (int32_t)x->i->imm;
+}
+
+static bool is_jcc(const ZydisDecodedInstruction *zi)
+{
+	return (zi->opcode_map == ZYDIS_OPCODE_MAP_0F && (zi->opcode & 0xf0) == 0x80) ||
+	       (zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (zi->opcode & 0xf0) == 0x70);
+}
+
+bool bt_branch(struct translation *x, bool *ended)
+{
+	bool near = x->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
+		    x->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR;
+	bool relative = x->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+
+	*ended = false;
+	if (!near || x->i->osz != 8 || (relative && x->i->imm != (uint64_t)(int32_t)x->i->imm))
+		return false;
+	if (x->zi.meta.category == ZYDIS_CATEGORY_COND_BR) {
+		if (is_jcc(&x->zi))
+			jcc(x);
+		return is_jcc(&x->zi);
+	}
+	if (x->i->flags & INSN_MEM && !bt_address_known(x->i))
+		return false;
+	*ended = true;
+	switch (x->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_JMP: return jump(x, relative);
+	case ZYDIS_MNEMONIC_CALL: return call(x, relative);
+	case ZYDIS_MNEMONIC_RET:
+		if (x->i->imm == 0) {
+			ret(x);
+			return true;
+		}
+		break;
+	default: break;
+	}
+	*ended = false;
+	return false;
+}
+
+/* --- behind the block --------------------------------------------------------------------- */
+
+/* x.left += n, leaving RFLAGS alone. */
+static void give_back(struct code *e, int32_t n)
+{
+	if (n == 0)
+		return;
+	code_state(e, OP_LOAD, RCX, AT(x.left));
+	code_lea(e, true, RCX, RCX, NO_REGISTER, 0, n);
+	code_state(e, OP_STORE, RCX, AT(x.left));
+}
+
+static void cold_slow(struct translation *x, const struct cold *k)
+{
+	bt_slow_call(x, k->i);
+	if (!k->join)
+		return;
+	if (k->load)
+		bt_flags_load(&x->e);
+	code_go(&x->e, OP_JMP, k->join);
+}
+
+/* The block is entered again when it may be, with R11 where that is. */
+static void cold_out(struct translation *x)
+{
+	code_state(&x->e, OP_LOAD, R11, AT(x.code_va));
+	code_lea(&x->e, true, R11, R11, NO_REGISTER, 0, x->b->offset);
+	code_go(&x->e, OP_JMP, x->t->boundary);
+}
+
+static void cold_vector(struct translation *x, const struct cold *k)
+{
+	uint8_t *refused;
+
+	code_state_cmp8(&x->e, AT(x.vector_ok), 0);
+	refused = code_jump_if(&x->e, CC_E);
+	code_go(&x->e, OP_CALL, x->t->vector);
+	code_go(&x->e, OP_JMP, k->join);
+	code_here(&x->e, refused);
+	cold_out(x);
+}
+
+static void put_cold(struct translation *x, const struct cold *k)
+{
+	code_here(&x->e, k->from);
+	switch (k->kind) {
+	case COLD_SLOW: cold_slow(x, k); break;
+	case COLD_TAKEN:
+		if (k->save)
+			bt_flags_save(&x->e);
+		give_back(&x->e, x->b->count - (k->i->n + 1));
+		bt_edge(x, k->i, k->target);
+		break;
+	case COLD_BUDGET: cold_out(x); break;
+	case COLD_VECTOR: cold_vector(x, k); break;
+	case COLD_CALL:
+		bt_edge(x, k->i, k->target);
+		x->t->place[x->t->places - 1].is_call = true;
+		break;
+	}
+}
+
+void bt_cold_code(struct translation *x)
+{
+	for (unsigned n = 0; n < x->colds; n++)
+		put_cold(x, &x->cold[n]);
+}

@@ -1,0 +1,365 @@
+/*
+ * bt.c - engine bt as an engine: the interpreter, which hands its blocks to a translator.
+ *
+ * The idea: a block that has run a few times is translated to host code; whatever that cannot
+ * do, and every block until then, is interpreted. State, memory, faults and counting
+ * are the interpreter's, so that the two cannot differ in them.
+ *
+ * Translated: 64-bit code without alignment checking (CPL 3, CR0.AM, EFLAGS.AC). All else is
+ * interpreted.
+ *
+ * Tested by test/unit/bt.c, and by `make lockstep`.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+#include <errno.h>
+
+#include "engine/bt/engine_bt.h"
+#include "engine/interp/alu.h"
+#include "engine/interp/engine_interp.h"
+#include "engine/interp/run.h"
+#include "engine/interp/vector.h"
+
+#define FLAT_SEGMENTS  (1u << ES | 1u << CS | 1u << SS | 1u << DS)
+#define BASED_SEGMENTS (1u << FS | 1u << GS)
+#define MXCSR_MASKS    0x1f80u
+
+/* Translated code adds FS and GS bases and nothing else. */
+static bool translatable(const struct interp *c)
+{
+	return c->mode == DECODE_64 && (c->flat_write & FLAT_SEGMENTS) == FLAT_SEGMENTS &&
+	       c->based == BASED_SEGMENTS;
+}
+
+/* May vector instructions run as they are? They must not fault. */
+static bool vector_ok(const struct bt *t, const struct interp *c)
+{
+	return t->vectors && vector_sse_ok(c) && vector_vex_ok(c) &&
+	       (c->s.fpu.mxcsr & MXCSR_MASKS) == MXCSR_MASKS;
+}
+
+/* Translated code comes back at the next end of a block. */
+static void come_back(struct bt *t, struct interp *c)
+{
+	t->end -= c->x.left;
+	c->x.left = 0;
+}
+
+static bool attention(const struct interp *c)
+{
+	return atomic_load_explicit(&c->kicked, memory_order_relaxed) ||
+	       atomic_load_explicit(&c->vcpu->notice, memory_order_relaxed);
+}
+
+/* After a handler said STEP_NEXT: may its block's translation go on? */
+static int go_on(struct bt *t, struct interp *c, const struct insn *i)
+{
+	bool wanted = c->block->native_flags & BT_VECTOR && c->x.vector_live;
+
+	if (UNLIKELY(i[1].fn == op_stale)) {
+		c->current = i + 1;
+		return BT_STEP + STEP_STALE;
+	}
+	c->x.vector_ok = vector_ok(t, c);
+	c->x.vector_live = wanted && c->x.vector_ok;
+	if (UNLIKELY(wanted && !c->x.vector_ok)) {
+		c->current = i + 1;
+		return BT_STEP + (i[1].fn == op_end ? STEP_END : STEP_STALE);
+	}
+	return 0;
+}
+
+int bt_slow(struct interp *c, uint32_t insn)
+{
+	const struct insn *i = (const struct insn *)(const void *)(c->cache->arena + insn);
+	uint64_t low = c->tlb.generation_now[0], high = c->tlb.generation_now[1];
+	struct bt *t = c->executor;
+	enum step step;
+
+	c->block = (struct block *)(i - i->n) - 1;
+	c->current = i;
+	c->retired_before = t->end - c->x.left - c->block->count;
+	c->r[R_RIP] = c->x.code_va + c->block->offset;
+	c->arith = alu_unpack(c->x.flags);
+	t->slows++;
+	step = i->fn(c, i);
+	c->x.flags = (uint16_t)alu_pack(c->arith);
+	if (UNLIKELY(step != STEP_NEXT))
+		return BT_STEP + (int)step;
+	if (UNLIKELY(attention(c)) || low != c->tlb.generation_now[0] ||
+	    high != c->tlb.generation_now[1])
+		come_back(t, c);
+	return go_on(t, c, i);
+}
+
+/* --- the executor --- */
+
+static enum step at_boundary(struct bt *t, struct interp *c)
+{
+	c->retired_before = t->end - c->x.left;
+	c->current = &t->boundary_insn;
+	return STEP_END;
+}
+
+/* A relative branch out of the canonical addresses. */
+static enum step refuse(struct bt *t, struct interp *c, const struct bt_place *p)
+{
+	c->block = (struct block *)(p->i - p->i->n) - 1;
+	c->current = p->i;
+	c->retired_before = t->end - c->x.left - (p->i->n + 1u);
+	c->r[R_RIP] = c->x.code_va + c->block->offset;
+	if (p->is_call)
+		c->r[RSP] += 8;
+	return raise_gp(c, 0);
+}
+
+static enum step at_edge(struct bt *t, struct interp *c)
+{
+	struct bt_place *p = &t->place[c->x.place];
+
+	c->r[R_RIP] = c->x.code_va + (uint64_t)(int64_t)p->target;
+	if (UNLIKELY(!gva_canonical(c->r[R_RIP])) && p->i)
+		return refuse(t, c, p);
+	t->pending = p;
+	t->pending_va = c->x.code_va;
+	t->pending_rip = c->r[R_RIP];
+	return at_boundary(t, c);
+}
+
+static enum step run_native(struct bt *t, struct interp *c, const struct block *b)
+{
+	uint64_t left = c->end - c->s.instructions;
+	int kind;
+
+	c->x.left = left < BT_SLICE ? left : BT_SLICE;
+	t->end = c->s.instructions + c->x.left;
+	c->x.code_va = c->r[R_RIP] - b->offset;
+	c->x.flags = (uint16_t)alu_pack(c->arith);
+	c->x.vector_ok = vector_ok(t, c);
+	kind = t->enter(c, b->native);
+	c->arith = alu_unpack(c->x.flags);
+	if (kind >= BT_STEP)
+		return (enum step)(kind - BT_STEP);
+	t->exits[kind]++;
+	if (kind == BT_EDGE)
+		return at_edge(t, c);
+	if (kind == BT_INDIRECT) {
+		t->pending_indirect = true;
+		t->pending_rip = c->r[R_RIP];
+	}
+	return at_boundary(t, c);
+}
+
+/* A translation for the half of the address space that it runs in now. */
+static void prepare(struct bt *t, struct interp *c, struct block *b)
+{
+	bool high = c->r[R_RIP] >> 63;
+
+	if (LIKELY(b->native != NULL)) {
+		if (LIKELY(!!(b->native_flags & BT_HIGH) == high))
+			return;
+		bt_killed(c, b);
+	}
+	if (b->runs++ < BT_HOT || b->key == 0 || t->full)
+		return;
+	bt_translate(t, c, b);
+}
+
+static enum step execute(struct interp *c, struct block *b)
+{
+	struct bt *t = c->executor;
+	enum step step;
+
+	if (UNLIKELY(!translatable(c)))
+		return interp_run_block(c, b);
+	prepare(t, c, b);
+	if (UNLIKELY(t->full)) {
+		cache_flush(c->cache); /* `b` can still be read: memory is taken later */
+		step = STEP_STALE;
+	} else if (b->native && (!(b->native_flags & BT_VECTOR) || vector_ok(t, c))) {
+		if (t->pending || t->pending_indirect)
+			bt_link(t, c, b);
+		t->pending = NULL;
+		t->pending_indirect = false;
+		return run_native(t, c, b);
+	} else {
+		step = interp_run_block(c, b);
+	}
+	t->pending = NULL;
+	t->pending_indirect = false;
+	return step;
+}
+
+/* --- opening and closing --- */
+
+static void close_translator(struct interp *c)
+{
+	struct bt *t = c->executor;
+
+	if (!t)
+		return;
+	host_code_close(&t->code);
+	host_unmap(t->hint, 4 * HINT_BYTES);
+	host_unmap(t->place, BT_PLACES * sizeof(*t->place));
+	host_free(t->jumps);
+	host_free(t->work);
+	host_free(t);
+	c->executor = NULL;
+}
+
+/* As decode.c has it: BSF and BSR with F3 on a CPU without the newer meaning. */
+static void decoder_init(ZydisDecoder *z, const struct cpu_model *m)
+{
+	ZydisDecoderInit(z, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_TZCNT, cpu_model_has(m, FEATURE_BMI1));
+	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_LZCNT, cpu_model_has(m, FEATURE_ABM));
+}
+
+/* The hint stack is the half of 2 * HINT_BYTES, so aligned, that has the bit HINT_BYTES set. */
+static void place_hints(struct bt *t)
+{
+	uint64_t at = (uintptr_t)t->hint;
+
+	at = (at + 2 * HINT_BYTES - 1) & ~(2 * HINT_BYTES - 1);
+	t->hint_empty = at + 2 * HINT_BYTES - 16;
+}
+
+static int open_memory(struct bt *t, struct fail *why)
+{
+	t->hint = host_map(4 * HINT_BYTES);
+	t->place = host_map(BT_PLACES * sizeof(*t->place));
+	t->jumps = host_alloc(BT_JUMPS * sizeof(*t->jumps));
+	t->work = host_alloc(sizeof(*t->work));
+	if (!t->hint || !t->place || !t->jumps || !t->work)
+		return fail(why, -ENOMEM, "no memory for the translator");
+	return host_code_open(&t->code, BT_CODE_BYTES, why);
+}
+
+static int open_translator(struct interp *c, struct fail *why)
+{
+	struct bt *t = host_alloc(sizeof(*t));
+	int err;
+
+	if (!t)
+		return fail(why, -ENOMEM, "no memory for the translator");
+	c->executor = t;
+	err = open_memory(t, why);
+	if (err)
+		return err;
+	t->vectors = __builtin_cpu_supports("avx");
+	t->cells_end = t->code.write_at + BT_CELL_BYTES;
+	t->boundary_insn.fn = op_end;
+	place_hints(t);
+	bt_stubs(t, c);
+	bt_flushed(c);
+	c->x.jumps = t->jumps;
+	decoder_init(&t->zydis, c->vcpu->vm->cpu_model);
+	c->flushed = bt_flushed;
+	c->killed = bt_killed;
+	c->execute = execute;
+	return 0;
+}
+
+static void vcpu_close_bt(struct vcpu *vcpu)
+{
+	if (vcpu->engine)
+		close_translator(vcpu->engine);
+	interp_ops.vcpu_close(vcpu);
+}
+
+static int vcpu_open_bt(struct vcpu *vcpu, struct fail *why)
+{
+	int err = interp_ops.vcpu_open(vcpu, why);
+
+	if (!err)
+		err = open_translator(vcpu->engine, why);
+	if (err)
+		vcpu_close_bt(vcpu);
+	return err;
+}
+
+static int run(struct vcpu *vcpu, struct exit *exit)
+{
+	host_gs_base(vcpu->engine);
+	return interp_ops.run(vcpu, exit);
+}
+
+/* The rest is the interpreter's as it is. */
+static int probe(struct fail *why)
+{
+	return interp_ops.probe(why);
+}
+
+static int vm_open_bt(struct vm *vm, struct fail *why)
+{
+	return interp_ops.vm_open(vm, why);
+}
+
+static int map(struct vm *vm, const struct mem_slot *slot)
+{
+	return interp_ops.map(vm, slot);
+}
+
+static void unmap(struct vm *vm, const struct mem_slot *slot)
+{
+	interp_ops.unmap(vm, slot);
+}
+
+static void kick(struct vcpu *vcpu)
+{
+	interp_ops.kick(vcpu);
+}
+
+static int settle(struct vcpu *vcpu, struct exit *exit)
+{
+	return interp_ops.settle(vcpu, exit);
+}
+
+static int inject(struct vcpu *vcpu, const struct event *event)
+{
+	return interp_ops.inject(vcpu, event);
+}
+
+static uint64_t instructions(const struct vcpu *vcpu)
+{
+	return interp_ops.instructions(vcpu);
+}
+
+static void get_state(struct vcpu *vcpu, struct x86_state *out)
+{
+	interp_ops.get_state(vcpu, out);
+}
+
+static int set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why)
+{
+	return interp_ops.set_state(vcpu, in, why);
+}
+
+static void forget(struct vcpu *vcpu)
+{
+	interp_ops.forget(vcpu);
+}
+
+const struct engine_ops bt_ops = {
+	.name = "bt",
+	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED,
+	.probe = probe,
+	.vm_open = vm_open_bt,
+	.map = map,
+	.unmap = unmap,
+	.vcpu_open = vcpu_open_bt,
+	.vcpu_close = vcpu_close_bt,
+	.run = run,
+	.kick = kick,
+	.settle = settle,
+	.can_inject = interp_can_inject,
+	.inject = inject,
+	.instructions = instructions,
+	.get_state = get_state,
+	.set_state = set_state,
+	.forget = forget,
+};

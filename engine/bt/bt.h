@@ -1,0 +1,215 @@
+/*
+ * bt.h - the inside of engine bt: one vCPU's translator, and one block's translation.
+ *
+ * What executes is the interpreter's decoded block, as host code. Everything the guest can see
+ * is still the interpreter's: blocks, TLB, the handlers of whatever is not translated, counting.
+ * Translated code leaves, wherever somebody may look, exactly what the interpreter
+ * would have left.
+ *
+ * Where things are while translated code runs:
+ *
+ *   GS base   struct interp
+ *   RSP       the hint stack, see below
+ *   R9, R10   guest RCX, guest RSP
+ *   RCX, R11  scratch, within one instruction
+ *   others    the guest's register of the same name
+ *   memory    guest R9, R10, R11: struct interp's r[]
+ *   RFLAGS    at the beginning and the end of a block nothing; the arithmetic flags are in x.flags
+ *   YMM       the guest's if x.vector_live, MXCSR too
+ *
+ * Code is position-independent for the guest: x.code_va is the linear address of the page that
+ * executes, so one translation serves every mapping of the page.
+ *
+ * The hint stack holds pairs (return address in translated code, guest return address). A
+ * guest CALL pushes one and is a host CALL, a guest RET is a host RET; the landing compares
+ * what the guest's stack says with what was pushed. So the host's return predictor
+ * works for the guest. Losing the hint stack's contents is always right: the frame beyond its top
+ * leads to a look-up.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef ENGINE_BT_BT_H
+#define ENGINE_BT_BT_H
+
+#include <Zydis/Zydis.h>
+
+#include "engine/bt/code.h"
+#include "engine/interp/cache.h"
+#include "host/host.h"
+
+#define BT_CODE_BYTES  (UINT64_C(64) << 20)
+#define BT_CELL_BYTES  (UINT64_C(4) << 20)  /* of them: cells */
+#define BT_ROOM        (UINT64_C(32) << 10) /* more than any block takes */
+#define BT_PLACES      (1u << 18)
+#define BT_PLACES_ROOM 128u   /* more than any block takes */
+#define BT_HOT         16u    /* interpreted as often before it is translated */
+#define BT_SLICE       32768u /* instructions between two looks at kicked and notice */
+
+/* The hint stack: HINT_BYTES above as many, which are slack for wrapping and signal handlers;
+ * the address where it begins has the bit HINT_BYTES set. */
+#define HINT_BYTES UINT64_C(0x10000)
+
+/* Of a jump that leaves its page: while it comes from this page and code is mapped as it was, it
+ * leads to that page. A return looks at the generation only. */
+struct bt_cell {
+	uint64_t from, generation, to;
+	uint64_t unused;
+};
+
+enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS, PLACE_RETURN };
+
+/* A direct jump from one block to another. */
+struct bt_place {
+	struct block *to;        /* linked to, or NULL */
+	struct bt_place *next;   /* of those linked to the same block */
+	struct bt_cell *cell;    /* write address; NULL: same page */
+	uint8_t *jump;           /* end of its rel32, write address */
+	const uint8_t *unlinked; /* where it goes otherwise, write address */
+	const struct insn *i;    /* the branch; NULL: none (the block's end, a return) */
+	int32_t target;          /* relative to x.code_va when the unlinked way is taken */
+	uint8_t kind;
+	uint8_t half;
+	bool is_call;
+};
+
+struct bt_jump { /* of the table of indirect jumps */
+	uint64_t va, generation;
+	const uint8_t *native;
+	uint64_t page;
+};
+#define BT_JUMPS (1u << 12)
+
+/* Why translated code came back; above BT_STEP an enum step for the run loop. */
+enum bt_kind { BT_BOUNDARY, BT_EDGE, BT_INDIRECT, BT_STEP = 16 };
+
+struct bt {
+	struct host_code code;
+	uint8_t *at; /* write address of the next block's code */
+	uint8_t *cell, *cells_end;
+	uint8_t *begin; /* behind the stubs */
+	/* Stubs, write addresses. */
+	const uint8_t *edge, *boundary, *slow, *vector, *mismatch, *indirect[2];
+	const uint8_t *underflow; /* executable address */
+	int (*enter)(struct interp *c, const uint8_t *native);
+	uint8_t *hint; /* the whole mapping */
+	uint64_t hint_empty;
+	struct bt_place *place;
+	unsigned places;
+	struct bt_jump *jumps;
+	struct insn boundary_insn; /* "between two blocks" */
+	/* What the last run ended with, to be linked if it goes on there. */
+	struct bt_place *pending;
+	bool pending_indirect;
+	uint64_t pending_rip, pending_va; /* where it goes; x.code_va at the exit */
+	uint64_t end;                     /* s.instructions when x.left is 0 */
+	ZydisDecoder zydis;
+	struct translation *work;
+	bool vectors; /* the host has AVX */
+	bool full;    /* no room for another block: all have to go */
+	uint64_t blocks, native, handled, links, exits[4], slows, mismatches; /* figures */
+};
+
+#define BT_VECTOR 1u /* block.native_flags: touches YMM registers */
+#define BT_HIGH   2u /* translated for the high half */
+#define BT_JUMPED 4u /* is in the table of indirect jumps */
+
+#define SCRATCH_A R11 /* an address */
+#define SCRATCH_T RCX
+
+/* Where the guest's arithmetic flags are. */
+enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH };
+
+enum cold_kind { COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COLD_CALL };
+
+/* Code that goes behind the block. */
+struct cold {
+	uint8_t *from, *join; /* join NULL: does not come back */
+	const struct insn *i;
+	enum cold_kind kind;
+	int32_t target;
+	bool save; /* flags are in RFLAGS at `from` only */
+	bool load; /* and have to be there at `join` */
+};
+
+struct translation {
+	struct bt *t;
+	struct interp *c;
+	struct block *b;
+	struct code e;
+	const struct insn *i; /* the instruction at hand */
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	const uint8_t *bytes; /* the block's */
+	enum flags_at flags;
+	unsigned half; /* of the address space: where its data likely lies, too */
+	bool vector;
+	unsigned colds;
+	struct cold cold[6 * BLOCK_INSNS];
+	ZydisDecodedInstruction all_zi[BLOCK_INSNS];
+	ZydisDecodedOperand all_op[BLOCK_INSNS][ZYDIS_MAX_OPERAND_COUNT];
+	bool known[BLOCK_INSNS];
+};
+
+#define AT(member)     ((uint32_t)offsetof(struct interp, member))
+#define AT_REGISTER(n) ((uint32_t)(n)*8)
+
+/* registers.c: where guest register n is; NO_REGISTER: in memory. */
+unsigned bt_home(unsigned guest);
+static inline bool bt_in_memory(unsigned guest)
+{
+	return guest >= R9 && guest <= R11;
+}
+/* Emits code that brings guest register n to host register `to`, or back. */
+void bt_read(struct code *e, unsigned to, unsigned guest);
+void bt_write(struct code *e, unsigned guest, unsigned from);
+void bt_load_all(struct code *e);
+void bt_store_all(struct code *e);
+void bt_flags_save(struct code *e); /* both clobber RCX */
+void bt_flags_load(struct code *e);
+/* The next code will destroy RFLAGS, or needs the guest's flags in it. Clobber RCX. */
+void bt_flags_give(struct translation *x);
+void bt_flags_need(struct translation *x);
+
+/* memory.c: R11 = linear address of the memory operand. Flags given, RCX clobbered. */
+bool bt_address_known(const struct insn *i); /* is it one that bt_address() can do? */
+void bt_address(struct translation *x);
+/* R11 = host address of [R11, +size), or the handler does the instruction. align: power of two. */
+void bt_check(struct translation *x, unsigned size, enum access access, unsigned align);
+struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from);
+/* The current instruction's slow ways, from number `first` on, come back here. */
+void bt_join(struct translation *x, unsigned first);
+void bt_slow_call(struct translation *x, const struct insn *i); /* the handler, by the stub */
+
+/* insn.c: emits the instruction. false: nothing was emitted, its handler must do it. */
+bool bt_insn(struct translation *x);
+bool bt_is_vector(const struct translation *x); /* does it touch XMM or YMM registers? */
+
+/* branch.c */
+bool bt_branch(struct translation *x, bool *ended); /* false: not one that is known here */
+/* Jumps to x.code_va + target. i: the branch, or NULL: the block's end. */
+void bt_edge(struct translation *x, const struct insn *i, int32_t target);
+void bt_cold_code(struct translation *x);
+
+/* stubs.c */
+int bt_stubs(struct bt *t, struct interp *c);
+
+/* translate.c: makes b->native, or leaves it NULL when there is no room. */
+void bt_translate(struct bt *t, struct interp *c, struct block *b);
+
+/* link.c */
+void bt_link(struct bt *t, struct interp *c, struct block *b); /* what is pending */
+void bt_killed(struct interp *c, struct block *b);
+void bt_flushed(struct interp *c);
+void bt_hints_reset(struct bt *t, struct interp *c);
+
+/* The executable address of what is written at `at`. */
+static inline const uint8_t *bt_exec(const struct bt *t, const uint8_t *at)
+{
+	return t->code.exec_at + (at - t->code.write_at);
+}
+
+/* bt.c: executes `insn` (offset in the interpreter's arena) by its handler. 0: go on; else
+ * BT_STEP + step. Called by t->slow. */
+int bt_slow(struct interp *c, uint32_t insn);
+
+#endif

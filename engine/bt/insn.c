@@ -1,0 +1,571 @@
+/*
+ * insn.c - instructions that run as they are, on host registers.
+ *
+ * The idea: the guest's encoding is kept - prefixes, opcode, immediate - and only its registers are
+ * replaced, by those that hold the guest's, and its memory operand, by [R11]. So an
+ * instruction needs no code of its own here; one line of the list below says how it
+ * treats flags. What does not fit is left to the handler.
+ *
+ * Registers that live in memory, and CL beside a high byte register, which REX would
+ * rename, go through a scratch register.
+ *
+ * Spec: SDM vol. 2 ch. 2. Tested by test/unit/bt.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+#define PLAIN 1u  /* known here */
+#define IN    2u  /* flags go in (if only because it may leave some alone) */
+#define OUT   4u  /* flags come out */
+#define PURE  8u  /* a destination of 32 or 64 bits is only written */
+#define NONE  16u /* does nothing */
+
+/* clang-format off */
+#define CONDITIONS(X, prefix, rule) \
+	X(prefix##O, rule) X(prefix##NO, rule) X(prefix##B, rule) X(prefix##NB, rule) \
+	X(prefix##Z, rule) X(prefix##NZ, rule) X(prefix##BE, rule) X(prefix##NBE, rule) \
+	X(prefix##S, rule) X(prefix##NS, rule) X(prefix##P, rule) X(prefix##NP, rule) \
+	X(prefix##L, rule) X(prefix##NL, rule) X(prefix##LE, rule) X(prefix##NLE, rule)
+#define RULES(X) \
+	X(ADD, OUT) X(OR, OUT) X(AND, OUT) X(SUB, OUT) X(XOR, OUT) X(CMP, OUT) X(TEST, OUT) \
+	X(NEG, OUT) X(XADD, OUT) X(CMPXCHG, OUT) \
+	X(ADC, IN | OUT) X(SBB, IN | OUT) X(INC, IN | OUT) X(DEC, IN | OUT) \
+	X(ROL, IN | OUT) X(ROR, IN | OUT) X(RCL, IN | OUT) X(RCR, IN | OUT) \
+	X(SHL, IN | OUT) X(SHR, IN | OUT) X(SAR, IN | OUT) X(SHLD, IN | OUT) X(SHRD, IN | OUT) \
+	X(MUL, IN | OUT) X(IMUL, IN | OUT) \
+	X(BT, IN | OUT) X(BTS, IN | OUT) X(BTR, IN | OUT) X(BTC, IN | OUT) \
+	X(BSF, IN | OUT) X(BSR, IN | OUT) X(TZCNT, IN | OUT) X(LZCNT, IN | OUT) X(POPCNT, IN | OUT) \
+	X(CLC, IN | OUT) X(STC, IN | OUT) X(CMC, IN | OUT) \
+	X(NOT, 0) X(XCHG, 0) X(BSWAP, 0) X(CRC32, 0) \
+	X(CBW, 0) X(CWDE, 0) X(CDQE, 0) X(CWD, 0) X(CDQ, 0) X(CQO, 0) \
+	X(MOV, PURE) X(MOVZX, PURE) X(MOVSX, PURE) X(MOVSXD, PURE) X(MOVBE, PURE) X(MOVNTI, PURE) \
+	X(ANDN, IN | OUT | PURE) X(BEXTR, IN | OUT | PURE) X(BLSI, IN | OUT | PURE) \
+	X(BLSR, IN | OUT | PURE) X(BLSMSK, IN | OUT | PURE) X(BZHI, IN | OUT | PURE) \
+	X(SHLX, PURE) X(SHRX, PURE) X(SARX, PURE) X(RORX, PURE) X(PDEP, PURE) X(PEXT, PURE) \
+	X(ADCX, IN | OUT) X(ADOX, IN | OUT) X(MULX, PURE) \
+	CONDITIONS(X, CMOV, IN) CONDITIONS(X, SET, IN) \
+	X(NOP, NONE) X(ENDBR32, NONE) X(ENDBR64, NONE) X(PREFETCHW, NONE) X(PREFETCHNTA, NONE) \
+	X(PREFETCHT0, NONE) X(PREFETCHT1, NONE) X(PREFETCHT2, NONE)
+
+#define ALIGNED(X) \
+	X(VMOVAPS) X(VMOVAPD) X(VMOVDQA) X(VMOVNTPS) X(VMOVNTPD) X(VMOVNTDQ) X(VMOVNTDQA)
+#define UNALIGNED(X) X(MOVUPS) X(MOVUPD) X(MOVDQU) X(LDDQU)
+/* clang-format on */
+
+static const uint8_t rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+#define X(name, rule) [ZYDIS_MNEMONIC_##name] = PLAIN | (rule),
+	RULES(X)
+#undef X
+};
+
+/* What takes the place of an instruction's registers. */
+struct places {
+	const ZydisDecodedOperand *mem;
+	unsigned rcx, r11;      /* guest registers in scratch registers, or NO_REGISTER */
+	uint16_t read, written; /* guest registers that have to be brought there, or back */
+	uint8_t host[ZYDIS_MAX_OPERAND_COUNT];
+	bool high;        /* a high byte register is named: no REX */
+	bool count;       /* RCX holds a copy of guest RCX: CL is a shift count */
+	unsigned address; /* [this] */
+};
+
+static bool is_gpr(ZydisRegister reg)
+{
+	ZydisRegisterClass k = ZydisRegisterGetClass(reg);
+
+	return k >= ZYDIS_REGCLASS_GPR8 && k <= ZYDIS_REGCLASS_GPR64;
+}
+
+static bool is_vector(ZydisRegister reg)
+{
+	ZydisRegisterClass k = ZydisRegisterGetClass(reg);
+
+	return k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM;
+}
+
+static bool is_high_byte(ZydisRegister reg)
+{
+	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
+}
+
+/* Number of the guest register that a general register is or lies in. */
+static unsigned guest_of(ZydisRegister reg)
+{
+	if (is_high_byte(reg))
+		return (unsigned)(reg - ZYDIS_REGISTER_AH);
+	return (unsigned)ZydisRegisterGetId(
+		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+/* Does the encoding name the register, so that another can take its place? */
+static bool is_encoded(const ZydisDecodedOperand *o)
+{
+	return o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG ||
+	       o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+	       o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE ||
+	       o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD;
+}
+
+static bool is_shift(ZydisMnemonic m)
+{
+	switch (m) {
+	case ZYDIS_MNEMONIC_SHL:
+	case ZYDIS_MNEMONIC_SHR:
+	case ZYDIS_MNEMONIC_SAR:
+	case ZYDIS_MNEMONIC_ROL:
+	case ZYDIS_MNEMONIC_ROR:
+	case ZYDIS_MNEMONIC_RCL:
+	case ZYDIS_MNEMONIC_RCR:
+	case ZYDIS_MNEMONIC_SHLD:
+	case ZYDIS_MNEMONIC_SHRD: return true;
+	default: return false;
+	}
+}
+
+/* A bit string in memory is addressed by the bit number, too. */
+static bool is_bit_string(const struct translation *x)
+{
+	switch (x->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_BT:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+		return x->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		       x->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+	default: return false;
+	}
+}
+
+/* --- where the operands go --------------------------------------------------------------- */
+
+static bool place_memory(struct translation *x, struct places *p)
+{
+	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+		const ZydisDecodedOperand *o = &x->op[n];
+
+		if (o->type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		if (p->mem || o->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+		    o->mem.type != ZYDIS_MEMOP_TYPE_MEM || !bt_address_known(x->i))
+			return false;
+		p->mem = o;
+	}
+	return true;
+}
+
+/* A scratch register for guest register g; NO_REGISTER: none is left. */
+static unsigned place_scratch(struct places *p, unsigned g, bool only_rcx)
+{
+	if (p->rcx == g)
+		return RCX;
+	if (p->r11 == g)
+		return R11;
+	if (p->rcx == NO_REGISTER && !p->count) {
+		p->rcx = g;
+		return RCX;
+	}
+	if (only_rcx || p->r11 != NO_REGISTER || p->mem)
+		return NO_REGISTER;
+	p->r11 = g;
+	return R11;
+}
+
+static bool place_gpr(struct translation *x, struct places *p, const ZydisDecodedOperand *o,
+		      unsigned rule)
+{
+	unsigned g = guest_of(o->reg.value), host = bt_home(g);
+	bool whole = rule & PURE && o->size >= 32 && o->actions == ZYDIS_OPERAND_ACTION_WRITE;
+
+	if (!is_encoded(o)) {
+		if (g == RCX && is_shift(x->zi.mnemonic)) /* placed by place_count() */
+			return true;
+		return host == g;
+	}
+	if (host == NO_REGISTER || (p->high && g == RCX)) {
+		host = place_scratch(p, g, p->high);
+		if (host == NO_REGISTER)
+			return false;
+		if (!whole)
+			p->read |= (uint16_t)(1u << g);
+		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			p->written |= (uint16_t)(1u << g);
+	}
+	if (p->high && host >= 8)
+		return false;
+	p->host[o - x->op] = (uint8_t)(is_high_byte(o->reg.value) ? 4 + host : host);
+	return true;
+}
+
+static bool place_operand(struct translation *x, struct places *p, const ZydisDecodedOperand *o,
+			  unsigned rule)
+{
+	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return o->type != ZYDIS_OPERAND_TYPE_POINTER;
+	if (is_gpr(o->reg.value))
+		return place_gpr(x, p, o, rule);
+	if (is_vector(o->reg.value)) {
+		p->host[o - x->op] = (uint8_t)ZydisRegisterGetId(o->reg.value);
+		return o->encoding != ZYDIS_OPERAND_ENCODING_IS4;
+	}
+	return ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_FLAGS;
+}
+
+static void place_count(struct translation *x, struct places *p)
+{
+	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+		const ZydisDecodedOperand *o = &x->op[n];
+
+		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value))
+			continue;
+		p->high |= is_high_byte(o->reg.value);
+		if (!is_encoded(o) && guest_of(o->reg.value) == RCX && is_shift(x->zi.mnemonic))
+			p->count = true;
+	}
+}
+
+static bool place(struct translation *x, struct places *p, unsigned rule)
+{
+	*p = (struct places){ .rcx = NO_REGISTER, .r11 = NO_REGISTER, .address = R11 };
+	if (x->zi.raw.imm[1].size || is_bit_string(x))
+		return false;
+	if (!place_memory(x, p))
+		return false;
+	place_count(x, p);
+	if (p->high && (x->zi.attributes & ZYDIS_ATTRIB_HAS_REX || p->count))
+		return false;
+	for (unsigned n = 0; n < x->zi.operand_count; n++)
+		if (!place_operand(x, p, &x->op[n], rule))
+			return false;
+	if (p->high && p->mem) {
+		if (p->rcx != NO_REGISTER)
+			return false;
+		p->address = RCX;
+	}
+	return true;
+}
+
+/* --- the instruction ---------------------------------------------------------------------- */
+
+struct form {
+	unsigned reg, rm, vvvv, low;
+	bool mem, modrm;
+};
+
+static struct form form_of(const struct translation *x, const struct places *p)
+{
+	const ZydisDecodedInstruction *zi = &x->zi;
+	struct form f = { .reg = zi->raw.modrm.reg,
+			  .low = zi->opcode & 7,
+			  .mem = p->mem != NULL,
+			  .rm = p->mem ? p->address : zi->raw.modrm.rm,
+			  .modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM };
+
+	for (unsigned n = 0; n < zi->operand_count; n++) {
+		if (x->op[n].type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		switch (x->op[n].encoding) {
+		case ZYDIS_OPERAND_ENCODING_MODRM_REG: f.reg = p->host[n]; break;
+		case ZYDIS_OPERAND_ENCODING_MODRM_RM: f.rm = p->host[n]; break;
+		case ZYDIS_OPERAND_ENCODING_NDSNDD: f.vvvv = p->host[n]; break;
+		case ZYDIS_OPERAND_ENCODING_OPCODE: f.low = p->host[n]; break;
+		default: break;
+		}
+	}
+	return f;
+}
+
+static void put_prefixes(struct translation *x)
+{
+	const ZydisDecodedInstruction *zi = &x->zi;
+
+	for (unsigned n = 0; n < zi->raw.prefix_count; n++) {
+		uint8_t p = zi->raw.prefixes[n].value;
+
+		if (p == 0x66 || (p == 0xf0 && zi->attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
+		    ((p == 0xf2 || p == 0xf3) &&
+		     zi->raw.prefixes[n].type == ZYDIS_PREFIX_TYPE_MANDATORY))
+			code8(&x->e, p);
+	}
+}
+
+static void put_legacy(struct translation *x, const struct form *f)
+{
+	const ZydisDecodedInstruction *zi = &x->zi;
+	uint8_t rex = code_rex(zi->raw.rex.W, f->modrm ? f->reg : 0, 0, f->modrm ? f->rm : f->low);
+
+	put_prefixes(x);
+	if (rex != 0x40 || zi->attributes & ZYDIS_ATTRIB_HAS_REX)
+		code8(&x->e, rex);
+	if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+		code8(&x->e, 0x0f);
+	if (zi->opcode_map == ZYDIS_OPCODE_MAP_0F38)
+		code8(&x->e, 0x38);
+	if (zi->opcode_map == ZYDIS_OPCODE_MAP_0F3A)
+		code8(&x->e, 0x3a);
+}
+
+/* Always the three-byte form. */
+static void put_vex(struct translation *x, const struct form *f)
+{
+	const ZydisDecodedInstruction *zi = &x->zi;
+
+	code8(&x->e, 0xc4);
+	code8(&x->e, (uint8_t)((~f->reg >> 3 & 1) << 7 | 1u << 6 | (~f->rm >> 3 & 1) << 5 |
+			       zi->raw.vex.m_mmmm));
+	code8(&x->e, (uint8_t)(zi->raw.vex.W << 7 | (~f->vvvv & 15) << 3 | zi->raw.vex.L << 2 |
+			       zi->raw.vex.pp));
+}
+
+/* The guest's instruction with the host's registers. */
+static void put_insn(struct translation *x, const struct places *p)
+{
+	const ZydisDecodedInstruction *zi = &x->zi;
+	struct form f = form_of(x, p);
+
+	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		put_vex(x, &f);
+	else
+		put_legacy(x, &f);
+	if (f.modrm) {
+		code8(&x->e, zi->opcode);
+		code8(&x->e, (uint8_t)((f.mem ? 0 : 0xc0) | (f.reg & 7) << 3 | (f.rm & 7)));
+	} else {
+		code8(&x->e, (uint8_t)((zi->opcode & ~7u) | (f.low & 7)));
+	}
+	if (zi->raw.imm[0].size)
+		code_put(&x->e, x->bytes + x->i->at + zi->raw.imm[0].offset,
+			 zi->raw.imm[0].size / 8u);
+}
+
+static void scratch_in(struct translation *x, const struct places *p)
+{
+	if (p->count)
+		bt_read(&x->e, RCX, RCX);
+	if (p->rcx != NO_REGISTER && p->read >> p->rcx & 1)
+		bt_read(&x->e, RCX, p->rcx);
+	if (p->r11 != NO_REGISTER && p->read >> p->r11 & 1)
+		bt_read(&x->e, R11, p->r11);
+}
+
+static void scratch_out(struct translation *x, const struct places *p)
+{
+	if (p->rcx != NO_REGISTER && p->written >> p->rcx & 1)
+		bt_write(&x->e, p->rcx, RCX);
+	if (p->r11 != NO_REGISTER && p->written >> p->r11 & 1)
+		bt_write(&x->e, p->r11, R11);
+}
+
+static void put(struct translation *x, const struct places *p, unsigned rule, unsigned align)
+{
+	const ZydisDecodedOperand *m = p->mem;
+	unsigned first = x->colds;
+
+	if (m) {
+		bt_address(x);
+		bt_check(x, m->size / 8u,
+			 m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE : ACCESS_READ,
+			 align);
+	}
+	if (rule & IN)
+		bt_flags_need(x);
+	if (p->address == RCX)
+		code_move(&x->e, RCX, R11);
+	scratch_in(x, p);
+	put_insn(x, p);
+	scratch_out(x, p);
+	if (rule & OUT)
+		x->flags = FLAGS_HOST;
+	bt_join(x, first);
+}
+
+static bool plain(struct translation *x, unsigned rule)
+{
+	struct places p;
+
+	if (!place(x, &p, rule))
+		return false;
+	put(x, &p, rule, 1);
+	return true;
+}
+
+/* --- vectors ------------------------------------------------------------------------------- */
+
+static unsigned vector_align(const struct translation *x, const ZydisDecodedOperand *m)
+{
+	switch (x->zi.mnemonic) {
+#define X(name) case ZYDIS_MNEMONIC_##name:
+		ALIGNED(X)
+		return m->size / 8u;
+		UNALIGNED(X)
+		return 1;
+#undef X
+	default:
+		return x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && m->size == 128 ? 16
+											     : 1;
+	}
+}
+
+/* And nothing else that is not known here. */
+bool bt_is_vector(const struct translation *x)
+{
+	bool vector = false;
+
+	switch (x->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_VPCMPISTRI:
+	case ZYDIS_MNEMONIC_VPCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_VPCMPESTRM: return false;
+	case ZYDIS_MNEMONIC_VZEROUPPER:
+	case ZYDIS_MNEMONIC_VZEROALL: return true;
+	default: break;
+	}
+	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+		if (x->op[n].type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		if (is_vector(x->op[n].reg.value))
+			vector = true;
+		else if (!is_gpr(x->op[n].reg.value) &&
+			 ZydisRegisterGetClass(x->op[n].reg.value) != ZYDIS_REGCLASS_FLAGS &&
+			 x->op[n].reg.value != ZYDIS_REGISTER_MXCSR)
+			return false;
+	}
+	return vector;
+}
+
+/* MXCSR is a hidden operand: it is where it belongs. */
+static void drop_mxcsr(struct translation *x)
+{
+	for (unsigned n = 0; n < x->zi.operand_count; n++)
+		if (x->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    x->op[n].reg.value == ZYDIS_REGISTER_MXCSR)
+			x->op[n].type = ZYDIS_OPERAND_TYPE_UNUSED;
+}
+
+static bool vector(struct translation *x)
+{
+	const ZydisAccessedFlags *flags = x->zi.cpu_flags;
+	unsigned rule = PURE;
+	struct places p;
+
+	if (!x->t->vectors || !bt_is_vector(x))
+		return false;
+	drop_mxcsr(x);
+	if (flags && (flags->modified | flags->set_0 | flags->set_1 | flags->undefined))
+		rule |= OUT;
+	if (!place(x, &p, rule))
+		return false;
+	put(x, &p, rule, p.mem ? vector_align(x, p.mem) : 1);
+	return true;
+}
+
+/* --- those that are not as encoded ---------------------------------------------------------- */
+
+static bool lea(struct translation *x)
+{
+	unsigned g = guest_of(x->op[0].reg.value), to = bt_home(g);
+	unsigned base = NO_REGISTER, index = NO_REGISTER;
+	const struct insn *i = x->i;
+	int32_t disp = (int32_t)i->disp;
+
+	if (x->op[0].size < 32 || i->asz != 8 || !bt_address_known(i))
+		return false;
+	if (i->index != R_ZERO) {
+		index = bt_home(i->index);
+		if (index == NO_REGISTER)
+			bt_read(&x->e, index = RCX, i->index);
+	}
+	if (i->base == R_RIP) {
+		code_state(&x->e, OP_LOAD, base = R11, AT(x.code_va));
+		disp += x->b->offset;
+	} else if (i->base != R_ZERO) {
+		base = bt_home(i->base);
+		if (base == NO_REGISTER)
+			bt_read(&x->e, base = R11, i->base);
+	}
+	code_lea(&x->e, x->op[0].size == 64, to == NO_REGISTER ? R11 : to, base, index, i->scale,
+		 disp);
+	if (to == NO_REGISTER)
+		bt_write(&x->e, g, R11);
+	return true;
+}
+
+static bool push(struct translation *x)
+{
+	const ZydisDecodedOperand *o = &x->op[0];
+	bool reg = o->type == ZYDIS_OPERAND_TYPE_REGISTER;
+	unsigned first = x->colds, from, home = bt_home(RSP);
+
+	if (x->i->osz != 8 || o->type == ZYDIS_OPERAND_TYPE_MEMORY ||
+	    (reg && !is_gpr(o->reg.value)))
+		return false;
+	bt_flags_give(x);
+	code_lea(&x->e, true, R11, home, NO_REGISTER, 0, -8);
+	bt_check(x, 8, ACCESS_WRITE, 1);
+	if (reg) {
+		from = bt_home(guest_of(o->reg.value));
+		if (from == NO_REGISTER)
+			bt_read(&x->e, from = RCX, guest_of(o->reg.value));
+		code_mem(&x->e, OP_STORE, from, R11, 0);
+	} else {
+		CODE(&x->e, 0x49, 0xc7); /* mov qword [r11], imm32 */
+		code_modrm_mem(&x->e, 0, R11, 0);
+		code32(&x->e, (uint32_t)x->i->imm);
+	}
+	code_lea(&x->e, true, home, home, NO_REGISTER, 0, -8);
+	bt_join(x, first);
+	return true;
+}
+
+/* RSP has moved when the register is written: it may be RSP. */
+static bool pop(struct translation *x)
+{
+	const ZydisDecodedOperand *o = &x->op[0];
+	unsigned first = x->colds, g, to, home = bt_home(RSP);
+
+	if (x->i->osz != 8 || o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value))
+		return false;
+	g = guest_of(o->reg.value);
+	to = bt_home(g);
+	bt_flags_give(x);
+	code_move(&x->e, R11, home);
+	bt_check(x, 8, ACCESS_READ, 1);
+	code_lea(&x->e, true, home, home, NO_REGISTER, 0, 8);
+	code_mem(&x->e, OP_LOAD, to == NO_REGISTER ? R11 : to, R11, 0);
+	if (to == NO_REGISTER)
+		bt_write(&x->e, g, R11);
+	bt_join(x, first);
+	return true;
+}
+
+static bool leave(struct translation *x)
+{
+	unsigned first = x->colds, home = bt_home(RSP);
+
+	if (x->i->osz != 8)
+		return false;
+	bt_flags_give(x);
+	code_move(&x->e, R11, RBP);
+	bt_check(x, 8, ACCESS_READ, 1);
+	code_lea(&x->e, true, home, RBP, NO_REGISTER, 0, 8);
+	code_mem(&x->e, OP_LOAD, RBP, R11, 0);
+	bt_join(x, first);
+	return true;
+}
+
+bool bt_insn(struct translation *x)
+{
+	unsigned rule = rules[x->zi.mnemonic];
+
+	switch (x->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_LEA: return lea(x);
+	case ZYDIS_MNEMONIC_PUSH: return push(x);
+	case ZYDIS_MNEMONIC_POP: return pop(x);
+	case ZYDIS_MNEMONIC_LEAVE: return leave(x);
+	default: break;
+	}
+	if (rule & NONE)
+		return true;
+	return rule ? plain(x, rule) : vector(x);
+}

@@ -1,0 +1,115 @@
+/*
+ * link.c - linking blocks to one another, and undoing it.
+ *
+ * The idea: a link is made when translated code came out for want of one and the run loop, by
+ * its own look-up, arrived at a translated block. So a link never leads where the interpreter would
+ * not have gone; and it is undone when that block dies, or is ignored when mappings change.
+ *
+ * Spec: engine/bt/bt.h. Tested by test/unit/bt.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+static void aim(const struct bt *t, uint8_t *jump, const uint8_t *to_exec)
+{
+	code_aim(jump, t->code.write_at + (to_exec - t->code.exec_at));
+}
+
+static void unlink(struct bt_place *p)
+{
+	struct bt_place **at = (struct bt_place **)&p->to->links;
+
+	code_aim(p->jump, p->unlinked);
+	if (p->cell) /* it must not fit: x.code_va would be moved, and then the target added */
+		p->cell->generation = 0;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	p->to = NULL;
+}
+
+static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struct block *b)
+{
+	uint64_t rip = c->r[R_RIP];
+
+	if (rip >> 63 != p->half)
+		return;
+	if (p->to && p->to != b)
+		unlink(p);
+	if (p->cell) {
+		p->cell->from = t->pending_va;
+		p->cell->generation = c->tlb.generation_now[p->half];
+		p->cell->to = rip & ~PAGE_MASK;
+	}
+	if (p->to == b)
+		return;
+	p->to = b;
+	p->next = b->links;
+	b->links = p;
+	aim(t, p->jump, b->native);
+	t->links++;
+}
+
+static void link_jump(struct bt *t, struct interp *c, struct block *b)
+{
+	uint64_t rip = c->r[R_RIP];
+
+	t->jumps[(rip >> 4 ^ rip) % BT_JUMPS] =
+		(struct bt_jump){ .va = rip,
+				  .generation = c->tlb.generation_now[rip >> 63],
+				  .native = b->native,
+				  .page = rip & ~PAGE_MASK };
+	b->native_flags |= BT_JUMPED;
+}
+
+void bt_link(struct bt *t, struct interp *c, struct block *b)
+{
+	if (t->pending_rip != c->r[R_RIP])
+		return;
+	if (t->pending_indirect)
+		link_jump(t, c, b);
+	else if (t->pending)
+		link_place(t, c, t->pending, b);
+}
+
+static void forget_jumps(struct bt *t)
+{
+	memset(t->jumps, 0, BT_JUMPS * sizeof(*t->jumps));
+}
+
+void bt_killed(struct interp *c, struct block *b)
+{
+	struct bt *t = c->executor;
+
+	while (b->links)
+		unlink(b->links);
+	if (b->native_flags & BT_JUMPED)
+		forget_jumps(t);
+	b->native = NULL;
+}
+
+void bt_hints_reset(struct bt *t, struct interp *c)
+{
+	uint64_t *frame = (uint64_t *)(uintptr_t)(t->hint_empty + 16 - HINT_BYTES);
+
+	for (unsigned n = 0; n < HINT_BYTES / 8; n += 2) {
+		frame[n] = (uintptr_t)t->underflow;
+		frame[n + 1] = 0;
+	}
+	c->x.hint_rsp = t->hint_empty;
+}
+
+/* No block is left, so no translation either. */
+void bt_flushed(struct interp *c)
+{
+	struct bt *t = c->executor;
+
+	t->at = t->begin;
+	t->cell = t->code.write_at;
+	t->places = 0;
+	t->pending = NULL;
+	t->pending_indirect = false;
+	t->full = false;
+	forget_jumps(t);
+	bt_hints_reset(t, c);
+}

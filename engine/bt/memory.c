@@ -1,0 +1,91 @@
+/*
+ * memory.c - guest memory from translated code: the TLB's hit inline, all else aside.
+ *
+ * The idea: what is written behind the block for a failed check does not do the access, it
+ * has the interpreter's handler do the whole instruction, and comes back after it. So faults,
+ * devices, watched pages and crossings are the interpreter's, and a check may fail whenever it
+ * likes. That allows a guess: data of high code lies in the high half, of low code in the low half.
+ *
+ * Spec: engine/mmu/tlb.h. Tested by test/unit/bt.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+#define ENTRY_MASK ((TLB_ENTRIES - 1) * (uint32_t)sizeof(struct tlb_entry))
+_Static_assert(sizeof(struct tlb_entry) == 1u << 5, "the index is made by one shift");
+
+bool bt_address_known(const struct insn *i)
+{
+	return i->asz >= 4 && i->disp == (int32_t)i->disp &&
+	       i->disp < INT32_MAX - (int32_t)PAGE_SIZE;
+}
+
+void bt_address(struct translation *x)
+{
+	const struct insn *i = x->i;
+	unsigned base = NO_REGISTER, index = NO_REGISTER;
+	int32_t disp = (int32_t)i->disp;
+
+	bt_flags_give(x);
+	if (i->index != R_ZERO) {
+		index = bt_home(i->index);
+		if (index == NO_REGISTER)
+			bt_read(&x->e, index = SCRATCH_T, i->index);
+	}
+	if (i->base == R_RIP) {
+		code_state(&x->e, OP_LOAD, base = SCRATCH_A, AT(x.code_va));
+		disp += x->b->offset;
+	} else if (i->base != R_ZERO) {
+		base = bt_home(i->base);
+		if (base == NO_REGISTER)
+			bt_read(&x->e, base = SCRATCH_A, i->base);
+	}
+	code_lea(&x->e, i->asz == 8, SCRATCH_A, base, index, i->scale, disp);
+	if (i->seg >= FS)
+		code_state(&x->e, OP_ADD, SCRATCH_A,
+			   AT(s.seg) + i->seg * (uint32_t)sizeof(struct x86_seg) +
+				   (uint32_t)offsetof(struct x86_seg, base));
+}
+
+struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
+{
+	struct cold *k = &x->cold[x->colds++];
+
+	*k = (struct cold){ .from = from, .kind = kind, .i = x->i };
+	return k;
+}
+
+void bt_check(struct translation *x, unsigned size, enum access access, unsigned align)
+{
+	struct code *e = &x->e;
+
+	if (align > 1) {
+		CODE(e, 0x41, 0xf6, 0xc3, (uint8_t)(align - 1)); /* test r11b, align - 1 */
+		bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
+	}
+	code_move(e, SCRATCH_T, SCRATCH_A);
+	CODE(e, 0x48, 0xc1, 0xe9, 7, 0x81, 0xe1); /* shr rcx, 7; and ecx, mask */
+	code32(e, ENTRY_MASK);
+	code_state(e, OP_ADD, SCRATCH_T, AT(tlb.now) + x->half * 8);
+	code_mem(e, OP_XOR, SCRATCH_A, SCRATCH_T, (int32_t)access * 8);
+	CODE(e, 0x49, 0x81, 0xfb); /* cmp r11, 4096 - size */
+	code32(e, PAGE_SIZE - size);
+	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_A));
+	code_mem(e, OP_ADD, SCRATCH_A, SCRATCH_T, (int32_t)offsetof(struct tlb_entry, host));
+}
+
+void bt_join(struct translation *x, unsigned first)
+{
+	for (unsigned n = first; n < x->colds; n++) {
+		if (x->cold[n].kind != COLD_SLOW)
+			continue;
+		x->cold[n].join = x->e.at;
+		x->cold[n].load = x->flags != FLAGS_MEMORY;
+	}
+}
+
+void bt_slow_call(struct translation *x, const struct insn *i)
+{
+	code_constant(&x->e, R11, (uint64_t)((const uint8_t *)i - x->c->cache->arena));
+	code_go(&x->e, OP_CALL, x->t->slow);
+}

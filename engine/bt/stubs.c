@@ -1,0 +1,251 @@
+/*
+ * stubs.c - the code between C and translated code, made once for each vCPU.
+ *
+ * The idea: everything reachable by GS, so that entering and leaving are a row of moves. C runs on
+ * the host's stack, translated code on the hint stack.
+ *
+ * Spec: engine/bt/bt.h; System V ABI 3.2. Tested by test/unit/bt.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+#define VECTORS 16u
+
+/* vmovdqu between YMM n and its place: 6fh loads, 7fh stores. */
+static void move_ymm(struct code *e, uint8_t opcode, unsigned n)
+{
+	CODE(e, PREFIX_GS, 0xc5, n < 8 ? 0xfe : 0x7e, opcode);
+	code_modrm_state(e, n, AT(s.fpu.ymm) + n * 32);
+}
+
+/* stmxcsr (3) or ldmxcsr (2) gs:[at] */
+static void move_mxcsr(struct code *e, unsigned extension, uint32_t at)
+{
+	CODE(e, PREFIX_GS, 0x0f, 0xae);
+	code_modrm_state(e, extension, at);
+}
+
+/* Subroutines: guest's vector state in, and out again. */
+static const uint8_t *put_vectors_in(struct code *e)
+{
+	const uint8_t *begin = e->at;
+
+	for (unsigned n = 0; n < VECTORS; n++)
+		move_ymm(e, 0x6f, n);
+	move_mxcsr(e, 3, AT(x.host_mxcsr));
+	move_mxcsr(e, 2, AT(s.fpu.mxcsr));
+	code_state_set8(e, AT(x.vector_live), 1);
+	code8(e, 0xc3);
+	return begin;
+}
+
+static const uint8_t *put_vectors_out(struct code *e)
+{
+	const uint8_t *begin = e->at;
+
+	for (unsigned n = 0; n < VECTORS; n++)
+		move_ymm(e, 0x7f, n);
+	move_mxcsr(e, 3, AT(s.fpu.mxcsr));
+	move_mxcsr(e, 2, AT(x.host_mxcsr));
+	CODE(e, 0xc5, 0xf8, 0x77, 0xc3); /* vzeroupper; ret */
+	return begin;
+}
+
+static void call_if_live(struct code *e, const uint8_t *subroutine)
+{
+	uint8_t *skip;
+
+	code_state_cmp8(e, AT(x.vector_live), 0);
+	skip = code_jump_if(e, CC_E);
+	code_go(e, OP_CALL, subroutine);
+	code_here(e, skip);
+}
+
+static void put_enter(struct bt *t, struct code *e)
+{
+	union {
+		const uint8_t *code;
+		int (*enter)(struct interp *c, const uint8_t *native);
+	} enter = { bt_exec(t, e->at) };
+
+	t->enter = enter.enter;
+	/* push rbx, rbp, r12-r15; sub rsp, 8 */
+	CODE(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, 0x48, 0x83, 0xec, 8);
+	code_state(e, OP_STORE, RSP, AT(x.host_rsp));
+	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
+	code_move(e, R11, RSI);
+	bt_load_all(e);
+	CODE(e, 0x41, 0xff, 0xe3); /* jmp r11 */
+}
+
+/* Returns from enter() with EAX. Returns its own address. */
+static const uint8_t *put_return(struct code *e)
+{
+	const uint8_t *begin = e->at;
+
+	code_state_set8(e, AT(x.vector_live), 0);
+	/* add rsp, 8; pop r15-r12, rbp, rbx; ret */
+	CODE(e, 0x48, 0x83, 0xc4, 8, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b);
+	code8(e, 0xc3);
+	return begin;
+}
+
+struct common {
+	const uint8_t *in, *out, *back, *leave;
+};
+
+static void to_host_stack(struct code *e)
+{
+	bt_store_all(e);
+	code_state(e, OP_STORE, RSP, AT(x.hint_rsp));
+	code_state(e, OP_LOAD, RSP, AT(x.host_rsp));
+}
+
+/* x.kind says why. */
+static const uint8_t *put_leave(struct code *e, const struct common *s)
+{
+	const uint8_t *begin = e->at;
+
+	to_host_stack(e);
+	if (s->out)
+		call_if_live(e, s->out);
+	code_state32(e, OP_LOAD, RAX, AT(x.kind));
+	code_go(e, OP_JMP, s->back);
+	return begin;
+}
+
+/* A place in R11D. */
+static const uint8_t *put_edge(struct code *e, const struct common *s)
+{
+	const uint8_t *begin = e->at;
+
+	code_state32(e, OP_STORE, R11, AT(x.place));
+	code_state_set32(e, AT(x.kind), BT_EDGE);
+	code_go(e, OP_JMP, s->leave);
+	return begin;
+}
+
+/* RIP in R11. */
+static const uint8_t *put_rip(struct code *e, const struct common *s, enum bt_kind kind)
+{
+	const uint8_t *begin = e->at;
+
+	code_state(e, OP_STORE, R11, AT_REGISTER(R_RIP));
+	code_state_set32(e, AT(x.kind), kind);
+	code_go(e, OP_JMP, s->leave);
+	return begin;
+}
+
+/* Linear address in R11, of half `half`. */
+static const uint8_t *put_indirect(struct code *e, const struct common *s, unsigned half)
+{
+	const uint8_t *begin = e->at;
+	uint8_t *miss, *stale;
+
+	_Static_assert(sizeof(struct bt_jump) == 32, "the index is shifted by 5");
+	code_move(e, RCX, R11);
+	/* shr rcx, 4; xor rcx, r11; and ecx, mask; shl ecx, 5 */
+	CODE(e, 0x48, 0xc1, 0xe9, 4, 0x4c, 0x31, 0xd9, 0x81, 0xe1);
+	code32(e, BT_JUMPS - 1);
+	CODE(e, 0xc1, 0xe1, 5);
+	code_state(e, OP_ADD, RCX, AT(x.jumps));
+	code_mem(e, OP_CMP, R11, RCX, offsetof(struct bt_jump, va));
+	miss = code_jump_if(e, CC_NE);
+	code_state(e, OP_LOAD, R11, AT(tlb.generation_now) + half * 8);
+	code_mem(e, OP_CMP, R11, RCX, offsetof(struct bt_jump, generation));
+	stale = code_jump_if(e, CC_NE);
+	code_mem(e, OP_LOAD, R11, RCX, offsetof(struct bt_jump, page));
+	code_state(e, OP_STORE, R11, AT(x.code_va));
+	code8(e, 0xff); /* jmp [rcx + native] */
+	code_modrm_mem(e, 4, RCX, offsetof(struct bt_jump, native));
+	code_here(e, stale);
+	code_mem(e, OP_LOAD, R11, RCX, offsetof(struct bt_jump, va));
+	code_here(e, miss);
+	put_rip(e, s, BT_INDIRECT);
+	return begin;
+}
+
+/* The handler of the instruction that R11D names; a subroutine. */
+static const uint8_t *put_slow(struct interp *c, struct code *e, const struct common *s)
+{
+	const uint8_t *begin = e->at;
+	uint8_t *out;
+
+	to_host_stack(e);
+	if (s->out)
+		call_if_live(e, s->out);
+	code_constant(e, RDI, (uintptr_t)c);
+	code_move32(e, RSI, R11);
+	code_constant(e, RAX, (uintptr_t)bt_slow);
+	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
+	out = code_jump_if(e, CC_NE);
+	if (s->in)
+		call_if_live(e, s->in);
+	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
+	bt_load_all(e);
+	code8(e, 0xc3);
+	code_here(e, out);
+	CODE(e, PREFIX_GS, 0x48, 0x83); /* add qword [x.hint_rsp], 8 */
+	code_modrm_state(e, 0, AT(x.hint_rsp));
+	code8(e, 8);
+	code_go(e, OP_JMP, s->back);
+	return begin;
+}
+
+/*
+ * A guest RET that went elsewhere than the hint said: R11 the address, ECX the RET. RSP has yet to
+ * move, unless the address is not canonical.
+ */
+static const uint8_t *put_mismatch(struct bt *t, struct code *e)
+{
+	const uint8_t *begin = e->at;
+	uint8_t *bad;
+
+	code_state32(e, OP_STORE, RCX, AT(x.insn));
+	code_move(e, RCX, R11);
+	/* shl rcx, 16; sar rcx, 16; cmp rcx, r11 */
+	CODE(e, 0x48, 0xc1, 0xe1, 16, 0x48, 0xc1, 0xf9, 16, 0x4c, 0x39, 0xd9);
+	bad = code_jump_if(e, CC_NE);
+	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
+	CODE(e, 0x4d, 0x85, 0xdb); /* test r11, r11 */
+	code_aim(code_jump_if(e, 8 /* s */), t->indirect[1]);
+	code_go(e, OP_JMP, t->indirect[0]);
+	code_here(e, bad);
+	code_state32(e, OP_LOAD, R11, AT(x.insn));
+	code_go(e, OP_CALL, t->slow);
+	CODE(e, 0x0f, 0x0b); /* the handler faults: never here */
+	return begin;
+}
+
+/* Where a RET finds the hint stack empty. */
+static const uint8_t *put_underflow(struct bt *t, struct code *e)
+{
+	const uint8_t *begin = e->at;
+
+	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0xf8); /* lea rsp, [rsp - 8] */
+	code_go(e, OP_JMP, t->mismatch);
+	return begin;
+}
+
+int bt_stubs(struct bt *t, struct interp *c)
+{
+	struct code e = { t->cells_end };
+	struct common s = { 0 };
+
+	if (t->vectors) {
+		t->vector = s.in = put_vectors_in(&e);
+		s.out = put_vectors_out(&e);
+	}
+	put_enter(t, &e);
+	s.back = put_return(&e);
+	s.leave = put_leave(&e, &s);
+	t->edge = put_edge(&e, &s);
+	t->boundary = put_rip(&e, &s, BT_BOUNDARY);
+	for (unsigned half = 0; half < 2; half++)
+		t->indirect[half] = put_indirect(&e, &s, half);
+	t->slow = put_slow(c, &e, &s);
+	t->mismatch = put_mismatch(t, &e);
+	t->underflow = bt_exec(t, put_underflow(t, &e));
+	t->begin = e.at;
+	return 0;
+}

@@ -1,0 +1,116 @@
+/*
+ * translate.c - a decoded block to host code.
+ *
+ * The idea: the interpreter's block is the plan. Its bytes are decoded once more for the operands'
+ * places in the encoding; each instruction is emitted natively, or as a call of its handler, so
+ * every block can be translated and coverage is a matter of speed only.
+ *
+ * Order in memory: the block, then what is seldom executed.
+ *
+ * Tested by test/unit/bt.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+static bool decode(struct translation *x, unsigned n)
+{
+	const struct insn *i = &x->b->insn[n];
+
+	return i->fn != op_invalid &&
+	       ZYAN_SUCCESS(ZydisDecoderDecodeFull(&x->t->zydis, x->bytes + i->at, i->len,
+						   &x->all_zi[n], x->all_op[n]));
+}
+
+static void take(struct translation *x, unsigned n)
+{
+	x->i = &x->b->insn[n];
+	memcpy(&x->zi, &x->all_zi[n], sizeof(x->zi));
+	memcpy(x->op, x->all_op[n], sizeof(x->op));
+}
+
+static void decode_all(struct translation *x)
+{
+	for (unsigned n = 0; n < x->b->count; n++) {
+		x->known[n] = decode(x, n);
+		if (!x->known[n] || !x->t->vectors)
+			continue;
+		take(x, n);
+		x->vector |= bt_is_vector(x);
+	}
+}
+
+/* May the block run? */
+static void emit_entry(struct translation *x)
+{
+	struct code *e = &x->e;
+
+	if (x->vector) {
+		code_state_cmp8(e, AT(x.vector_live), 0);
+		bt_cold(x, COLD_VECTOR, code_jump_if(e, CC_E))->join = e->at;
+	}
+	code_state(e, OP_LOAD, RCX, AT(x.left));
+	CODE(e, 0x48, 0x83, 0xe9, (uint8_t)x->b->count); /* sub rcx, count */
+	bt_cold(x, COLD_BUDGET, code_jump_if(e, CC_B));
+	code_state(e, OP_STORE, RCX, AT(x.left));
+}
+
+static void handle(struct translation *x)
+{
+	bt_flags_give(x);
+	bt_slow_call(x, x->i);
+	x->t->handled++;
+}
+
+static void emit(struct translation *x)
+{
+	bool ended = false;
+
+	emit_entry(x);
+	for (unsigned n = 0; n < x->b->count; n++) {
+		take(x, n);
+		if (x->known[n] && (bt_branch(x, &ended) || bt_insn(x)))
+			x->t->native++;
+		else
+			handle(x);
+	}
+	if (!ended) {
+		bt_flags_give(x);
+		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at);
+	}
+	bt_cold_code(x);
+}
+
+static bool has_room(const struct bt *t)
+{
+	return t->code.write_at + t->code.bytes - t->at > (ptrdiff_t)BT_ROOM &&
+	       t->cells_end - t->cell > (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) &&
+	       t->places + BT_PLACES_ROOM < BT_PLACES;
+}
+
+void bt_translate(struct bt *t, struct interp *c, struct block *b)
+{
+	struct translation *x = t->work;
+
+	for (unsigned n = 0; n < b->count; n++)
+		if (b->insn[n].fn == op_stale)
+			return;
+	if (!has_room(t)) {
+		t->full = true;
+		return;
+	}
+	x->t = t;
+	x->c = c;
+	x->b = b;
+	x->bytes = (const uint8_t *)(uintptr_t)(b->key >> 2);
+	x->half = c->r[R_RIP] >> 63;
+	x->flags = FLAGS_MEMORY;
+	x->vector = false;
+	x->colds = 0;
+	x->e.at = t->at;
+	decode_all(x);
+	emit(x);
+	b->native = bt_exec(t, t->at);
+	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->half ? BT_HIGH : 0));
+	t->at = t->code.write_at + (((size_t)(x->e.at - t->code.write_at) + 15) & ~(size_t)15);
+	t->blocks++;
+}
