@@ -10,7 +10,8 @@ CFLAGS_release := -O2 -g
 CFLAGS_debug := -O1 -g -DTRAPEZE_DEBUG
 CFLAGS_asan := -O1 -g -fsanitize=address -fno-omit-frame-pointer
 CFLAGS_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
-CFLAGS_tsan := -O1 -g -fsanitize=thread
+# A fence of virtio's orders memory that the guest shares, which is not TSan's business.
+CFLAGS_tsan := -O1 -g -fsanitize=thread -Wno-unknown-warning-option -Wno-tsan
 ifndef CFLAGS_$(MODE)
 $(error MODE is one of release, debug, asan, ubsan, tsan)
 endif

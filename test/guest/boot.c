@@ -26,6 +26,38 @@ static void start_boot(struct session *s, const char *append)
 	session_start(s, argv);
 }
 
+/* Seconds of host CPU that the program has used. */
+static double cpu_seconds(pid_t pid)
+{
+	unsigned long user, system;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	/* pid (name) state, ten numbers, utime stime: proc(5) */
+	assert_int_equal(fscanf(f,
+				"%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				&user, &system),
+			 2);
+	fclose(f);
+	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* A guest that waits at its prompt costs next to nothing. */
+static void check_idle(struct session *s)
+{
+	double before = cpu_seconds(s->pid), start = session_now(), part;
+
+	while (session_now() < start + 2)
+		session_read(s, 100);
+	part = (cpu_seconds(s->pid) - before) / (session_now() - start);
+	if (part >= 0.2)
+		print_error("an idle guest uses %.0f %% of a CPU\n", part * 100);
+	assert_true(part < 0.2);
+}
+
 static void test_shell_session(void **state)
 {
 	struct session s;
@@ -51,6 +83,7 @@ static void test_shell_session(void **state)
 	session_expect(&s, "/root # ", BOOT_SECONDS);
 	session_type(&s, "echo rc=$?\r");
 	session_expect(&s, "rc=130", BOOT_SECONDS);
+	check_idle(&s);
 	session_type(&s, "poweroff -f\r");
 	status = session_end(&s, BOOT_SECONDS);
 	assert_true(WIFEXITED(status));

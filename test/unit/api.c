@@ -225,6 +225,27 @@ static void stopped_from_another_thread(void **state)
 	trapeze_close(vm);
 }
 
+/* A repeat is one instruction, but it gives way in the middle. */
+static void stopped_in_a_repeat(void **state)
+{
+	/* mov ecx, -1; rep lodsb, over 4 GiB of nothing; jmp back */
+	struct trapeze *vm = open_with(&(struct trapeze_config){ .counted = 1 },
+				       "\xb9\xff\xff\xff\xff\xf3\xac\xeb\xf7", 9);
+	struct trapeze_regs regs = { .rip = CODE };
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(trapeze_enter(vm, TRAPEZE_PROTECTED32, &regs, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, stop_later, vm), 0);
+	assert_int_equal(run(vm, UINT64_MAX).reason, TRAPEZE_STOPPED);
+	pthread_join(thread, NULL);
+	trapeze_get_regs(vm, &regs);
+	assert_int_equal(trapeze_instructions(vm), 1);
+	assert_int_equal(regs.rip, CODE + 5);
+	assert_in_range(regs.rcx, 1, UINT32_MAX - 1);
+	trapeze_close(vm);
+}
+
 static void pc_devices(void **state)
 {
 	/* mov dx, 3f8; mov al, 'S'; out; mov dx, 604; mov ax, 3400; out (S5: SLP_TYP 5, SLP_EN) */
@@ -383,6 +404,7 @@ int main(void)
 		cmocka_unit_test(hypercalls),
 		cmocka_unit_test(endings),
 		cmocka_unit_test(stopped_from_another_thread),
+		cmocka_unit_test(stopped_in_a_repeat),
 		cmocka_unit_test(pc_devices),
 		cmocka_unit_test(modes),
 		cmocka_unit_test(long_mode_and_translation),
