@@ -6,6 +6,10 @@
  * fails; whether somebody objects is asked afterwards, with a test for an exclusive lock. Two that
  * start in the same moment may both be refused, never both let in.
  *
+ * A process that was killed keeps its locks until the kernel has ended the I/O it had asked for
+ * (io_uring ends it after the process). That is right, since this I/O still changes the file; so
+ * when no living owner is found, we wait for a while.
+ *
  * The numbers are those of QEMU's "image locking", so that its tools and virtual machines see
  * ours. The kernel does not tell who holds such a lock; /proc/PID/fdinfo does.
  *
@@ -20,9 +24,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/block_file.h"
+#include "host/host.h"
 
 #define DOES_BASE    100
 #define DENIES_BASE  200
@@ -30,6 +36,8 @@
 #define WRITES       1
 #define RESIZES      3
 #define LOCKED_KINDS 4
+
+#define LEFT_BEHIND_NS UINT64_C(3000000000)
 
 static int shared_lock(int fd, off_t byte)
 {
@@ -118,6 +126,17 @@ static long find_owner(int fd)
 	return owner;
 }
 
+/* Does somebody else deny what we do, or do what we deny? */
+static bool objection(int fd, const bool *does, const bool *denies)
+{
+	for (int i = 0; i < LOCKED_KINDS; i++) {
+		if ((does[i] && others_hold(fd, DENIES_BASE + i)) ||
+		    (denies[i] && others_hold(fd, DOES_BASE + i)))
+			return true;
+	}
+	return false;
+}
+
 int file_lock(int fd, const char *path, bool writer, struct fail *why)
 {
 	static const bool reader_does[LOCKED_KINDS] = { [CONSISTENT] = true };
@@ -130,7 +149,7 @@ int file_lock(int fd, const char *path, bool writer, struct fail *why)
 	};
 	const bool *does = writer ? writer_does : reader_does;
 	const bool *denies = writer ? writer_denies : reader_denies;
-	bool objection = false;
+	uint64_t give_up = host_monotonic_ns() + LEFT_BEHIND_NS;
 	char who[64] = "another process";
 	long owner;
 
@@ -139,12 +158,16 @@ int file_lock(int fd, const char *path, bool writer, struct fail *why)
 		    (denies[i] && shared_lock(fd, DENIES_BASE + i)))
 			return 0; /* a file system without locks */
 	}
-	for (int i = 0; i < LOCKED_KINDS; i++)
-		objection |= (does[i] && others_hold(fd, DENIES_BASE + i)) ||
-			     (denies[i] && others_hold(fd, DOES_BASE + i));
-	if (!objection)
-		return 0;
-	owner = find_owner(fd);
+	while (objection(fd, does, denies)) {
+		struct timespec moment = { 0, 5000000 };
+
+		owner = find_owner(fd);
+		if (owner || host_monotonic_ns() >= give_up)
+			goto busy;
+		nanosleep(&moment, NULL);
+	}
+	return 0;
+busy:
 	if (owner)
 		snprintf(who, sizeof(who), "process %ld", owner);
 	return fail(why, -EBUSY, "%s: is in use by %s", path, who);
