@@ -41,11 +41,24 @@ void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops,
 	dev->vm = vm;
 	dev->id = id;
 	dev->next = NULL;
+	atomic_store(&dev->rung, false);
 	for (unsigned i = 0; i < DEVICE_ALARMS; i++)
 		dev->alarms[i] = (struct alarm){ .at = ALARM_NONE, .fn = due[i], .arg = dev };
 	*vm->devices_tail = dev;
 	vm->devices_tail = &dev->next;
 	ops->reset(dev);
+}
+
+void device_ring(struct device *dev)
+{
+	atomic_store(&dev->rung, true);
+	atomic_store(&dev->vm->rung, true);
+	vm_wake(dev->vm, 0);
+}
+
+void device_expect(struct device *dev, int change)
+{
+	atomic_fetch_add(&dev->vm->expected, (unsigned)change);
 }
 
 int device_claim_ports(struct device *dev, unsigned region, uint16_t first, uint32_t count,

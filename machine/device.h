@@ -17,6 +17,7 @@
 #ifndef MACHINE_DEVICE_H
 #define MACHINE_DEVICE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,6 +65,7 @@ struct device {
 	const char *id; /* "uart0": names it in traces, snapshots; static or outlives the device */
 	struct device *next;
 	struct alarm alarms[DEVICE_ALARMS];
+	atomic_bool rung; /* device_ring() was called */
 };
 
 /* Adds a device to the machine: sets up `dev`, calls ops->reset. `dev` comes from
@@ -91,6 +93,15 @@ int device_dma_write(struct device *dev, gpa_t to, const void *from, size_t n);
  * thread at an instruction boundary. Data is copied. -ENOSPC: queue full, try later.
  */
 int device_post(struct device *dev, const void *data, size_t bytes);
+
+/*
+ * From any thread, and never refused: ops->input will be called with no data. Rings before that
+ * are one. For a backend's thread that has left its news where the device looks.
+ */
+void device_ring(struct device *dev);
+/* Work that will end in a ring has begun (+1) or is done (-1): a guest that sleeps for it does not
+ * sleep for ever. Device lock held. */
+void device_expect(struct device *dev, int change);
 
 /* Asks the machine to stop or restart at the next instruction boundary. */
 enum vm_request {

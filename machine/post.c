@@ -110,13 +110,24 @@ static struct message *take_all(struct posted *p)
 	return first;
 }
 
+static void answer_rings(struct vm *vm)
+{
+	for (struct device *dev = vm->devices; dev; dev = dev->next) {
+		if (atomic_exchange(&dev->rung, false) && dev->ops->input)
+			dev->ops->input(dev, NULL, 0);
+	}
+}
+
 void posted_take(struct vm *vm)
 {
 	struct message *m = take_all(vm->posted);
+	bool rung = atomic_load(&vm->rung) && atomic_exchange(&vm->rung, false);
 
-	if (!m)
+	if (!m && !rung)
 		return;
 	host_mutex_lock(vm->lock);
+	if (rung)
+		answer_rings(vm);
 	while (m) {
 		struct message *next = m->next;
 

@@ -189,8 +189,8 @@ static bool halted_for_ever(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 
 	/* Notice after input_ended: the last input may just have been posted. */
-	return (deaf(vcpu) ||
-		(clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended))) &&
+	return (deaf(vcpu) || (clock_next(&vm->clock) == ALARM_NONE &&
+			       atomic_load(&vm->input_ended) && atomic_load(&vm->expected) == 0)) &&
 	       !atomic_load(&vcpu->notice);
 }
 

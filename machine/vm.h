@@ -95,6 +95,8 @@ struct vm {
 	 * answers each CPU differently at one address: the local APIC page. */
 	struct vcpu *accessing;
 	struct posted *posted;
+	atomic_bool rung;  /* some device's `rung` is set */
+	atomic_uint expected; /* operations of backends that will ring: device_expect() */
 	unsigned trace;
 	struct vm_hooks hooks;
 

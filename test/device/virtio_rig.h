@@ -442,6 +442,51 @@ static inline uint64_t vr_fuzz_address(uint64_t *seed)
 	}
 }
 
+/* The device under test: the machine's last one. What its queues wait for is no secret here. */
+static inline const struct virtio *vr_device(struct rig *rig)
+{
+	struct device *dev = rig->vm->devices;
+
+	while (dev->next)
+		dev = dev->next;
+	return (const struct virtio *)dev;
+}
+
+/* Three descriptors where the device looks next: a header, something, and room for a status. */
+static inline void vr_fuzz_request(struct rig *rig, unsigned n, uint64_t *seed)
+{
+	const struct virtio_queue *q = &vr_device(rig)->queue[n];
+	bool packed = virtio_has(vr_device(rig), VIRTIO_F_RING_PACKED);
+	uint16_t size = q->size ? q->size : 1, at = (uint16_t)(q->avail % size);
+	struct vr d = { .rig = rig };
+	uint64_t area = vr_fuzz_area(n), r = fuzz_random(seed);
+	uint16_t slot = packed ? at : (uint16_t)(r >> 56 & 7);
+	bool wrap = q->avail_wrap;
+
+	for (unsigned i = 0; i < 3 && slot < 32; i++) {
+		struct vr_buffer b = { 0x20000 + (r >> (8 * i) & 0xffff) * 4, i == 2 ? 1 : 16,
+				       i == 2 };
+		uint16_t next = (uint16_t)((slot + 1) % size);
+
+		if (i == 0) {
+			vr_set(&d, b.at, 4, r >> 40 & (r >> 51 & 1 ? 15 : 1));
+			vr_set(&d, b.at + 8, 8, r >> 44 & 0x7f);
+		} else if (i == 1) {
+			b.bytes = (r >> 52 & 3) * 512 + (r >> 60 ? 0 : 16);
+			b.device_writes = r & 1;
+		}
+		vr_desc(&d, area + 16 * slot, &b,
+			(uint16_t)((i < 2 ? 1 : 0) | (packed ? vr_lap_flags(wrap) : 0)),
+			packed ? at : next, packed);
+		wrap ^= next == 0;
+		slot = next;
+	}
+	if (packed)
+		return;
+	vr_set(&d, area + 0x1000 + 4 + 2 * at, 2, r >> 56 & 7);
+	vr_set(&d, area + 0x1002, 2, q->avail + 1u);
+}
+
 static inline void vr_fuzz_scribble(struct rig *rig, uint64_t *seed)
 {
 	struct vr d = { .rig = rig };
@@ -457,9 +502,7 @@ static inline void vr_fuzz_scribble(struct rig *rig, uint64_t *seed)
 		/* Read as flags and next, or as ID and flags. */
 		vr_set(&d, desc + 12, 2, r >> 16 & (r >> 20 & 3 ? 3 : 7));
 		vr_set(&d, desc + 14, 2,
-		       r >> 24 & 1 ? r >> 32 & 31 : vr_lap_flags(r >> 25 & 1) | (r >> 26 & 3));
-		if (r >> 60 < 12) /* something a driver would do: a request's header */
-			vr_set(&d, 0x20000 + (r >> 40 & 0x7fff8), 8, r >> 30 & 15);
+		       r >> 24 & 1 ? r >> 32 & 31 : vr_lap_flags(r >> 25 & 1) | (r >> 26 & 7));
 	}
 	r = fuzz_random(seed);
 	for (unsigned i = 0; i < 8; i++)
@@ -477,9 +520,14 @@ static inline uint32_t vr_fuzz_stir(struct rig *rig, uint64_t random)
 	switch (r % 16) {
 	case 0: vr_fuzz_setup(rig, &seed); return 0;
 	case 1:
+		if (r >> 60 < 4)
+			vr_fuzz_scribble(rig, &seed);
+		return 0;
 	case 2:
 	case 3:
-	case 4: vr_fuzz_scribble(rig, &seed); return 0;
+	case 4:
+	case 8:
+	case 9: vr_fuzz_request(rig, (unsigned)(r >> 8) % VR_FUZZ_QUEUES, &seed); return 0;
 	case 5:
 		rig_write(rig, VR_ECAM + (VR_DEVFN << 12) + (r >> 8 & 0xff), r >> 16, size);
 		return 0;
