@@ -30,6 +30,7 @@
  *	memory 256 - 512 GiB           PCI BARs, 64-bit
  *	PCI    0.0                     host bridge
  *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
+ *	PCI    2.0 - 9.0               virtio-blk
  *	PCI    31.0                    ISA bridge
  *
  * SPDX-License-Identifier: MIT
@@ -58,6 +59,7 @@
 #include "device/pci_host.h"
 #include "device/reset.h"
 #include "device/vga.h"
+#include "device/virtio_blk.h"
 #include "device/virtio_rng.h"
 
 enum {
@@ -91,7 +93,11 @@ enum {
 };
 
 /* Device numbers on the PCI bus. */
-enum { SLOT_RNG = 1 };
+enum { SLOT_RNG = 1, SLOT_DISK = 2 };
+
+#define DISK_QUEUES 8 /* at most: one a CPU */
+/* A counted machine's disk takes this long, whatever the host's does. */
+#define DISK_LATENCY_NS UINT64_C(100000)
 
 enum { ACPI_ENABLE_VALUE = 0xf1, ACPI_DISABLE_VALUE = 0xf0, S5_SLP_TYP = 5 };
 
@@ -211,14 +217,39 @@ static int add_pci(struct pc *pc, struct fail *why)
 	return err ? err : ich9_lpc_create(pc->pci, &lpc, &pc->lpc, why);
 }
 
+static int add_disks(struct pc *pc, struct fail *why)
+{
+	static const char *const id[PC_DISKS] = { "disk0", "disk1", "disk2", "disk3",
+						  "disk4", "disk5", "disk6", "disk7" };
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < pc->config.disks; i++) {
+		const struct pc_disk *disk = &pc->config.disk[i];
+		struct virtio_blk_config config = {
+			.id = id[i],
+			.devfn = (uint8_t)((SLOT_DISK + i) << 3),
+			.disk = disk->blk,
+			.serial = disk->serial ? disk->serial : id[i],
+			.queues = pc->vm->vcpus < DISK_QUEUES ? pc->vm->vcpus : DISK_QUEUES,
+			.latency_ns = pc->config.counted ? DISK_LATENCY_NS : 0,
+		};
+
+		err = virtio_blk_create(pc->pci, &config, why);
+	}
+	return err;
+}
+
 /* Everything on the PCI bus has its fixed place, so that guests find it where it was. */
 static int add_virtio(struct pc *pc, struct fail *why)
 {
 	struct virtio_rng_config rng = { .id = "rng", .devfn = SLOT_RNG << 3 };
+	int err;
 
 	if (!pc->config.counted)
 		host_random(rng.key, sizeof(rng.key));
-	return virtio_rng_create(pc->pci, &rng, why);
+	err = virtio_rng_create(pc->pci, &rng, why);
+
+	return err ? err : add_disks(pc, why);
 }
 
 static bool has_screen(const struct pc *pc)

@@ -13,15 +13,23 @@
 #include "host/fail.h"
 #include "device/vga.h"
 #include "machine/backend.h"
+#include "machine/blk.h"
 #include "machine/vm.h"
 
 #define PC_FLAT_DEFAULT UINT64_C(0x7c00)
+#define PC_DISKS        8
+
+/* An open disk: its owner closes it after pc_close(). */
+struct pc_disk {
+	struct blk *blk;
+	const char *serial; /* what the guest reads as its serial number; NULL: disk0, disk1, ... */
+};
 
 /* Strings are borrowed until pc_close(): a reset reads the boot files again. */
 struct pc_config {
 	const struct engine_ops *engine;
 	const struct cpu_model *cpu; /* NULL: the best the engine can show */
-	uint64_t memory; /* bytes, whole pages; 0: none yet, the owner adds it */
+	uint64_t memory;             /* bytes, whole pages; 0: none yet, the owner adds it */
 	unsigned vcpus;
 	const char *kernel, *initrd, *append;
 	const char *flat;
@@ -33,6 +41,8 @@ struct pc_config {
 	bool counted, no_reboot, debug_exit;
 	uint64_t slice, stop_at;
 	unsigned trace;
+	struct pc_disk disk[PC_DISKS];
+	unsigned disks;
 	struct char_backend serial; /* what COM1 is connected to */
 	struct char_backend debug;  /* what firmware prints; not set: no debug port */
 	struct char_backend keys;   /* who types: device/i8042.h */

@@ -570,8 +570,8 @@ static void test_hostile_driver_real_time(void **state)
 		if (fuzz_random(&seed) % 4 == 0)
 			posted_take(rig.vm);
 	}
-		      assert_true(disks[0].ops[BLK_READ] > 100 && disks[0].ops[BLK_WRITE] > 10);
-		      rig_close(&rig);
+	assert_true(disks[0].ops[BLK_READ] > 100 && disks[0].ops[BLK_WRITE] > 10);
+	rig_close(&rig);
 }
 
 int main(void)
