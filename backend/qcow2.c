@@ -38,8 +38,8 @@ static void qcow2_close(struct image *image)
 {
 	struct qcow2 *q = qcow2_of(image);
 
-	cache_free(&q->l2);
-	cache_free(&q->blocks);
+	table_cache_free(&q->l2);
+	table_cache_free(&q->blocks);
 	unpacked_free(q);
 	host_free(q->owned.slots);
 	host_free(q->freed.offsets);

@@ -180,7 +180,7 @@ static inline struct qcow2 *qcow2_of(struct image *image)
 
 /* qcow2_cache.c. A table stays valid until sixteen others have been asked for. */
 int cache_init(struct table_cache *c, uint64_t cluster);
-void cache_free(struct table_cache *c);
+void table_cache_free(struct table_cache *c);
 int table_get(struct qcow2 *q, struct table_cache *c, uint64_t offset, struct table **t);
 int table_new(struct qcow2 *q, struct table_cache *c, uint64_t offset, struct table **t);
 void table_dirty(struct table *t, uint32_t from, uint32_t bytes);

@@ -40,7 +40,7 @@ static void table_free(struct table *t)
 	host_free(t);
 }
 
-void cache_free(struct table_cache *c)
+void table_cache_free(struct table_cache *c)
 {
 	while (c->newest) {
 		struct table *older = c->newest->older;
