@@ -94,7 +94,8 @@ static int check(const struct boot_file *f, struct header *h, struct fail *why)
 		return fail(why, -ENOEXEC, "%s: a zImage (loaded low) is not supported", f->name);
 	h->setup_bytes = SECTOR * (1 + (uint64_t)(p[HDR_SETUP_SECTS] ? p[HDR_SETUP_SECTS] : 4));
 	uint64_t wanted = h->setup_bytes + 16 * (uint64_t)get32(p + HDR_SYSSIZE);
-	if (f->size < wanted || f->size <= h->setup_bytes)
+	/* syssize counts paragraphs: the last one need not be whole. */
+	if (f->size + 15 < wanted || f->size <= h->setup_bytes)
 		return fail(why, -ENOEXEC, "%s: bzImage truncated: %llu bytes of %llu", f->name,
 			    (unsigned long long)f->size, (unsigned long long)wanted);
 	return 0;

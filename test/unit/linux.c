@@ -298,6 +298,7 @@ static void refuses_what_it_cannot_start(void **state)
 	refuse(23 * MIB, IMAGE, "needs the memory from 0x1000000 to 0x1800000 (8 MiB)");
 	refuse(MIB, IMAGE, "more than 1 MiB");
 	refuse(64 * MIB, IMAGE - 20, "truncated");
+	refuse(64 * MIB, IMAGE - 16, "truncated");
 	refuse(64 * MIB, SETUP, "truncated");
 	refuse(64 * MIB, 0x220, "truncated in its header");
 	refuse(64 * MIB, 0x200, "not a kernel");
