@@ -40,6 +40,9 @@ enum { REGION_DATA, REGION_COMMAND };
 #define BYTE_AUX_OFF 0x20
 #define BYTE_XLAT    0x40 /* translate scan codes */
 
+/* As firmware leaves it, with a keyboard: kernels that were started without any rely on it. */
+#define BYTE_FIRMWARE (BYTE_XLAT | BYTE_AUX_OFF | BYTE_SYS | BYTE_INT)
+
 #define OUTPUT_RUN 0x01 /* output port: 0 resets the processor */
 #define OUTPUT_A20 0x02
 
@@ -300,6 +303,8 @@ static void i8042_reset(struct device *dev)
 	struct i8042 *kbc = (struct i8042 *)dev;
 
 	memset(kbc->ram, 0, sizeof(kbc->ram));
+	if (kbc->config.keyboard)
+		kbc->ram[0] = BYTE_FIRMWARE;
 	kbc->status = kbc->output = 0;
 	kbc->command = CMD_NONE;
 	kbc->output_port = OUTPUT_RUN | OUTPUT_A20;
