@@ -44,7 +44,10 @@ bool mem_linear(struct interp *c, enum seg seg, uint64_t off, unsigned size, boo
 
 	if (c->code_bits == 64) {
 		*linear = seg >= FS ? off + s->base : off;
-		if (!gva_canonical(*linear) || !gva_canonical(*linear + size - 1))
+		/* On CPUs a first byte that is not canonical comes before #AC, a later one after.
+		 */
+		if (!gva_canonical(*linear) ||
+		    (!gva_canonical(*linear + size - 1) && !mem_misaligned(c, *linear, size)))
 			return bad_address(c, seg);
 	} else {
 		if (!segment_allows(s, off, size, write))

@@ -179,10 +179,6 @@ static ALWAYS_INLINE enum step vector_plain(struct interp *c, const struct insn 
 	if (k & K_STORE) {
 		direct = vector_store_at(c, i, t->mem_bytes, align, &off);
 		call->mem = direct != NULL ? direct : v->bounce;
-		if (UNLIKELY(direct == NULL) && (k & K_MXCSR) &&
-		    (!vector_aligned(c, i, off, t->mem_bytes, align, true) ||
-		     !mem_probe_write(c, (enum seg)i->seg, off, t->mem_bytes)))
-			return STEP_FAULT;
 	}
 	call->slot[SLOT_REG] = c->s.fpu.ymm[i->a];
 	call->slot[SLOT_VVVV] = c->s.fpu.ymm[i->c];
@@ -191,11 +187,13 @@ static ALWAYS_INLINE enum step vector_plain(struct interp *c, const struct insn 
 		call->mxcsr = c->s.fpu.mxcsr;
 	if (UNLIKELY(t->run(call)))
 		return vector_thunk_fault(c);
+	/* As on CPUs, a conversion's own exception comes before its store's, and its flags stay set
+	 * when the store faults. */
+	if (k & K_MXCSR)
+		c->s.fpu.mxcsr = call->mxcsr;
 	if (UNLIKELY((k & K_STORE) && direct == NULL) &&
 	    !vector_store_slow(c, i, off, v->bounce, t->mem_bytes, align))
 		return STEP_FAULT;
-	if (k & K_MXCSR)
-		c->s.fpu.mxcsr = call->mxcsr;
 	return STEP_NEXT;
 }
 

@@ -90,8 +90,7 @@ bool peculiar(ZydisMnemonic m)
 	struct insn_case c = { .mnemonic = m };
 
 	return many_accesses(m) || masked_move(m) || repeated_store(&c) ||
-	       m == ZYDIS_MNEMONIC_FSTP || m == ZYDIS_MNEMONIC_FBSTP ||
-	       m == ZYDIS_MNEMONIC_VCVTPS2PH || m == ZYDIS_MNEMONIC_CALL;
+	       m == ZYDIS_MNEMONIC_FSTP || m == ZYDIS_MNEMONIC_FBSTP || m == ZYDIS_MNEMONIC_CALL;
 }
 
 /* Has the guest come to an instruction that the CPU model lacks or that Linux emulates, or
@@ -169,9 +168,6 @@ static void known(const struct insn_case *c, struct outcome *native, struct outc
 	 * faults. */
 	if (ten_bytes(c->mnemonic) && native->out.rip == c->in.rip)
 		native->memory = guest->memory;
-	/* The flags of the conversion stay set when its store faults. */
-	if (c->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && native->out.rip == c->in.rip)
-		native->out.fpu.mxcsr = guest->out.fpu.mxcsr;
 	/* A far call to a bad target leaves the return address behind. */
 	if (c->mnemonic == ZYDIS_MNEMONIC_CALL && native->vector == VEC_GP)
 		native->memory = guest->memory;

@@ -253,6 +253,7 @@ void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o)
 {
 	struct vcpu *vcpu = g->vm->vcpu[0];
 	struct exit exit = { .reason = EXIT_KICK };
+	struct x86_state after;
 	uint64_t end, cpuid;
 
 	memset(o, 0, sizeof(*o));
@@ -268,6 +269,10 @@ void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o)
 		finish(g, o);
 	else
 		o->how = exit.reason == EXIT_BUDGET ? HOW_ENDLESS : HOW_LOST;
-	o->asked = vcpu->exits[EXIT_CPUID] != cpuid;
+	if (exit.reason == EXIT_HLT)
+		g->vm->engine->get_state(vcpu, &after);
+	else
+		after.random_state = g->state.random_state;
+	o->asked = vcpu->exits[EXIT_CPUID] != cpuid || after.random_state != g->state.random_state;
 	view_end(&g->view, c, o);
 }

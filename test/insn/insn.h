@@ -110,7 +110,7 @@ enum how { HOW_EXCEPTION, HOW_ENDLESS, HOW_SYSCALL, HOW_LOST };
 struct outcome {
 	uint8_t how; /* enum how */
 	uint8_t vector;
-	bool asked; /* guest: CPUID */
+	bool asked; /* guest: CPUID, RDRAND or RDSEED */
 	uint32_t error;
 	uint64_t cr2; /* #PF */
 	struct user_state out;

@@ -252,6 +252,11 @@ static void test_alignment_check(void **state)
 	assert_false(mem_store64(g.c, FS, PAGE_A + 1, value));
 	assert_int_equal(g.c->fault.vector, VEC_AC);
 	assert_true(mem_read_system(g.c, PAGE_A + 1, &value, 8));
+	/* Across the end of canonical addresses #AC comes first, beyond it #GP. */
+	assert_false(mem_load64(g.c, DS, UINT64_C(0x7ffffffffffd), &value));
+	assert_int_equal(g.c->fault.vector, VEC_AC);
+	assert_false(mem_load64(g.c, DS, UINT64_C(0x800000000001), &value));
+	assert_int_equal(g.c->fault.vector, VEC_GP);
 	guest_close(&g);
 }
 
