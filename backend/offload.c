@@ -73,21 +73,6 @@ static uint16_t fold(uint32_t total)
 	return (uint16_t)~total;
 }
 
-bool offload_fits(const struct net_header *header, unsigned offloads)
-{
-	if (header->flags & NET_NEEDS_CSUM && !(offloads & NET_OFFLOAD_CSUM))
-		return false;
-	if (header->gso_type & NET_GSO_ECN && !(offloads & NET_OFFLOAD_ECN))
-		return false;
-	switch (header->gso_type & ~NET_GSO_ECN) {
-	case NET_GSO_NONE: return true;
-	case NET_GSO_TCPV4: return offloads & NET_OFFLOAD_TSO4;
-	case NET_GSO_TCPV6: return offloads & NET_OFFLOAD_TSO6;
-	case NET_GSO_UDP_L4: return offloads & NET_OFFLOAD_USO;
-	default: return false;
-	}
-}
-
 bool offload_checksum(struct net_header *header, uint8_t *frame, size_t bytes)
 {
 	size_t start = header->csum_start, at = start + header->csum_offset;

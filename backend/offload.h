@@ -14,9 +14,6 @@
 
 #include "machine/net.h"
 
-/* Does a side that takes `offloads` take a frame with this header as it is? */
-bool offload_fits(const struct net_header *header, unsigned offloads);
-
 /* Stores the checksum that NEEDS_CSUM asks for and clears the flag. false: it points outside. */
 bool offload_checksum(struct net_header *header, uint8_t *frame, size_t bytes);
 

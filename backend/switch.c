@@ -164,7 +164,7 @@ static void give(struct switched *s, size_t bytes)
 	struct net_message *m = &s->message;
 
 	m->input.header.num_buffers = 0;
-	if (offload_fits(&m->input.header, atomic_load(&s->net.accepts)))
+	if (net_fits(&m->input.header, atomic_load(&s->net.accepts)))
 		net_post(&s->net, m, bytes);
 	else
 		offload_finish(&m->input.header, m->frame, bytes, s->scratch, emit_part, s);

@@ -17,6 +17,7 @@
 #ifndef MACHINE_NET_H
 #define MACHINE_NET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,22 @@ enum net_offload {
 	NET_OFFLOAD_ECN = 8, /* TSO with CWR set */
 	NET_OFFLOAD_USO = 16,
 };
+
+/* Does a side that takes `offloads` take a frame with this header as it is? */
+static inline bool net_fits(const struct net_header *header, unsigned offloads)
+{
+	if (header->flags & NET_NEEDS_CSUM && !(offloads & NET_OFFLOAD_CSUM))
+		return false;
+	if (header->gso_type & NET_GSO_ECN && !(offloads & NET_OFFLOAD_ECN))
+		return false;
+	switch (header->gso_type & ~NET_GSO_ECN) {
+	case NET_GSO_NONE: return true;
+	case NET_GSO_TCPV4: return offloads & NET_OFFLOAD_TSO4;
+	case NET_GSO_TCPV6: return offloads & NET_OFFLOAD_TSO6;
+	case NET_GSO_UDP_L4: return offloads & NET_OFFLOAD_USO;
+	default: return false;
+	}
+}
 
 /* What a backend posts to its device: this, and for a frame its bytes behind it. */
 enum net_input_kind {

@@ -236,17 +236,17 @@ static void test_what_fits(void **state)
 	struct net_header h = { 0 };
 
 	(void)state;
-	assert_true(offload_fits(&h, 0));
+	assert_true(net_fits(&h, 0));
 	h.flags = NET_NEEDS_CSUM;
-	assert_false(offload_fits(&h, 0));
-	assert_true(offload_fits(&h, NET_OFFLOAD_CSUM));
+	assert_false(net_fits(&h, 0));
+	assert_true(net_fits(&h, NET_OFFLOAD_CSUM));
 	h.gso_type = NET_GSO_TCPV4;
-	assert_false(offload_fits(&h, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO6));
-	assert_true(offload_fits(&h, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4));
+	assert_false(net_fits(&h, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO6));
+	assert_true(net_fits(&h, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4));
 	h.gso_type |= NET_GSO_ECN;
-	assert_false(offload_fits(&h, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4));
+	assert_false(net_fits(&h, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4));
 	h.gso_type = 3;
-	assert_false(offload_fits(&h, ~0u));
+	assert_false(net_fits(&h, ~0u));
 }
 
 /* Ten segments of one stream, one of another, and one that leaves a gap. */
