@@ -31,6 +31,7 @@
  *	PCI    0.0                     host bridge
  *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
  *	PCI    2.0 - 9.0               virtio-blk
+ *	PCI    16.0 - 23.0             virtio-net, when asked for
  *	PCI    31.0                    ISA bridge
  *
  * SPDX-License-Identifier: MIT
@@ -38,10 +39,12 @@
 #include "board/pc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "board/engines.h"
 #include "board/firmware.h"
+#include "board/network.h"
 #include "boot/acpi.h"
 #include "boot/boot.h"
 #include "boot/map.h"
@@ -93,7 +96,7 @@ enum {
 };
 
 /* Device numbers on the PCI bus. */
-enum { SLOT_RNG = 1, SLOT_DISK = 2 };
+enum { SLOT_RNG = 1, SLOT_DISK = 2, SLOT_NET = 16 };
 
 #define DISK_QUEUES 8 /* at most: one a CPU */
 /* A counted machine's disk takes this long, whatever the host's does. */
@@ -250,6 +253,30 @@ static int add_virtio(struct pc *pc, struct fail *why)
 	err = virtio_rng_create(pc->pci, &rng, why);
 
 	return err ? err : add_disks(pc, why);
+}
+
+/* What names this machine among others, as far as its command line does. */
+static void identity(const struct pc *pc, char *text, size_t room)
+{
+	const struct pc_config *c = &pc->config;
+	const char *const names[] = { c->kernel, c->initrd, c->append, c->flat, c->firmware };
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]) && used < room; i++)
+		used += (size_t)snprintf(text + used, room - used, "%s|", names[i] ? names[i] : "");
+}
+
+static int add_network(struct pc *pc, struct fail *why)
+{
+	char seed[800];
+
+	if (!pc->config.nets)
+		return 0;
+	identity(pc, seed, sizeof(seed));
+	pc->network = network_open(pc->pci, pc->config.net, pc->config.nets, SLOT_NET, seed, why);
+	pc->vm->connected = true;
+	return pc->network ? 0 : why->code;
 }
 
 static bool has_screen(const struct pc *pc)
@@ -437,8 +464,8 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory, add_interrupts, add_timers, add_power,    add_pci,
-		add_virtio, add_screen,     add_serial, add_firmware, boot,
+		add_memory,  add_interrupts, add_timers, add_power,    add_pci, add_virtio,
+		add_network, add_screen,     add_serial, add_firmware, boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -486,6 +513,7 @@ void pc_close(struct pc *pc)
 {
 	if (!pc)
 		return;
+	network_close(pc->network); /* no more input */
 	vm_close(pc->vm);
 	firmware_close(pc->firmware);
 	host_free(pc);

@@ -43,6 +43,8 @@ struct pc_config {
 	unsigned trace;
 	struct pc_disk disk[PC_DISKS];
 	unsigned disks;
+	const char *const *net; /* `nets` cards: backend/net.h */
+	unsigned nets;
 	struct char_backend serial; /* what COM1 is connected to */
 	struct char_backend debug;  /* what firmware prints; not set: no debug port */
 	struct char_backend keys;   /* who types: device/i8042.h */
@@ -61,6 +63,7 @@ struct pc {
 	struct device *vga;      /* NULL: none */
 	struct device *power;    /* takes ACPI_PM_POWER_BUTTON as input */
 	struct firmware *firmware;
+	struct network *network;
 	struct pc_config config;
 	uint64_t rsdp;
 };

@@ -13,8 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/net.h"
 #include "board/engines.h"
 #include "board/firmware.h"
+#include "board/network.h"
 #include "control/console.h"
 #include "machine/vm.h"
 
@@ -27,6 +29,7 @@ enum kind {
 	KIND_TRACE,
 	KIND_DISPLAY,
 	KIND_SWITCH,
+	KIND_LIST,
 };
 
 struct option {
@@ -59,6 +62,7 @@ static const struct option run_table[] = {
 	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
 	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
+	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several", AT(net) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
 };
@@ -215,6 +219,15 @@ static const char *const expected[] = {
 #undef X
 };
 
+static int add_to_list(struct option_list *list, const char *name, const char *value,
+		       struct fail *why)
+{
+	if (list->count == OPTION_LIST_MAX)
+		return fail(why, -EINVAL, "--%s is given more than %d times", name, OPTION_LIST_MAX);
+	list->text[list->count++] = value;
+	return 0;
+}
+
 static int store(struct run_options *o, const struct option *option, const char *value,
 		 struct fail *why)
 {
@@ -228,6 +241,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_SIZE: err = options_parse_size(value, at); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_TRACE: err = parse_trace(value, at); break;
+	case KIND_LIST: return add_to_list(at, option->name, value, why);
 	case KIND_DISPLAY: err = parse_display(value, at); break;
 	case KIND_SWITCH: err = parse_switches(value, o); break;
 	}
@@ -303,7 +317,7 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 
 	if (!option)
 		return unknown_option(word, length, why);
-	if (seen[option - run_table])
+	if (seen[option - run_table] && option->kind != KIND_LIST)
 		return fail(why, -EINVAL, "--%s is given twice", option->name);
 	seen[option - run_table] = true;
 	value = word[length] ? word + length + 1 : NULL;
@@ -319,6 +333,17 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 	}
 	err = store(o, option, value, why);
 	return err ? err : used;
+}
+
+static int check_networks(const struct run_options *o, struct fail *why)
+{
+	int err = 0;
+
+	if (o->net.count > NETWORK_CARDS_MAX)
+		return fail(why, -EINVAL, "--net: at most %d network cards", NETWORK_CARDS_MAX);
+	for (unsigned i = 0; i < o->net.count && !err; i++)
+		err = net_check(o->net.text[i], why);
+	return err;
 }
 
 static int check_together(const struct run_options *o, struct fail *why)
@@ -355,7 +380,7 @@ static int check_together(const struct run_options *o, struct fail *why)
 	if (strcmp(o->engine, "auto") != 0 && !engine_find(o->engine))
 		return fail(why, -EINVAL,
 			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);
-	return 0;
+	return check_networks(o, why);
 }
 
 int options_parse_run(struct run_options *o, int argc, char **argv, struct fail *why)

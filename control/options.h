@@ -19,6 +19,13 @@
 
 #define SWITCHES_MAX 64
 
+/* An option that may be given several times. */
+#define OPTION_LIST_MAX 16
+struct option_list {
+	const char *text[OPTION_LIST_MAX];
+	unsigned count;
+};
+
 struct run_options {
 	const char *engine; /* "auto" or a name from engines[] */
 	const char *kernel, *initrd, *append, *flat, *firmware;
@@ -32,6 +39,7 @@ struct run_options {
 	const char *cpu; /* a name from cpu_models[]; NULL: the best there is */
 	struct switch_point switch_to[SWITCHES_MAX];
 	unsigned switches;
+	struct option_list net;
 	const char *stats;
 	unsigned trace; /* TRACE_BIT_* mask */
 };

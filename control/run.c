@@ -108,6 +108,8 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.no_reboot = o->no_reboot,
 		.debug_exit = o->debug_exit,
 		.trace = o->trace,
+		.net = o->net.text,
+		.nets = o->net.count,
 	};
 	if (choose_engine(o, config, why))
 		return why->code;

@@ -208,6 +208,8 @@ void vm_request(struct vm *vm, enum vm_request what, int status)
 
 void vm_input_ended(struct vm *vm)
 {
+	if (vm->connected)
+		return;
 	atomic_store(&vm->input_ended, true);
 	vm_wake(vm, 0);
 }

@@ -106,6 +106,7 @@ struct vm {
 	_Atomic(int) request_status;
 	bool no_reboot;
 	bool halt_ends; /* a CPU halted for ever ends the run (VM_HALTED) */
+	bool connected; /* to more than a console: input may come from there at any time */
 	atomic_bool input_ended; /* nothing more will be posted: vm_input_ended() */
 	/* Called after a reset to put the boot image back; 0, or the run ends (VM_STUCK). NULL: a
 	 * reset ends the run. Set by the board. */
