@@ -2,12 +2,13 @@
 
 GUEST := $(BUILD)/guest
 
-$(GUEST)/vmlinuz:
+$(GUEST)/vmlinuz $(GUEST)/modules/list &: tools/guest/modules
 	@tools/guest/fetch-kernel $(GUEST)
+	@touch $(GUEST)/vmlinuz
 
-$(GUEST)/initramfs.gz: tools/guest/init tools/guest/make-initramfs
+$(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GUEST)/modules/list
 	@mkdir -p $(@D)
-	@tools/guest/make-initramfs $@
+	@tools/guest/make-initramfs $@ $(GUEST)/modules
 
 ## make run          install what is missing, build, boot Debian's kernel to a shell
 ## make run </dev/null   the guest introduces itself and powers off

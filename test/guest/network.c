@@ -1,0 +1,218 @@
+/*
+ * network.c - Debian's kernel on the network: an address by DHCP, a fetch from the host, a
+ * connection in through a forward, and two machines that reach each other.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "test/guest/session.h"
+
+#define SECONDS    300 /* a sanitizer build on a busy machine; a release build takes seconds */
+#define FETCH_MIB  4
+#define ECHO_BYTES 100000
+
+static char kernel[4096], initrd[4096];
+
+static void boot(struct session *s, const char *net)
+{
+	char *argv[] = { (char *)session_need("TRAPEZE"),
+			 "run",
+			 "--kernel",
+			 kernel,
+			 "--initrd",
+			 initrd,
+			 "--append",
+			 "console=ttyS0 quiet",
+			 "--net",
+			 (char *)net,
+			 NULL };
+
+	session_start(s, argv);
+	session_expect(s, "/root # ", SECONDS);
+}
+
+static void command(struct session *s, const char *text)
+{
+	session_type(s, text);
+	session_type(s, "\r");
+}
+
+static void finish(struct session *s)
+{
+	int status;
+
+	command(s, "poweroff -f");
+	status = session_end(s, SECONDS);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	session_close(s);
+}
+
+/* A socket on a free port of the loopback interface. */
+static int bound(int *port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t bytes = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+	*port = ntohs(at.sin_port);
+	return fd;
+}
+
+static bool write_all(int fd, const void *data, size_t bytes)
+{
+	const char *from = data;
+
+	while (bytes) {
+		ssize_t n = send(fd, from, bytes, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return false;
+		from += n;
+		bytes -= (size_t)n;
+	}
+	return true;
+}
+
+/* A web server for one request: FETCH_MIB of a pattern. */
+static void *serve(void *arg)
+{
+	static const char head[] = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n";
+	static char line[64 * 1024];
+	int fd = accept(*(int *)arg, NULL, NULL);
+	char request[1000];
+
+	memset(line, 'x', sizeof(line));
+	for (size_t i = 0; i < sizeof(line); i += 64)
+		line[i] = '\n';
+	if (fd < 0 || read(fd, request, sizeof(request)) <= 0)
+		return NULL;
+	if (write_all(fd, head, sizeof(head) - 1))
+		for (unsigned i = 0; i < FETCH_MIB * 16; i++)
+			if (!write_all(fd, line, sizeof(line)))
+				break;
+	close(fd);
+	return NULL;
+}
+
+static void lease(struct session *s)
+{
+	command(s, "udhcpc -i eth0 -n -q");
+	session_expect(s, "lease of 10.0.2.15 obtained", SECONDS);
+}
+
+static void test_fetch(void **state)
+{
+	int port, listener = bound(&port);
+	pthread_t server;
+	struct session s;
+	char text[200];
+
+	(void)state;
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(pthread_create(&server, NULL, serve, &listener), 0);
+	boot(&s, "user");
+	lease(&s);
+	snprintf(text, sizeof(text), "wget -q -O - http://10.0.2.2:%d/ | wc -lc", port);
+	command(&s, text);
+	snprintf(text, sizeof(text), "%d   %d", FETCH_MIB << 14, FETCH_MIB << 20);
+	session_expect(&s, text, SECONDS);
+	pthread_join(server, NULL);
+	close(listener);
+	command(&s, "dmesg | grep -c -E 'BUG|WARNING|Call Trace'");
+	session_expect(&s, "\n0\r", SECONDS);
+	finish(&s);
+}
+
+/* Connects to the forward; what is sent comes back. */
+static void echo_through(int port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	static char out[ECHO_BYTES], in[ECHO_BYTES];
+	struct timeval patience = { .tv_sec = SECONDS };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t got = 0;
+
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (char)(i * 31 + (i >> 8));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_true(write_all(fd, out, sizeof(out)));
+	while (got < sizeof(in)) {
+		ssize_t n = recv(fd, in + got, sizeof(in) - got, 0);
+
+		assert_true(n > 0);
+		got += (size_t)n;
+	}
+	assert_memory_equal(in, out, sizeof(out));
+	close(fd);
+}
+
+static void test_forward(void **state)
+{
+	int port, reserved = bound(&port);
+	struct session s;
+	char words[80];
+
+	(void)state;
+	close(reserved);
+	snprintf(words, sizeof(words), "user,forward=tcp:%d:7777", port);
+	boot(&s, words);
+	lease(&s);
+	command(&s, "nc -l -p 7777 -e cat & sleep 1; echo listen''ing");
+	session_expect(&s, "listening", SECONDS);
+	echo_through(port);
+	finish(&s);
+}
+
+static void test_two_machines(void **state)
+{
+	char directory[] = "/tmp/trapeze-network-XXXXXX", words[2][100];
+	struct session s[2];
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(words[i], sizeof(words[i]), "switch:%s/sw,mac=02:00:00:00:00:0%u",
+			 directory, i + 1);
+		boot(&s[i], words[i]);
+		snprintf(words[i], sizeof(words[i]),
+			 "ip addr add 10.9.9.%u/24 dev eth0; ip link set eth0 up", i + 1);
+		command(&s[i], words[i]);
+		session_expect(&s[i], "/root # ", SECONDS);
+	}
+	command(&s[0], "ping -c 3 -A -W 100 10.9.9.2");
+	session_expect(&s[0], "0% packet loss", SECONDS);
+	/* A stream with large segments. */
+	command(&s[1], "nc -l -p 99 | md5sum & sleep 1; echo listen''ing");
+	session_expect(&s[1], "listening", SECONDS);
+	command(&s[0], "seq 1 200000 | nc 10.9.9.2 99; seq 1 200000 | md5sum");
+	session_expect(&s[1], "0e10426a1d5bddffcef02f1345787128", SECONDS);
+	/* The machine that runs the switch goes; the other one takes over, and is well. */
+	finish(&s[0]);
+	command(&s[1], "cat /sys/class/net/eth0/carrier | sed s/^/carrier=/");
+	session_expect(&s[1], "carrier=1", SECONDS);
+	finish(&s[1]);
+	assert_int_equal(rmdir(directory), 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fetch),
+		cmocka_unit_test(test_forward),
+		cmocka_unit_test(test_two_machines),
+	};
+
+	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
+	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
