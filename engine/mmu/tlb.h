@@ -24,7 +24,7 @@
 
 #include "cpu/paging.h"
 
-#define TLB_BITS    10
+#define TLB_BITS    12
 #define TLB_ENTRIES (1u << TLB_BITS) /* in each array */
 #define TLB_PCIDS   4
 
