@@ -174,7 +174,7 @@ static int count_snapshot(struct check *c, uint64_t offset, uint64_t *bytes)
 
 static int count_snapshots(struct check *c)
 {
-	uint64_t at = c->q->snapshots_offset, bytes;
+	uint64_t at = c->q->snapshots_offset, bytes = 0;
 	int err = 0;
 
 	for (uint32_t i = 0; !err && i < c->q->snapshots; i++) {
