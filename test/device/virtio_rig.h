@@ -209,6 +209,7 @@ static inline void vr_queue(struct vr *d, unsigned i, unsigned n, uint16_t size)
 	q->desc = vr_alloc(d, 16 * size);
 	q->driver = vr_alloc(d, d->packed ? 4 : 6 + 2 * size);
 	q->device = vr_alloc(d, d->packed ? 4 : 6 + 8 * size);
+	memset(vr_ram(d, q->desc), 0, d->room - q->desc);
 	vr_set_common(d, 0x16, n, 2);
 	vr_set_common(d, 0x18, size, 2);
 	if (d->msix) {
