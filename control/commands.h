@@ -7,5 +7,6 @@
 #define CONTROL_COMMANDS_H
 
 int command_run(int argc, char **argv);
+int command_image(int argc, char **argv);
 
 #endif

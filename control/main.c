@@ -10,6 +10,7 @@
 
 #include "board/engines.h"
 #include "control/commands.h"
+#include "control/image.h"
 #include "control/options.h"
 #include "board/version.h"
 #include "host/host.h"
@@ -24,6 +25,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{"run",      command_run,     "boot a virtual machine"                             },
+	{ "image",   command_image,   "create, look at, check and convert disk images"     },
 	{ "engines", command_engines, "list the engines and whether this host can run them"},
 	{ "version", command_version, "print the version"                                  },
 	{ "help",    command_help,    "help on a command"                                  },
@@ -86,6 +88,10 @@ static int list(int argc, char **argv)
 		options_list_run(stdout);
 		return 0;
 	}
+	if (argc > 0 && strcmp(argv[0], "image") == 0) {
+		image_list(stdout, argc > 1 ? argv[1] : NULL);
+		return 0;
+	}
 	if (argc > 0 && strcmp(argv[0], "trace") == 0) {
 		options_list_trace(stdout);
 		return 0;
@@ -110,6 +116,8 @@ static int command_help(int argc, char **argv)
 	}
 	if (c->run == command_run)
 		options_help_run(stdout);
+	else if (c->run == command_image)
+		image_help(stdout);
 	else
 		printf("usage: trapeze %s%s\n\n%s\n", c->name,
 		       c->run == command_help ? " [COMMAND]" : "", c->help);

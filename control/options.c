@@ -18,6 +18,7 @@
 #include "board/firmware.h"
 #include "board/network.h"
 #include "control/console.h"
+#include "control/disks.h"
 #include "machine/vm.h"
 
 enum kind {
@@ -62,6 +63,8 @@ static const struct option run_table[] = {
 	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
 	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
+	{ "disk",       KIND_LIST,  "FILE[,...]",    "a disk: raw or qcow2 image; ,readonly ,overlay ,format=raw|qcow2 and others follow the name; several times for several", AT(disk) },
+	{ "on-enospc",  KIND_TEXT,  "stop|report",   "when the host's disk is full the guest's writes wait for room (default), or fail", AT(on_enospc) },
 	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several", AT(net) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
@@ -335,6 +338,20 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 	return err ? err : used;
 }
 
+static int check_disks(const struct run_options *o, struct fail *why)
+{
+	struct disk_word word;
+	int err = 0;
+
+	if (strcmp(o->on_enospc, "stop") != 0 && strcmp(o->on_enospc, "report") != 0)
+		return fail(why, -EINVAL, "--on-enospc: '%s' is not one of: stop report", o->on_enospc);
+	if (o->disk.count > PC_DISKS)
+		return fail(why, -EINVAL, "--disk: at most %d disks", PC_DISKS);
+	for (unsigned i = 0; i < o->disk.count && !err; i++)
+		err = disk_word_parse(&word, o->disk.text[i], why);
+	return err;
+}
+
 static int check_networks(const struct run_options *o, struct fail *why)
 {
 	int err = 0;
@@ -352,7 +369,8 @@ static int check_together(const struct run_options *o, struct fail *why)
 
 	if (!o->kernel && !o->flat && !o->firmware)
 		return fail(why, -EINVAL,
-			    "nothing to run: give --kernel FILE, --flat FILE or --firmware FILE");
+			    "nothing to run: give --disk FILE, --kernel FILE, --flat FILE or "
+			    "--firmware FILE");
 	if (o->kernel && o->flat)
 		return fail(why, -EINVAL, "--kernel and --flat exclude each other");
 	if (o->firmware && (o->kernel || o->flat))
@@ -380,6 +398,8 @@ static int check_together(const struct run_options *o, struct fail *why)
 	if (strcmp(o->engine, "auto") != 0 && !engine_find(o->engine))
 		return fail(why, -EINVAL,
 			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);
+	if (check_disks(o, why))
+		return -EINVAL;
 	return check_networks(o, why);
 }
 
@@ -392,6 +412,7 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 		.memory = UINT64_C(512) << 20,
 		.cpus = 1,
 		.display = CONSOLE_serial,
+		.on_enospc = "stop",
 		.stop_at = UINT64_MAX,
 	};
 	for (int i = 0; i < argc;) {
@@ -407,12 +428,14 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 			return used;
 		i += used;
 	}
+	if (o->disk.count && !o->kernel && !o->flat && !o->firmware)
+		o->firmware = FIRMWARE_DEFAULT; /* it boots what it finds there */
 	return check_together(o, why);
 }
 
 void options_help_run(FILE *to)
 {
-	fputs("usage: trapeze run [OPTION]... --kernel FILE | --flat FILE | --firmware FILE\n\n"
+	fputs("usage: trapeze run [OPTION]... --disk FILE | --kernel FILE | --flat FILE | --firmware FILE\n\n"
 	      "Boots a machine; its serial port is this terminal. Ctrl-A x ends it, Ctrl-A h "
 	      "helps.\n\n",
 	      to);

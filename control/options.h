@@ -39,7 +39,8 @@ struct run_options {
 	const char *cpu; /* a name from cpu_models[]; NULL: the best there is */
 	struct switch_point switch_to[SWITCHES_MAX];
 	unsigned switches;
-	struct option_list net;
+	struct option_list disk, net;
+	const char *on_enospc; /* "stop", "report" */
 	const char *stats;
 	unsigned trace; /* TRACE_BIT_* mask */
 };

@@ -16,6 +16,7 @@
 #include "board/engines.h"
 #include "board/pc.h"
 #include "control/console.h"
+#include "control/disks.h"
 #include "control/options.h"
 #include "control/stats.h"
 
@@ -200,6 +201,7 @@ int command_run(int argc, char **argv)
 	struct console *console = NULL;
 	struct pc_config config;
 	struct pc *pc = NULL;
+	struct disks *disks = NULL;
 	FILE *debugcon = NULL;
 	int status = -EINVAL;
 
@@ -209,6 +211,9 @@ int command_run(int argc, char **argv)
 	}
 	if (configure(&options, &config, &why) || stats_open(&stats, options.stats, &why) ||
 	    open_debugcon(options.debugcon, &debugcon, &config, &why))
+		goto out;
+	disks = disks_open(&options, &config, &why);
+	if (!disks)
 		goto out;
 	console = console_open((enum console_kind)options.display, &why);
 	if (!console)
@@ -222,6 +227,10 @@ out:
 	if (status < 0)
 		host_warn("%s", why.text);
 	pc_close(pc);
+	if (disks_close(disks, &why)) {
+		host_warn("%s", why.text);
+		status = 1;
+	}
 	console_close(console);
 	if (debugcon)
 		fclose(debugcon);

@@ -33,7 +33,7 @@ $(BUILD)/libtrapeze.so: $(BUILD)/$(SONAME)
 	@ln -sf $(SONAME) $@
 
 # @PREFIX@ is filled in by `make install`.
-$(OBJ)/lib/trapeze.pc: board/version.h tools/make/library.mk
+$(OBJ)/lib/trapeze.pc: board/version.h Makefile tools/make/library.mk
 	@mkdir -p $(@D)
 	@printf '%s\n' 'prefix=@PREFIX@' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 		'Name: trapeze' 'Description: virtual machines as a library' \

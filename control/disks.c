@@ -1,0 +1,147 @@
+/*
+ * disks.c - --disk words: their grammar, and opening what they name (see disks.h).
+ *
+ * Tested by test/api/image.
+ * SPDX-License-Identifier: MIT
+ */
+#include "control/disks.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "host/host.h"
+
+struct disks {
+	struct disk_word words[PC_DISKS];
+	struct blk *blk[PC_DISKS];
+	unsigned count;
+};
+
+/* What may follow the file's name. `value`: one of a list, in the order of its enum. */
+static const struct {
+	const char *name, *values[4];
+	size_t offset; /* in struct disk_word: of an int-sized enum, or of a bool (no values) */
+} suboptions[] = {
+	{"format",    { "probe", "raw", "qcow2" },       offsetof(struct disk_word, options.format)  },
+	{ "cache",    { "writeback", "none", "unsafe" }, offsetof(struct disk_word, options.cache)   },
+	{ "aio",      { "auto", "io_uring", "threads" }, offsetof(struct disk_word, options.aio)     },
+	{ "readonly", { NULL },                          offsetof(struct disk_word, options.readonly)},
+	{ "overlay",  { NULL },                          offsetof(struct disk_word, options.overlay) },
+};
+#define SUBOPTIONS (sizeof(suboptions) / sizeof(suboptions[0]))
+
+static int take_value(struct disk_word *d, size_t i, const char *value, struct fail *why)
+{
+	if (!suboptions[i].values[0]) {
+		if (*value)
+			return fail(why, -EINVAL, "--disk: %s takes no value", suboptions[i].name);
+		*(bool *)((char *)d + suboptions[i].offset) = true;
+		return 0;
+	}
+	for (unsigned v = 0; suboptions[i].values[v]; v++) {
+		if (*value == '=' && strcmp(value + 1, suboptions[i].values[v]) == 0) {
+			*(unsigned *)((char *)d + suboptions[i].offset) = v;
+			return 0;
+		}
+	}
+	return fail(why, -EINVAL, "--disk: %s%s is not one of: %s %s %s", suboptions[i].name, value,
+		    suboptions[i].values[0], suboptions[i].values[1], suboptions[i].values[2]);
+}
+
+static int take(struct disk_word *d, const char *word, struct fail *why)
+{
+	size_t length = strcspn(word, "=");
+
+	if (strncmp(word, "serial=", 7) == 0) {
+		if (strlen(word + 7) >= sizeof(d->serial))
+			return fail(why, -EINVAL, "--disk: a serial number has at most 20 letters");
+		strcpy(d->serial, word + 7);
+		return 0;
+	}
+	for (size_t i = 0; i < SUBOPTIONS; i++) {
+		if (strlen(suboptions[i].name) == length &&
+		    memcmp(suboptions[i].name, word, length) == 0)
+			return take_value(d, i, word + length, why);
+	}
+	return fail(
+		why, -EINVAL,
+		"--disk: what is '%s'? One of format= readonly overlay cache= aio= serial=, and a "
+		"comma in a file's name is doubled",
+		word);
+}
+
+/* The text up to a single comma; a double one stands for one. Returns what follows it, or NULL. */
+static const char *split(const char *text, char *word, size_t room)
+{
+	size_t n = 0;
+
+	for (; *text; text++) {
+		if (*text == ',' && *++text != ',')
+			break;
+		if (n + 1 < room)
+			word[n++] = *text;
+	}
+	word[n] = '\0';
+	return *text ? text : NULL;
+}
+
+int disk_word_parse(struct disk_word *d, const char *text, struct fail *why)
+{
+	char word[256];
+	int err = 0;
+
+	*d = (struct disk_word){ .path = "" };
+	text = split(text, d->path, sizeof(d->path));
+	if (!d->path[0])
+		return fail(why, -EINVAL, "--disk: needs the name of a file");
+	while (!err && text) {
+		text = split(text, word, sizeof(word));
+		err = take(d, word, why);
+	}
+	if (!err && d->options.readonly && d->options.overlay)
+		err = fail(why, -EINVAL, "--disk: readonly and overlay exclude each other");
+	return err;
+}
+
+struct disks *disks_open(const struct run_options *options, struct pc_config *config,
+			 struct fail *why)
+{
+	struct disks *disks = host_alloc(sizeof(*disks));
+
+	if (!disks) {
+		fail(why, -ENOMEM, "no memory");
+		return NULL;
+	}
+	for (unsigned i = 0; i < options->disk.count; i++) {
+		struct disk_word *d = &disks->words[i];
+
+		if (disk_word_parse(d, options->disk.text[i], why)) /* checked with the options */
+			break;
+		d->options.path = d->path;
+		d->options.on_enospc = strcmp(options->on_enospc, "report") == 0 ? BLK_ENOSPC_REPORT
+										 : BLK_ENOSPC_STOP;
+		disks->blk[i] = blk_open(&d->options, why);
+		if (!disks->blk[i])
+			break;
+		config->disk[i] = (struct pc_disk){ .blk = disks->blk[i],
+						    .serial = d->serial[0] ? d->serial : NULL };
+		config->disks = disks->count = i + 1;
+	}
+	if (disks->count == options->disk.count)
+		return disks;
+	disks_close(disks, NULL);
+	return NULL;
+}
+
+int disks_close(struct disks *disks, struct fail *why)
+{
+	int err = 0;
+
+	for (unsigned i = 0; disks && i < disks->count; i++) {
+		int e = blk_close(disks->blk[i], err ? NULL : why);
+
+		err = err ? err : e;
+	}
+	host_free(disks);
+	return err;
+}
