@@ -486,6 +486,7 @@ struct pc *pc_open(const struct pc_config *config, struct fail *why)
 		.counted = config->counted,
 		.tsc_khz = config->counted ? 0 : engines_tsc_khz(),
 		.slice = config->slice,
+		.engine_options = config->engine_options,
 		.trace = config->trace,
 	};
 	struct pc *pc = host_alloc(sizeof(*pc));

@@ -40,6 +40,7 @@ struct pc_config {
 	bool screen;          /* VGA and a keyboard; firmware has them always */
 	bool counted, no_reboot, debug_exit;
 	uint64_t slice, stop_at;
+	struct engine_options engine_options;
 	unsigned trace;
 	struct pc_disk disk[PC_DISKS];
 	unsigned disks;

@@ -31,6 +31,7 @@ enum kind {
 	KIND_DISPLAY,
 	KIND_SWITCH,
 	KIND_LIST,
+	KIND_TORTURE,
 };
 
 struct option {
@@ -45,7 +46,7 @@ struct option {
 #define AT(member)  offsetof(struct run_options, member)
 /* clang-format off */
 static const struct option run_table[] = {
-	{ "engine",     KIND_TEXT,  "auto|kvm|interp", "what executes guest code (default auto: the best this host can run)", AT(engine) },
+	{ "engine",     KIND_TEXT,  "auto|kvm|bt|interp", "what executes guest code (default auto: the best this host can run)", AT(engine) },
 	{ "kernel",     KIND_FILE,  "FILE",          "Linux bzImage, ELF with a PVH note, or multiboot kernel", AT(kernel) },
 	{ "initrd",     KIND_FILE,  "FILE",          "initial RAM disk, or the multiboot module", AT(initrd) },
 	{ "append",     KIND_TEXT,  "TEXT",          "the kernel's command line", AT(append) },
@@ -57,6 +58,8 @@ static const struct option run_table[] = {
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
+	{ "code-cache", KIND_SIZE,  "SIZE",          "memory for translated code: 1M to 1G (default 64M)", AT(engine_options.code_cache) },
+	{ "torture",    KIND_TORTURE, "LIST",        "for tests: make rare cases of translation common: hot,no-link,kick,no-tlb,flush,invalidate", AT(engine_options.torture) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
 	{ "debug-exit", KIND_FLAG,  NULL,            "a write of V to port 0xf4 ends the run with status (V << 1) | 1", AT(debug_exit) },
 	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },
@@ -119,6 +122,12 @@ static const char *const topics[] = {
 #undef X
 };
 
+static const char *const tortures[] = {
+#define X(name, typed) typed,
+	TORTURES(X)
+#undef X
+};
+
 static const char *const displays[] = {
 #define X(name) [CONSOLE_##name] = #name,
 	CONSOLE_KINDS(X)
@@ -133,17 +142,18 @@ static int parse_display(const char *text, uint64_t *kind)
 	return -EINVAL;
 }
 
-static int parse_trace(const char *text, unsigned *mask)
+/* A comma-separated list of words[0..count-1] to bits. */
+static int parse_bits(const char *text, const char *const *words, unsigned count, unsigned *mask)
 {
 	while (*text) {
 		size_t n = strcspn(text, ",");
 		unsigned i;
 
-		for (i = 0; i < TRACE_TOPIC_COUNT; i++) {
-			if (strlen(topics[i]) == n && memcmp(topics[i], text, n) == 0)
+		for (i = 0; i < count; i++) {
+			if (strlen(words[i]) == n && memcmp(words[i], text, n) == 0)
 				break;
 		}
-		if (i == TRACE_TOPIC_COUNT)
+		if (i == count)
 			return -EINVAL;
 		*mask |= 1u << i;
 		text += n + (text[n] == ',');
@@ -220,6 +230,9 @@ static const char *const expected[] = {
 	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),
 	[KIND_DISPLAY] = "one of:" CONSOLE_KINDS(X),
 #undef X
+#define X(name, typed) " " typed
+	[KIND_TORTURE] = "a comma-separated list out of:" TORTURES(X),
+#undef X
 };
 
 static int add_to_list(struct option_list *list, const char *name, const char *value,
@@ -243,8 +256,9 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_FILE: *(const char **)at = value; break;
 	case KIND_SIZE: err = options_parse_size(value, at); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
-	case KIND_TRACE: err = parse_trace(value, at); break;
 	case KIND_LIST: return add_to_list(at, option->name, value, why);
+	case KIND_TRACE: err = parse_bits(value, topics, TRACE_TOPIC_COUNT, at); break;
+	case KIND_TORTURE: err = parse_bits(value, tortures, TORTURE_COUNT, at); break;
 	case KIND_DISPLAY: err = parse_display(value, at); break;
 	case KIND_SWITCH: err = parse_switches(value, o); break;
 	}
@@ -392,6 +406,9 @@ static int check_together(const struct run_options *o, struct fail *why)
 		return fail(why, -EINVAL,
 			    "--memory: at least 16K, and a multiple of 4K (it is %llu bytes)",
 			    (unsigned long long)o->memory);
+	if (o->engine_options.code_cache && (o->engine_options.code_cache < CODE_CACHE_LEAST ||
+					     o->engine_options.code_cache > CODE_CACHE_MOST))
+		return fail(why, -EINVAL, "--code-cache: from 1M to 1G");
 	if (o->cpu && !cpu_model_find(o->cpu))
 		return fail(why, -EINVAL, "--cpu: there is no CPU model '%s' (%s is the default)",
 			    o->cpu, cpu_model_name(cpu_models[0]));

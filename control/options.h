@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "host/fail.h"
+#include "machine/engine.h"
 #include "machine/switch.h"
 
 #define SWITCHES_MAX 64
@@ -37,6 +38,7 @@ struct run_options {
 	uint64_t slice;   /* instructions; 0: default */
 	uint64_t stop_at; /* instructions; UINT64_MAX: never */
 	const char *cpu; /* a name from cpu_models[]; NULL: the best there is */
+	struct engine_options engine_options;
 	struct switch_point switch_to[SWITCHES_MAX];
 	unsigned switches;
 	struct option_list disk, net;

@@ -105,6 +105,7 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.serial_screen = o->display == CONSOLE_serial,
 		.counted = o->counted,
 		.slice = o->slice,
+		.engine_options = o->engine_options,
 		.stop_at = o->stop_at,
 		.no_reboot = o->no_reboot,
 		.debug_exit = o->debug_exit,

@@ -37,6 +37,35 @@ enum engine_cap {
 	ENGINE_COUNTED = 1 << 2,   /* exact instruction count: replayable */
 };
 
+/*
+ * What an engine may be told at its opening; each minds what it knows.
+ *
+ * Tortures, X(name in an enum, name as typed after --torture): a translator does in the ordinary
+ * course what is rare, so that tests come there. The guest must not notice any of them.
+ */
+#define TORTURES(X)                                                                                \
+	X(HOT, "hot")               /* translates code when it first runs */                       \
+	X(NO_LINK, "no-link")       /* each block comes back to the run loop for the next */       \
+	X(KICK, "kick")             /* the budget of translated code ends with each block */       \
+	X(NO_TLB, "no-tlb")         /* the TLB is empty whenever it can be */                      \
+	X(FLUSH, "flush")           /* the TLB is flushed at random */                             \
+	X(INVALIDATE, "invalidate") /* everything decoded and translated is forgotten at random */
+enum torture {
+#define X(name, typed) TORTURE_BIT_##name,
+	TORTURES(X)
+#undef X
+		TORTURE_COUNT
+};
+#define TORTURE(name) (1u << TORTURE_BIT_##name)
+
+struct engine_options {
+	uint64_t code_cache; /* bytes of translated code, from CODE_CACHE_LEAST on; 0: default */
+	unsigned torture;    /* TORTURE(name) bits */
+};
+#define CODE_CACHE_LEAST   (UINT64_C(1) << 20)
+#define CODE_CACHE_MOST    (UINT64_C(1) << 30) /* a direct jump reaches all of it */
+#define CODE_CACHE_DEFAULT (UINT64_C(64) << 20)
+
 struct event {
 	enum { EVENT_IRQ, EVENT_NMI } kind;
 	uint8_t vector;
@@ -82,7 +111,8 @@ struct engine_ops {
 	/* Can an interrupt be delivered before the next instruction? (IF, shadows, NMI mask,
 	 * no exception already pending.) */
 	bool (*can_inject)(struct vcpu *vcpu, const struct event *event);
-	/* Delivers it: the next instruction to run is the handler's first. Only after can_inject. */
+	/* Delivers it: the next instruction to run is the handler's first. Only after can_inject.
+	 */
 	int (*inject)(struct vcpu *vcpu, const struct event *event);
 
 	/* Retired instructions since reset. */

@@ -99,6 +99,7 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 		return NULL;
 	}
 	vm->engine = config->engine;
+	vm->engine_options = config->engine_options;
 	vm->cpu_model = choose_model(config, why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;

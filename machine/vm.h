@@ -76,10 +76,12 @@ struct vm_config {
 	uint64_t wall_ns; /* wall clock at power-on; 0: the host's (counted: a fixed date) */
 	unsigned trace;   /* enum trace_topic bits */
 	uint64_t slice;   /* 0: the default */
+	struct engine_options engine_options;
 };
 
 struct vm {
 	const struct engine_ops *engine;
+	struct engine_options engine_options; /* of every engine that it will have */
 	void *engine_data;
 	bool engine_open; /* vm_open() succeeded: vm_close() is owed */
 	const struct cpu_model *cpu_model;

@@ -40,7 +40,7 @@ static bool vector_ok(const struct bt *t, const struct interp *c)
 }
 
 /* Translated code comes back at the next end of a block. */
-static void come_back(struct bt *t, struct interp *c)
+void bt_come_back(struct bt *t, struct interp *c)
 {
 	t->end -= c->x.left;
 	c->x.left = 0;
@@ -89,7 +89,7 @@ int bt_slow(struct interp *c, uint32_t insn)
 		return BT_STEP + (int)step;
 	if (UNLIKELY(attention(c)) || low != c->tlb.generation_now[0] ||
 	    high != c->tlb.generation_now[1])
-		come_back(t, c);
+		bt_come_back(t, c);
 	return go_on(t, c, i);
 }
 
@@ -132,7 +132,7 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	uint64_t left = c->end - c->s.instructions;
 	int kind;
 
-	c->x.left = left < BT_SLICE ? left : BT_SLICE;
+	c->x.left = left < t->slice ? left : t->slice;
 	t->end = c->s.instructions + c->x.left;
 	c->x.code_va = c->r[R_RIP] - b->offset;
 	c->x.flags = (uint16_t)alu_pack(c->arith);
@@ -161,12 +161,12 @@ static void prepare(struct bt *t, struct interp *c, struct block *b)
 			return;
 		bt_killed(c, b);
 	}
-	if (b->runs++ < BT_HOT || b->key == 0 || t->full)
+	if (b->runs++ < t->hot || b->key == 0 || t->full)
 		return;
 	bt_translate(t, c, b);
 }
 
-static enum step execute(struct interp *c, struct block *b)
+enum step bt_execute(struct interp *c, struct block *b)
 {
 	struct bt *t = c->executor;
 	enum step step;
@@ -228,7 +228,7 @@ static void place_hints(struct bt *t)
 	t->hint_empty = at + 2 * HINT_BYTES - 16;
 }
 
-static int open_memory(struct bt *t, struct fail *why)
+static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 {
 	t->hint = host_map(4 * HINT_BYTES);
 	t->place = host_map(BT_PLACES * sizeof(*t->place));
@@ -236,23 +236,28 @@ static int open_memory(struct bt *t, struct fail *why)
 	t->work = host_alloc(sizeof(*t->work));
 	if (!t->hint || !t->place || !t->jumps || !t->work)
 		return fail(why, -ENOMEM, "no memory for the translator");
-	return host_code_open(&t->code, BT_CODE_BYTES, why);
+	return host_code_open(&t->code, bytes ? bytes : CODE_CACHE_DEFAULT, why);
 }
 
 static int open_translator(struct interp *c, struct fail *why)
 {
+	const struct engine_options *o = &c->vcpu->vm->engine_options;
 	struct bt *t = host_alloc(sizeof(*t));
 	int err;
 
 	if (!t)
 		return fail(why, -ENOMEM, "no memory for the translator");
 	c->executor = t;
-	err = open_memory(t, why);
+	err = open_memory(t, o->code_cache, why);
 	if (err)
 		return err;
 	t->vectors = __builtin_cpu_supports("avx");
-	t->cells_end = t->code.write_at + BT_CELL_BYTES;
+	t->cells_end = t->code.write_at + t->code.bytes / BT_CELLS;
 	t->boundary_insn.fn = op_end;
+	t->slice = BT_SLICE;
+	t->hot = BT_HOT;
+	c->execute = bt_execute;
+	bt_torture(t, c, o->torture);
 	place_hints(t);
 	bt_stubs(t, c);
 	bt_flushed(c);
@@ -260,7 +265,6 @@ static int open_translator(struct interp *c, struct fail *why)
 	decoder_init(&t->zydis, c->vcpu->vm->cpu_model);
 	c->flushed = bt_flushed;
 	c->killed = bt_killed;
-	c->execute = execute;
 	return 0;
 }
 

@@ -37,8 +37,7 @@
 #include "engine/interp/cache.h"
 #include "host/host.h"
 
-#define BT_CODE_BYTES  (UINT64_C(64) << 20)
-#define BT_CELL_BYTES  (UINT64_C(4) << 20)  /* of them: cells */
+#define BT_CELLS       16u                  /* one in so many bytes of code memory is of a cell */
 #define BT_ROOM        (UINT64_C(32) << 10) /* more than any block takes */
 #define BT_PLACES      (1u << 18)
 #define BT_PLACES_ROOM 128u   /* more than any block takes */
@@ -102,6 +101,10 @@ struct bt {
 	bool pending_indirect;
 	uint64_t pending_rip, pending_va; /* where it goes; x.code_va at the exit */
 	uint64_t end;                     /* s.instructions when x.left is 0 */
+	uint64_t slice;                   /* BT_SLICE, BT_HOT, unless tortured */
+	uint32_t hot;
+	unsigned torture; /* TORTURE(name) bits */
+	uint64_t chance;  /* torture.c's generator */
 	ZydisDecoder zydis;
 	struct translation *work;
 	bool vectors; /* the host has AVX */
@@ -207,6 +210,14 @@ static inline const uint8_t *bt_exec(const struct bt *t, const uint8_t *at)
 {
 	return t->code.exec_at + (at - t->code.write_at);
 }
+
+/* torture.c: */
+void bt_torture(struct bt *t, struct interp *c, unsigned torture); /* before bt_stubs() */
+int bt_torture_slow(struct interp *c, uint32_t insn);              /* bt_slow(), tortured */
+
+/* bt.c */
+enum step bt_execute(struct interp *c, struct block *b); /* struct interp's `execute` */
+void bt_come_back(struct bt *t, struct interp *c); /* translated code ends with the next block */
 
 /* bt.c: executes `insn` (offset in the interpreter's arena) by its handler. 0: go on; else
  * BT_STEP + step. Called by t->slow. */

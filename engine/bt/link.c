@@ -107,6 +107,7 @@ void bt_flushed(struct interp *c)
 	t->at = t->begin;
 	t->cell = t->code.write_at;
 	t->places = 0;
+	t->boundary_insn.aux = NULL; /* the run loop notes a block there, as in any that ends one */
 	t->pending = NULL;
 	t->pending_indirect = false;
 	t->full = false;

@@ -166,7 +166,8 @@ static const uint8_t *put_indirect(struct code *e, const struct common *s, unsig
 }
 
 /* The handler of the instruction that R11D names; a subroutine. */
-static const uint8_t *put_slow(struct interp *c, struct code *e, const struct common *s)
+static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
+			       const struct common *s)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *out;
@@ -176,7 +177,7 @@ static const uint8_t *put_slow(struct interp *c, struct code *e, const struct co
 		call_if_live(e, s->out);
 	code_constant(e, RDI, (uintptr_t)c);
 	code_move32(e, RSI, R11);
-	code_constant(e, RAX, (uintptr_t)bt_slow);
+	code_constant(e, RAX, (uintptr_t)(t->torture ? bt_torture_slow : bt_slow));
 	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
 	out = code_jump_if(e, CC_NE);
 	if (s->in)
@@ -243,7 +244,7 @@ int bt_stubs(struct bt *t, struct interp *c)
 	t->boundary = put_rip(&e, &s, BT_BOUNDARY);
 	for (unsigned half = 0; half < 2; half++)
 		t->indirect[half] = put_indirect(&e, &s, half);
-	t->slow = put_slow(c, &e, &s);
+	t->slow = put_slow(t, c, &e, &s);
 	t->mismatch = put_mismatch(t, &e);
 	t->underflow = bt_exec(t, put_underflow(t, &e));
 	t->begin = e.at;

@@ -1,5 +1,5 @@
 /*
- * interp_guest.h - a machine of 2 MiB with one vCPU on the interpreter, for tests that run a few
+ * interp_guest.h - a machine of 2 MiB with one vCPU on the interpreter (or bt), for tests that run a few
  * bytes of code without the machine's run loop.
  *
  * 64-bit: flat at CPL 0, memory mapped one to one by 4 KiB pages whose entries start at
@@ -39,9 +39,15 @@ struct guest {
 	uint8_t *ram;
 };
 
-static inline struct guest guest_open(void)
+/* `engine`: interp, or one that keeps its state in a struct interp. `torture`: TORTURE() bits. */
+static inline struct guest guest_open_on(const struct engine_ops *engine, unsigned torture,
+					 uint64_t code_cache)
 {
-	struct vm_config config = { .engine = &interp_ops, .vcpus = 1, .counted = true };
+	struct vm_config config = { .engine = engine,
+				    .vcpus = 1,
+				    .counted = true,
+				    .engine_options = { .code_cache = code_cache,
+							.torture = torture } };
 	struct guest g;
 	struct fail why;
 
@@ -55,6 +61,11 @@ static inline struct guest guest_open(void)
 	g.ram = mem_host(&g.vm->mem, gpa(0), GUEST_BYTES);
 	atomic_store(&g.vcpu->notice, false);
 	return g;
+}
+
+static inline struct guest guest_open(void)
+{
+	return guest_open_on(&interp_ops, 0, 0);
 }
 
 static inline void guest_close(struct guest *g)
@@ -156,7 +167,7 @@ static inline enum exit_reason guest_run(struct guest *g, uint64_t budget)
 	struct exit exit = { .reason = EXIT_REASON_COUNT };
 
 	g->vcpu->budget = budget;
-	assert_int_equal(interp_ops.run(g->vcpu, &exit), 0);
+	assert_int_equal(g->vm->engine->run(g->vcpu, &exit), 0);
 	return exit.reason;
 }
 

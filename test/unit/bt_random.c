@@ -1,0 +1,470 @@
+/*
+ * bt_random.c - lockstep of the translator and the interpreter over random programs.
+ *
+ * A program is a loop, so that its blocks become hot. Its data pointer moves up through pages that
+ * share bytes with code (writes there go the slow way, some hit the code), that are plain, and that
+ * are not present. It may lie across a page end. Exceptions end it, but for some that its handler
+ * passes over.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "test/unit/lockstep.h"
+
+#define PROGRAMS   500
+#define ITERATIONS 120
+#define BODY       60 /* instructions */
+#define CODE_BYTES 0x800
+#define DATA       (GUEST_CODE + 0x1800)
+#define HOLE       (GUEST_CODE + 0x6000) /* not present */
+#define FAR_DATA   0x100000
+
+static uint64_t seed;
+
+static uint32_t any(uint32_t below)
+{
+	return chance(&seed, below);
+}
+
+/* RSP and R13, the data pointer, are seldom destinations. */
+static unsigned any_register(void)
+{
+	unsigned r = any(16);
+
+	if ((r == RSP || r == R13) && any(32))
+		r = R12;
+	return r;
+}
+
+static uint8_t any_rex(unsigned reg, unsigned index, unsigned rm)
+{
+	return code_rex(any(2), reg, index, rm);
+}
+
+/* FS or GS now and then: their bases are small and unequal. */
+static void any_segment(struct code *e)
+{
+	static const uint8_t prefix[] = { 0x64, 0x65, 0x3e };
+
+	if (!any(10))
+		code8(e, prefix[any(3)]);
+}
+
+static void small_index(struct code *e, unsigned index)
+{
+	CODE(e, (uint8_t)(0x40 | index >> 3), 0x83, (uint8_t)(0xe0 | (index & 7)), 0x3f);
+}
+
+/* ModRM and what follows, after REX and the opcode, which `opcode` gives. `memory`: never a
+ * register. */
+static void operand(struct code *e, const uint8_t *opcode, unsigned bytes, unsigned reg,
+		    unsigned prefix, bool memory)
+{
+	static const uint8_t indices[] = { R8, R9, R10, R11, RCX, RBX };
+	unsigned rm = any_register(), index = indices[any(sizeof(indices))], kind = any(8);
+	bool bare = reg < 8 && rm < 8 && !any(3); /* no REX: AH to BH */
+
+	if (kind == 1)
+		small_index(e, index);
+	if (kind < 3 || memory)
+		any_segment(e);
+	if (prefix)
+		code8(e, (uint8_t)prefix);
+	if (kind == 1) { /* [r13 + index * scale + disp] */
+		code8(e, any_rex(reg, index, R13));
+		code_put(e, opcode, bytes);
+		code8(e, (uint8_t)(0x44 | (reg & 7) << 3));
+		code8(e, (uint8_t)(any(4) << 6 | (index & 7) << 3 | (R13 & 7)));
+		code8(e, (uint8_t)any(128));
+	} else if (kind == 2) { /* [rip + disp] */
+		code8(e, any_rex(reg, 0, 0));
+		code_put(e, opcode, bytes);
+		code8(e, (uint8_t)(5 | (reg & 7) << 3));
+		code32(e, 0x1800 + any(0x1000));
+	} else if (kind == 0 || memory) { /* [r13 + disp] */
+		bool no_rex = reg < 8 && !any(4);
+
+		if (no_rex) { /* high bytes with memory: mov ebx, r13d first */
+			e->at -= prefix != 0;
+			CODE(e, 0x44, 0x89, 0xeb);
+			if (prefix)
+				code8(e, (uint8_t)prefix);
+		} else {
+			code8(e, any_rex(reg, 0, R13));
+		}
+		code_put(e, opcode, bytes);
+		code8(e, (uint8_t)(0x80 | (reg & 7) << 3 | (no_rex ? RBX : R13 & 7)));
+		code32(e, (uint32_t)any(0x500) - 0x100);
+	} else {
+		if (!bare)
+			code8(e, any_rex(reg, 0, rm));
+		code_put(e, opcode, bytes);
+		code8(e, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
+	}
+}
+
+/* Opcode, how many bytes of immediate follow (9: by operand size), and which ModRM.reg values
+ * there are (0: a register). */
+static const struct form {
+	uint8_t bytes, opcode[2], imm, groups[8], group_count;
+} forms[] = {
+  /* clang-format off */
+#define ONE(op) { 1, { op }, 0, { 0 }, 0 }
+#define TWO(op) { 2, { 0x0f, op }, 0, { 0 }, 0 }
+	ONE(0x00), ONE(0x01), ONE(0x02), ONE(0x03), ONE(0x08), ONE(0x09), ONE(0x0a), ONE(0x0b),
+	ONE(0x10), ONE(0x11), ONE(0x12), ONE(0x13), ONE(0x18), ONE(0x19), ONE(0x1a), ONE(0x1b),
+	ONE(0x20), ONE(0x21), ONE(0x22), ONE(0x23), ONE(0x28), ONE(0x29), ONE(0x2a), ONE(0x2b),
+	ONE(0x30), ONE(0x31), ONE(0x32), ONE(0x33), ONE(0x38), ONE(0x39), ONE(0x3a), ONE(0x3b),
+	ONE(0x84), ONE(0x85), ONE(0x86), ONE(0x87), ONE(0x88), ONE(0x89), ONE(0x8a), ONE(0x8b),
+	ONE(0x89), ONE(0x8b), ONE(0x63),
+	{ 1, { 0x80 }, 1, { 0, 1, 2, 3, 4, 5, 6, 7 }, 8 },
+	{ 1, { 0x83 }, 1, { 0, 1, 2, 3, 4, 5, 6, 7 }, 8 },
+	{ 1, { 0x83 }, 1, { 0, 1, 2, 3, 4, 5, 6, 7 }, 8 },
+	{ 1, { 0xc0 }, 1, { 0, 1, 2, 3, 4, 5, 7 }, 7 }, { 1, { 0xc1 }, 1, { 0, 1, 2, 3, 4, 5, 7 }, 7 },
+	{ 1, { 0xd0 }, 0, { 0, 1, 2, 3, 4, 5, 7 }, 7 }, { 1, { 0xd1 }, 0, { 0, 1, 2, 3, 4, 5, 7 }, 7 },
+	{ 1, { 0xd2 }, 0, { 0, 1, 2, 3, 4, 5, 7 }, 7 }, { 1, { 0xd3 }, 0, { 0, 1, 2, 3, 4, 5, 7 }, 7 },
+	{ 1, { 0xf6 }, 0, { 2, 3, 4, 5 }, 4 }, { 1, { 0xf7 }, 0, { 2, 3, 4, 5 }, 4 },
+	{ 1, { 0xfe }, 0, { 0, 1 }, 2 }, { 1, { 0xff }, 0, { 0, 1 }, 2 }, { 1, { 0xc6 }, 1, { 0 }, 1 },
+	{ 1, { 0x69 }, 9, { 0 }, 0 }, { 1, { 0x6b }, 1, { 0 }, 0 }, { 1, { 0xc7 }, 9, { 0 }, 1 },
+	TWO(0xaf), TWO(0xb6), TWO(0xb7), TWO(0xbe), TWO(0xbf), TWO(0xad), TWO(0xa5), TWO(0xa3),
+	TWO(0xab), TWO(0xb0), TWO(0xb1), TWO(0xc0), TWO(0xc1), TWO(0xbc), TWO(0xbd), TWO(0xb8),
+	{ 2, { 0x0f, 0xa4 }, 1, { 0 }, 0 }, { 2, { 0x0f, 0xac }, 1, { 0 }, 0 },
+	{ 2, { 0x0f, 0xba }, 1, { 4, 5, 6, 7 }, 4 }, TWO(0x1f),
+  /* clang-format on */
+};
+
+static void any_form(struct code *e)
+{
+	const struct form *f = &forms[any(sizeof(forms) / sizeof(forms[0]))];
+	unsigned reg = f->group_count ? f->groups[any(f->group_count)] : any_register(), prefix = 0;
+	bool two = f->opcode[0] == 0x0f;
+
+	if (two && f->opcode[1] == 0xb8)
+		prefix = 0xf3; /* popcnt */
+	else if (two && (f->opcode[1] & 0xfe) == 0xbc)
+		prefix = any(2) ? 0xf3 : 0;
+	else if (f->imm != 9 && !any(8))
+		prefix = 0x66;
+	operand(e, f->opcode, f->bytes, reg, prefix, false);
+	if (f->imm == 1)
+		code8(e, (uint8_t)any(256));
+	else if (f->imm == 9)
+		code32(e, any(UINT32_MAX));
+}
+
+/* Legacy SSE and its prefix; VEX ones with map 1. */
+static void any_vector(struct code *e)
+{
+	static const struct {
+		uint8_t prefix, opcode, imm;
+	} sse[] = {
+		{0,     0x10, 0},
+                { 0,    0x11, 0},
+                { 0,    0x28, 0},
+                { 0,    0x29, 0},
+		{ 0x66, 0x6f, 0},
+                { 0x66, 0x7f, 0},
+                { 0xf3, 0x6f, 0},
+                { 0xf3, 0x7f, 0},
+		{ 0x66, 0xfe, 0},
+                { 0x66, 0xd4, 0},
+                { 0x66, 0xef, 0},
+                { 0x66, 0xdb, 0},
+		{ 0,    0x58, 0},
+                { 0x66, 0x59, 0},
+                { 0xf2, 0x58, 0},
+                { 0xf3, 0x5e, 0},
+		{ 0xf2, 0x2a, 0},
+                { 0xf2, 0x2c, 0},
+                { 0xf3, 0x2d, 0},
+                { 0x66, 0x6e, 0},
+		{ 0x66, 0x7e, 0},
+                { 0x66, 0x2e, 0},
+                { 0,    0x2f, 0},
+                { 0x66, 0x70, 1},
+		{ 0,    0xc6, 1},
+                { 0x66, 0xd6, 0},
+                { 0xf3, 0x7e, 0},
+                { 0x66, 0x60, 0},
+	};
+	unsigned n = any(sizeof(sse) / sizeof(sse[0]));
+	uint8_t opcode[2] = { 0x0f, sse[n].opcode };
+	unsigned reg = any(16), rm = any(16);
+
+	if (any(4) == 0 && sse[n].opcode >= 0x58 && sse[n].prefix != 0xf3 &&
+	    sse[n].opcode != 0x7e && sse[n].opcode != 0x6e &&
+	    sse[n].opcode < 0xd6) { /* VEX, 128 or 256 bits, from memory */
+		unsigned pp = sse[n].prefix == 0x66 ? 1 : sse[n].prefix == 0xf2 ? 3 : 0;
+		bool one = sse[n].opcode == 0x6f || sse[n].opcode == 0x7f || sse[n].opcode == 0x70;
+		bool wide = pp < 2 && any(2);
+
+		CODE(e, 0xc4, (uint8_t)((~reg >> 3 & 1) << 7 | 1 << 6 | 1),
+		     (uint8_t)((one ? 15 : ~any(16) & 15) << 3 | wide << 2 | pp), sse[n].opcode,
+		     (uint8_t)(0x80 | (reg & 7) << 3 | (R13 & 7)));
+		code32(e, any(2) ? any(0x500) : any(32) * 32);
+		if (sse[n].imm)
+			code8(e, (uint8_t)any(256));
+		return;
+	}
+	if (any(3)) {
+		operand(e, opcode, 2, reg, sse[n].prefix, true);
+	} else {
+		if (sse[n].prefix)
+			code8(e, sse[n].prefix);
+		code8(e, code_rex(any(2) && sse[n].opcode != 0xd6, reg, 0, rm));
+		CODE(e, 0x0f, sse[n].opcode, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
+	}
+	if (sse[n].imm)
+		code8(e, (uint8_t)any(256));
+}
+
+/* Control flow that comes back to the next instruction. */
+static void any_flow(struct code *e)
+{
+	switch (any(9)) {
+	case 0: /* call +2; jmp +1; ret */ CODE(e, 0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3); break;
+	case 1: /* a mismatched return: call +0; add qword [rsp], 6; ret */
+		CODE(e, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0x04, 0x24, 6, 0xc3);
+		break;
+	case 2: /* lea rax, [rip + 2]; jmp rax */
+		CODE(e, 0x48, 0x8d, 0x05, 2, 0, 0, 0, 0xff, 0xe0);
+		break;
+	case 3: /* the same with r11 */
+		CODE(e, 0x4c, 0x8d, 0x1d, 3, 0, 0, 0, 0x41, 0xff, 0xe3);
+		break;
+	case 4: /* lea rcx, [rip + 4]; call rcx; jmp +1; ret */
+		CODE(e, 0x48, 0x8d, 0x0d, 4, 0, 0, 0, 0xff, 0xd1, 0xeb, 1, 0xc3);
+		break;
+	case 5: /* push a return address and return: lea rdx, [rip + 2]; push rdx; ret */
+		CODE(e, 0x48, 0x8d, 0x15, 2, 0, 0, 0, 0x52, 0xc3);
+		break;
+	case 6: /* a call whose frame is dropped: call +0; pop rdi */
+		CODE(e, 0xe8, 0, 0, 0, 0, 0x5f);
+		break;
+	case 7: /* a loop inside: and ecx, 7; L: dec r12; loop L */
+		CODE(e, 0x83, 0xe1, 7, 0x83, 0xc1, 1, 0x49, 0xff, 0xcc, 0xe2, 0xfb);
+		break;
+	case 8: /* jecxz, jrcxz over a nop */
+		if (any(2))
+			code8(e, 0x67);
+		CODE(e, 0xe3, 1, 0x90);
+		break;
+	}
+}
+
+static void any_stack(struct code *e)
+{
+	unsigned r = any_register();
+
+	switch (any(6)) {
+	case 0:
+		CODE(e, 0x68);
+		code32(e, any(UINT32_MAX));
+		CODE(e, 0x59);
+		break;
+	case 1: CODE(e, 0x6a, (uint8_t)any(256), 0x41, 0x5a); break; /* push imm8; pop r10 */
+	case 2: CODE(e, 0x9c, 0x9d); break;                          /* pushfq; popfq */
+	case 3: CODE(e, 0xc8, 16, 0, 0, 0xc9); break;                /* enter 16, 0; leave */
+	case 4: CODE(e, 0x54, 0x5c); break;                          /* push rsp; pop rsp */
+	default:
+		CODE(e, (uint8_t)(0x40 | r >> 3), (uint8_t)(0x50 | (r & 7)));
+		r = any_register();
+		CODE(e, (uint8_t)(0x40 | r >> 3), (uint8_t)(0x58 | (r & 7)));
+	}
+}
+
+static void any_insn(struct code *e)
+{
+	static const uint8_t single[] = { 0x98, 0x99, 0xf5, 0xf8, 0xf9, 0x9e, 0x9f, 0xfc, 0x90 };
+	uint8_t opcode[2] = { 0x0f };
+	unsigned r;
+
+	switch (any(17)) {
+	case 0: /* cmov, setcc */
+		opcode[1] = (uint8_t)((any(2) ? 0x40 : 0x90) | any(16));
+		operand(e, opcode, 2, any_register(), 0, false);
+		break;
+	case 1: /* jcc forward, over one instruction of 7 bytes */
+		CODE(e, (uint8_t)(0x70 | any(16)), 7);
+		CODE(e, 0x48, 0x81, 0xc0);
+		code32(e, any(0x1000000));
+		break;
+	case 2: any_flow(e); break;
+	case 3: any_stack(e); break;
+	case 4: /* lea */
+		r = any_register();
+		CODE(e, any_rex(r, RCX, R13), 0x8d, (uint8_t)(0x44 | (r & 7) << 3),
+		     (uint8_t)(any(4) << 6 | RCX << 3 | (R13 & 7)), (uint8_t)any(256));
+		break;
+	case 5: CODE(e, single[any(sizeof(single))]); break;
+	case 6: /* a write of the next instruction's immediate: mov [rip + 1], al; mov dl, .. */
+		if (!any(4))
+			CODE(e, 0x88, 0x05, 1, 0, 0, 0, 0xb2, 0);
+		break;
+	case 7:
+	case 8:
+	case 9: any_vector(e); break;
+	default: any_form(e);
+	}
+}
+
+/* Where handlers of the exceptions that some programs pass over go on: at the end of the loop. */
+static uint64_t end_of_loop;
+
+/* Loads the data pointer, moves it on, makes small indices; the body; counts. */
+static void program(uint8_t *bytes, uint64_t at)
+{
+	struct code e = { bytes };
+	uint8_t *top = bytes;
+
+	CODE(&e, 0x4c, 0x8b, 0x2c, 0x25); /* mov r13, [FAR_DATA] */
+	code32(&e, FAR_DATA);
+	CODE(&e, 0x48, 0x81, 0x04, 0x25); /* add qword [FAR_DATA], stride */
+	code32(&e, FAR_DATA);
+	code32(&e, (const uint32_t[]){ 0, 0, 0x38, 0x1f1 }[any(4)]);
+	CODE(&e, 0xbc); /* mov esp, */
+	code32(&e, any(4) ? GUEST_STACK : DATA + 0x301);
+	if (any(2))
+		CODE(&e, 0x49, 0x83, 0xe5, 0xf0); /* and r13, -16 */
+	for (unsigned r = R8; r < R12; r++)
+		CODE(&e, 0x41, 0x83, (uint8_t)(0xe0 | (r & 7)), 0x3f); /* and r, 63 */
+	CODE(&e, 0x83, 0xe1, 0x1f, 0x83, 0xe3, 0x7f); /* and ecx, 31; and ebx, 127 */
+	for (unsigned n = 5 + any(BODY); n > 0 && e.at - bytes < CODE_BYTES - 0x100; n--)
+		any_insn(&e);
+	end_of_loop = at + (uint64_t)(e.at - bytes);
+	CODE(&e, 0xff, 0x0c, 0x25); /* dec dword [FAR_DATA + 8] */
+	code32(&e, FAR_DATA + 8);
+	CODE(&e, 0x0f, 0x84); /* jz: over the jump */
+	code32(&e, 5);
+	code_go(&e, OP_JMP, top);
+	code8(&e, 0xf4);
+}
+
+/* Faults go on at the end of the loop, with the stack as it was. */
+static void handlers(struct guest *g)
+{
+	/* At vector 96's: mov qword [rsp], end_of_loop; iretq */
+	struct code e = { g->ram + GUEST_HANDLERS + 0x60 * 16 };
+
+	CODE(&e, 0x48, 0xc7, 0x04, 0x24);
+	code32(&e, (uint32_t)end_of_loop);
+	CODE(&e, 0x48, 0xcf);
+	for (unsigned v = 0; v < 20; v++) {
+		struct code h = { g->ram + GUEST_HANDLERS + v * 16 };
+		bool error =
+			v == 8 || v == 10 || v == 11 || v == 12 || v == 13 || v == 14 || v == 17;
+
+		if (v != 0 && v != 13 && v != 14 && v != 19)
+			continue;
+		if (error)
+			CODE(&h, 0x58);
+		code_go(&h, OP_JMP, g->ram + GUEST_HANDLERS + 0x60 * 16);
+	}
+}
+
+static void prepare(struct guest *g)
+{
+	/* At a page's middle, or across its end. */
+	uint64_t at = GUEST_CODE + (any(3) ? 0 : 0xe00 + any(0x100));
+
+	guest_tables(g);
+	program(g->ram + at, at);
+	if (any(6))
+		handlers(g);
+	for (uint64_t hole = HOLE; hole < HOLE + 0x4000; hole += PAGE_SIZE)
+		guest_put64(g, GUEST_PT + hole / PAGE_SIZE * 8, 0);
+	guest_put64(g, FAR_DATA, DATA + any(2) * any(0x800));
+	guest_put64(g, FAR_DATA + 8, ITERATIONS);
+	for (unsigned n = 0; n < 0x2000; n += 4) {
+		uint32_t v = any(UINT32_MAX);
+
+		memcpy(g->ram + DATA + n, &v, 4);
+	}
+	end_of_loop = at; /* of the state, now */
+}
+
+static void any_state(struct x86_state *s)
+{
+	for (unsigned r = 0; r < GPR_COUNT; r++)
+		s->gpr[r] = (uint64_t)any(UINT32_MAX) << 32 | any(UINT32_MAX);
+	for (unsigned r = 0; r < 16; r++)
+		for (unsigned q = 0; q < 4; q++)
+			s->fpu.ymm[r][q] = (uint64_t)any(UINT32_MAX) << 32 | any(UINT32_MAX);
+	s->seg[FS].base = any(64);
+	s->seg[GS].base = any(2) ? any(64) * 8 : 0;
+	s->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+	s->xcr0 = 7;
+	if (!any(4))
+		s->fpu.mxcsr = 0x1f80 & ~(0x80u << any(6)); /* one exception unmasked */
+	if (!any(8))
+		s->fpu.mxcsr |= 0x8040 | any(4) << 13;
+}
+
+static uint64_t run_both(unsigned n, unsigned torture, uint64_t code_cache)
+{
+	struct x86_state s = guest_state64(0, GUEST_CODE);
+	char name[80];
+	struct pair p;
+	uint64_t native;
+
+	snprintf(name, sizeof(name), "program %u torture %x", n, torture);
+	p = pair_open(name, torture, code_cache);
+	seed = p.chance = n * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	prepare(&p.a);
+	any_state(&s);
+	s.rip = end_of_loop;
+	pair_set(&p, &s);
+	(void)pair_run(&p, 25000);
+	native = pair_native(&p);
+	pair_close(&p);
+	return native;
+}
+
+static unsigned first, programs = PROGRAMS;
+
+static void run_all(unsigned torture, uint64_t code_cache, unsigned share)
+{
+	uint64_t native = 0;
+
+	for (unsigned n = first; n < first + programs; n += share)
+		native += run_both(n, torture, code_cache);
+	assert_in_range(native, programs / share * 10, UINT64_MAX); /* they did become hot */
+}
+
+static void test_random_programs(void **state)
+{
+	(void)state;
+	run_all(0, 0, 1);
+}
+
+static void test_hot_at_once(void **state)
+{
+	(void)state;
+	run_all(TORTURE(HOT), CODE_CACHE_LEAST, 3);
+}
+
+static void test_each_torture(void **state)
+{
+	(void)state;
+	for (unsigned t = 0; t < TORTURE_COUNT; t++)
+		run_all(1u << t | TORTURE(HOT), 0, 12);
+	run_all((1u << TORTURE_COUNT) - 1, CODE_CACHE_LEAST, 12);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_random_programs),
+	cmocka_unit_test(test_hot_at_once),
+	cmocka_unit_test(test_each_torture),
+};
+
+/* bt_random [FIRST [PROGRAMS]] */
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		first = (unsigned)strtoul(argv[1], NULL, 0);
+	if (argc > 2)
+		programs = (unsigned)strtoul(argv[2], NULL, 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
