@@ -35,10 +35,15 @@ static void port_exit(struct kvm_vcpu *k)
 	}
 }
 
-/* A piece of an access that crossed a page may have any size up to eight. */
-static unsigned piece(unsigned left)
+/* A device sees naturally aligned pieces, under every engine; and of an access that crosses a
+ * page KVM gives parts of any size up to eight. */
+static unsigned piece(uint64_t at, unsigned left)
 {
-	return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+	unsigned size = 8;
+
+	while (size > left || at & (size - 1))
+		size /= 2;
+	return size;
 }
 
 static void mmio_exit(struct kvm_vcpu *k)
@@ -49,7 +54,8 @@ static void mmio_exit(struct kvm_vcpu *k)
 	for (unsigned at = 0; at < run->mmio.len && at < sizeof(run->mmio.data);
 	     at += exit.io.size) {
 		exit.io = (struct io_access){ .addr = run->mmio.phys_addr + at,
-					      .size = (uint8_t)piece(run->mmio.len - at),
+					      .size = (uint8_t)piece(run->mmio.phys_addr + at,
+								     run->mmio.len - at),
 					      .write = run->mmio.is_write };
 		if (exit.io.write)
 			memcpy(&exit.io.data, run->mmio.data + at, exit.io.size);
@@ -97,6 +103,20 @@ static void stuck(struct kvm_vcpu *k, struct exit *exit)
 	}
 }
 
+/* An NMI that KVM holds wakes the CPU before it sleeps; only KVM knows of it. An emulated IRET has
+ * unblocked it without looking: setting the events makes KVM look. */
+static void halt(struct kvm_vcpu *k, struct exit *exit)
+{
+	struct kvm_vcpu_events e = { 0 };
+
+	if (k->nmi_given)
+		(void)KVM_VCPU_DO(k, KVM_GET_VCPU_EVENTS, &e);
+	if (e.nmi.pending)
+		(void)KVM_VCPU_DO(k, KVM_SET_VCPU_EVENTS, &e);
+	k->nmi_given = e.nmi.pending;
+	exit->reason = e.nmi.pending ? EXIT_KICK : EXIT_HLT;
+}
+
 static void shutdown(struct kvm_vcpu *k, struct exit *exit)
 {
 	k->s.activity = ACTIVITY_SHUTDOWN;
@@ -118,7 +138,7 @@ void kvm_exit(struct kvm_vcpu *k, struct exit *exit)
 	switch (k->run->exit_reason) {
 	case KVM_EXIT_SET_TPR: return; /* its value is in run->cr8 */
 	case KVM_EXIT_INTR: exit->reason = EXIT_KICK; return;
-	case KVM_EXIT_HLT: exit->reason = EXIT_HLT; return;
+	case KVM_EXIT_HLT: halt(k, exit); return;
 	case KVM_EXIT_IRQ_WINDOW_OPEN: exit->reason = EXIT_IRQ_WINDOW; return;
 	case KVM_EXIT_SHUTDOWN: shutdown(k, exit); return;
 	default: stuck(k, exit); return;

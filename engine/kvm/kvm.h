@@ -85,6 +85,7 @@ struct kvm_vcpu {
 	bool half_done;      /* the exit handled last is finished by the next KVM_RUN */
 	bool stale;          /* run->if_flag and the like are not of the present state */
 	bool queued;         /* an interrupt was given to KVM since k->run last told anything */
+	bool nmi_given;      /* by KVM_NMI; it may wait there until the guest can take it */
 	bool entered;        /* guest code has run: CPUID and the TSC's frequency are fixed */
 	uint64_t hw_offset;  /* of its TSC from the host's, as KVM was told */
 	uint64_t tsc_khz;    /* what CPUID and the TSC were set to; 0: not yet */

@@ -260,8 +260,10 @@ int kvm_inject(struct vcpu *vcpu, const struct event *event)
 	struct kvm_interrupt irq = { .irq = event->vector };
 
 	exit_count(vcpu, EXIT_INTERRUPT);
-	if (event->kind == EVENT_NMI)
+	if (event->kind == EVENT_NMI) {
+		k->nmi_given = true;
 		return (int)KVM_VCPU_DO(k, KVM_NMI, 0);
+	}
 	k->queued = true;
 	return (int)KVM_VCPU_DO(k, KVM_INTERRUPT, &irq);
 }

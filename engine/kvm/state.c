@@ -306,6 +306,7 @@ int kvm_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *wh
 	k->s = *in;
 	k->half_done = false;
 	k->queued = false;
+	k->nmi_given = in->nmi_pending;
 	k->stale = true;
 	for (size_t i = 0; !err && i < sizeof(parts) / sizeof(parts[0]); i++)
 		err = parts[i](k, why);

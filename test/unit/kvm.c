@@ -430,10 +430,10 @@ static void test_accesses(void **state)
 	assert_int_equal(s->value[0], 0x0201);
 	assert_int_equal(s->value[2], 0x0605);
 	assert_int_equal(s->size[3], 2);
-	assert_int_equal(s->off[4], 3); /* four bytes and one */
-	assert_int_equal(s->size[4], 4);
-	assert_int_equal(s->off[5], 7);
-	assert_int_equal(s->size[5], 1);
+	assert_int_equal(s->off[4], 3); /* one byte and four */
+	assert_int_equal(s->size[4], 1);
+	assert_int_equal(s->off[5], 4);
+	assert_int_equal(s->size[5], 4);
 	assert_int_equal(s->value[6], 0x0102030405060708);
 	assert_int_equal(vm->vcpu[0]->exits[EXIT_PIO], 4);
 	assert_int_equal(vm->vcpu[0]->exits[EXIT_MMIO], 3);

@@ -1,0 +1,276 @@
+/*
+ * api.c - test of the KVM engine on this host's /dev/kvm: the trial, the dirty log, crashes, time,
+ * and every ioctl of a machine's life failing in turn.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "test/rig/rig.h"
+
+#define IMAGE(guest)                                                                               \
+	(&(const struct guest_image){ #guest, guest_##guest, guest_##guest##_end, NULL, NULL })
+
+static void test_probe(void **state)
+{
+	struct fail why = { 0 };
+	int r = kvm_ops.probe(&why);
+
+	(void)state;
+	assert_true(r == 0 || r == ENGINE_SLOW);
+	assert_non_null(strstr(why.text, "an exit takes "));
+	print_message("%s\n", why.text);
+	assert_in_range(kvm_host_khz(), 100000, 10000000);
+}
+
+/* Writes to three pages, one of them by REP STOS. */
+GUEST(writes, "\n\
+	cli\n\
+	movb %al, 0x5000\n\
+	movw $0x6ff0, %di\n\
+	movw $0x20, %cx\n\
+	rep stosb\n\
+	hlt");
+
+static uint64_t dirty_pages(struct vm *vm)
+{
+	uint64_t bits[2] = { 0 };
+
+	mem_dirty_collect(&vm->mem, mem_find(&vm->mem, gpa(0)), bits);
+	/* A processor may count the page that it fetches code from, too. */
+	return bits[0] & ~UINT64_C(2);
+}
+
+static void test_dirty_log(void **state)
+{
+	const uint64_t written = 1 << 5 | 1 << 6 | 1 << 7;
+	struct rig r = rig_open(&kvm_ops, IMAGE(writes));
+	struct fail why;
+
+	(void)state;
+	mem_dirty_start(&r.vm->mem);
+	assert_int_equal(dirty_pages(r.vm), 0);
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	assert_int_equal(mem_write(&r.vm->mem, gpa(0x9000), "x", 1), 0);
+	assert_int_equal(dirty_pages(r.vm), written | 1 << 9);
+	assert_int_equal(dirty_pages(r.vm), 0);
+	rig_close(&r);
+
+	/* What the guest wrote before the engine was changed is not forgotten. */
+	r = rig_open(&kvm_ops, IMAGE(writes));
+	mem_dirty_start(&r.vm->mem);
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	assert_int_equal(vm_switch(r.vm, &interp_ops, &why), 0);
+	assert_int_equal(dirty_pages(r.vm), written);
+	assert_int_equal(vm_switch(r.vm, &kvm_ops, &why), 0);
+	assert_int_equal(dirty_pages(r.vm), 0);
+	rig_close(&r);
+}
+
+/* An interrupt table of no length. */
+GUEST(crash, ENTER32(crash) "\n\
+	movw $0, 0x4000\n\
+	lidtl 0x4000\n\
+	ud2\n\
+5:6:	hlt" TABLES32(crash));
+
+static void test_crash(void **state)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(crash));
+
+	(void)state;
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_CRASHED);
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_CRASHED);
+	vm_reset(r.vm);
+	rig_close(&r);
+}
+
+/* RDTSC, again and again, into memory. */
+GUEST(clock, "\n\
+	cli\n\
+	movw $0x5000, %di\n\
+1:	rdtsc\n\
+	stosl\n\
+	movl %edx, %eax\n\
+	stosl\n\
+	cmpw $0x7000, %di\n\
+	jb 1b\n\
+	hlt");
+
+/* The counter never goes back, over any number of changes; and stays with the machine's clock. */
+static void test_time(void **state)
+{
+	struct rig r = rig_open(&interp_ops, IMAGE(clock));
+	uint64_t last = 0, now;
+	struct fail why = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		rig_run(&r, 50);
+		assert_int_equal(vm_switch(r.vm, &kvm_ops, &why), 0);
+		kvm_ops.kick(r.vcpu);
+		if (i < 19)
+			assert_int_equal(vm_switch(r.vm, &interp_ops, &why), 0);
+	}
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	for (unsigned at = 0x5000; at < 0x7000; at += 8) {
+		memcpy(&now, r.ram + at, 8);
+		if (now <= last)
+			print_error("at 0x%x: 0x%llx after 0x%llx\n", at, (unsigned long long)now,
+				    (unsigned long long)last);
+		assert_true(now > last);
+		last = now;
+	}
+	now = vcpu_tsc(r.vcpu);
+	assert_in_range(now - last, 0, kvm_host_khz() * 1000); /* within a second */
+	rig_close(&r);
+}
+
+/* --- Each ioctl fails in turn --- */
+
+static const struct kvm_kernel *real;
+static unsigned calls, fail_at, open_files, open_maps;
+static unsigned long failed;
+
+static int count_open(const char *path)
+{
+	int fd = real->open(path);
+
+	open_files += fd >= 0;
+	return fd;
+}
+
+static long count_ioctl(int fd, unsigned long request, unsigned long arg)
+{
+	long r;
+
+	if (++calls == fail_at) {
+		failed = request;
+		return -EIO;
+	}
+	r = real->ioctl(fd, request, arg);
+	open_files += r >= 0 && (request == KVM_CREATE_VM || request == KVM_CREATE_VCPU);
+	return r;
+}
+
+static void *count_map(int fd, size_t bytes)
+{
+	void *at = ++calls == fail_at ? NULL : real->map(fd, bytes);
+
+	open_maps += !!at;
+	return at;
+}
+
+static void count_unmap(void *at, size_t bytes)
+{
+	open_maps--;
+	real->unmap(at, bytes);
+}
+
+static void count_close(int fd)
+{
+	open_files--;
+	real->close(fd);
+}
+
+static const struct kvm_kernel counting = {
+	.open = count_open,
+	.ioctl = count_ioctl,
+	.map = count_map,
+	.unmap = count_unmap,
+	.close = count_close,
+};
+
+static int life(struct vm *vm, struct fail *why)
+{
+	struct x86_state s;
+	int status = 0, err;
+	uint8_t *ram;
+
+	err = mem_add(vm, gpa(0), RIG_MEMORY, NULL, false, why);
+	if (err)
+		return err;
+	ram = mem_host(&vm->mem, gpa(0), RIG_MEMORY);
+	memcpy(ram + GUEST_CODE, guest_accesses, (size_t)(guest_accesses_end - guest_accesses));
+	vcpu_get_state(vm->vcpu[0], &s);
+	s.seg[CS].selector = 0;
+	s.seg[CS].base = 0;
+	s.rip = GUEST_CODE;
+	err = vcpu_set_state(vm->vcpu[0], &s, why);
+	if (err)
+		return err;
+	vm->halt_ends = true;
+	if (vm_run(vm, UINT64_MAX, &status, why) == VM_STUCK)
+		return status ? status : -EPROTO;
+	vcpu_get_state(vm->vcpu[0], &s);
+	*why = vm->vcpu[0]->trouble;
+	return why->code;
+}
+
+static int whole_life(struct fail *why)
+{
+	static const struct cpu_model *model;
+	struct vm_config config = { .engine = &kvm_ops, .vcpus = 1, .tsc_khz = kvm_host_khz() };
+	struct vm *vm;
+	int err;
+
+	if (!model)
+		model = kvm_cpu_model(why);
+	config.cpu = model;
+	calls = 0;
+	vm = vm_open(&config, why);
+	err = vm ? life(vm, why) : why->code;
+	vm_close(vm);
+	return err;
+}
+
+/* Asking for an optional capability, or letting go of a slot that goes away anyway. */
+static bool bearable(unsigned long request)
+{
+	return request == KVM_CHECK_EXTENSION || request == KVM_SET_USER_MEMORY_REGION;
+}
+
+static void test_every_ioctl_fails(void **state)
+{
+	struct fail why = { 0 };
+	unsigned all;
+
+	(void)state;
+	real = kvm_kernel;
+	kvm_kernel = &counting;
+	fail_at = 0;
+	assert_int_equal(whole_life(&why), 0);
+	all = calls;
+	assert_in_range(all, 40, 1000);
+	for (unsigned n = 1; n <= all; n++) {
+		int err;
+
+		fail_at = n;
+		why = (struct fail){ 0 };
+		err = whole_life(&why);
+		fail_at = 0;
+		if (!err && !bearable(failed))
+			print_error("call %u, request 0x%lx: nobody noticed\n", n, failed);
+		assert_true(err || bearable(failed));
+		if (err)
+			assert_in_range(strlen(why.text), 20, sizeof(why.text) - 1);
+		assert_int_equal(open_files, 0);
+		assert_int_equal(open_maps, 0);
+	}
+	kvm_kernel = real;
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_dirty_log),
+		cmocka_unit_test(test_crash),
+		cmocka_unit_test(test_time),
+		cmocka_unit_test(test_every_ioctl_fails),
+	};
+	int skip = rig_skip("api");
+
+	return skip ? skip : cmocka_run_group_tests(tests, NULL, NULL);
+}
