@@ -1,11 +1,26 @@
-# `make soak`: tests that take long, for a night or before a release.
+# `make soak`: tests that take long, for a night or before a release. Those of test/soak/*.c are
+# like those of test/guest, but take minutes each, and download some 100 MB.
 
 # How often disk writers are killed.
 SOAK_ROUNDS ?= 200
 
-## make soak         kill disk writers SOAK_ROUNDS=200 times; every image is whole, flushed data is there
-.PHONY: soak
-soak:
+SOAK_BIN := $(patsubst %.c,$(OBJ)/%,$(sort $(wildcard test/soak/*.c)))
+$(SOAK_BIN): $(OBJ)/%: $(OBJ)/%.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
+
+## make soak         kill disk writers SOAK_ROUNDS=200 times; every image is whole, flushed data is there;
+##                   a pass of memtest86+, Debian's installers (downloads them)
+.PHONY: soak soak-writers soak-guests
+soak: soak-writers soak-guests
+
+soak-writers:
 	@tools/setup test
 	@$(MAKE) --no-print-directory $(OBJ)/test/unit/crash
 	$(OBJ)/test/unit/crash $(SOAK_ROUNDS)
+
+soak-guests:
+	@tools/setup test
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest $(SOAK_BIN)
+	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) CC="$(CC)" \
+		test/run $(OBJ)/log-soak $(JOBS) $(SOAK_BIN)
