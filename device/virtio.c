@@ -78,6 +78,13 @@ static bool acceptable(const struct virtio *v)
 	return !(v->features & ~v->offered) && virtio_has(v, VIRTIO_F_VERSION_1);
 }
 
+/* A driver may have enabled queues already: now it is known which rings they are. */
+static void check_queues(struct virtio *v)
+{
+	for (unsigned i = 0; i < v->queues; i++)
+		v->queue[i].enabled &= virtio_queue_valid(v, &v->queue[i]);
+}
+
 static void start(struct virtio *v)
 {
 	if (v->class->start)
@@ -104,6 +111,8 @@ void virtio_set_status(struct virtio *v, uint8_t status)
 	if (!(status & STATUS_FEATURES_OK))
 		status &= (uint8_t)~STATUS_DRIVER_OK;
 	v->status = status;
+	if (status & ~before & STATUS_FEATURES_OK)
+		check_queues(v);
 	if (status & ~before & STATUS_DRIVER_OK)
 		start(v);
 }
@@ -144,6 +153,8 @@ static bool queue_possible(const struct virtio *v, const struct virtio_queue *q)
 {
 	if (!q->enabled)
 		return true;
+	if (!(v->status & STATUS_FEATURES_OK))
+		return q->size > 0 && q->size <= v->queue_size && !q->avail && !q->used;
 	if (!virtio_queue_valid(v, q))
 		return false;
 	return !virtio_has(v, VIRTIO_F_RING_PACKED) || (q->avail < q->size && q->used < q->size);
@@ -156,9 +167,7 @@ static bool possible(const struct virtio *v)
 	if (v->status & STATUS_FEATURES_OK ? !acceptable(v) : v->status & STATUS_DRIVER_OK)
 		return false;
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
-		bool none = i >= v->queues || !(v->status & STATUS_FEATURES_OK);
-
-		if (!queue_possible(v, &v->queue[i]) || (none && v->queue[i].enabled))
+		if (!queue_possible(v, &v->queue[i]) || (i >= v->queues && v->queue[i].enabled))
 			return false;
 	}
 	return true;

@@ -157,8 +157,6 @@ static uint16_t vector_of(const struct virtio *v, uint64_t value)
 
 static void enable_queue(struct virtio *v, struct virtio_queue *q)
 {
-	if (!(v->status & STATUS_FEATURES_OK))
-		return;
 	if (!virtio_queue_valid(v, q)) {
 		device_trace(&v->pci.dev, "queue %u cannot have %u entries", v->queue_select,
 			     q->size);

@@ -262,6 +262,28 @@ static void test_queue_registers(void **state)
 	rig_close(&rig);
 }
 
+/* Enabled before the features are known; what does not fit them then is not. */
+static void test_early_queues(void **state)
+{
+	(void)state;
+	for (unsigned packed = 0; packed < 2; packed++) {
+		rig_open(&rig, build);
+		vr_open(&d, &rig, VIRTIO_F_RING_PACKED, VR_MSIX);
+		vr_set_common(&d, 0x14, 0, 1);
+		vr_set_common(&d, 8, 1, 4);
+		vr_set_common(&d, 12, 1 | 1 << 2, 4);
+		vr_queue(&d, 0, 0, 8);
+		vr_queue(&d, 1, 1, 7);
+		vr_set_common(&d, 12, packed ? 1 | 1 << 2 : 1, 4);
+		vr_set_common(&d, 0x14, 15, 1);
+		assert_int_equal(vr_common(&d, 0x14, 1), 15);
+		assert_int_equal(vr_common(&d, 0x1c, 2), packed);
+		vr_set_common(&d, 0x16, 0, 2);
+		assert_int_equal(vr_common(&d, 0x1c, 2), 1);
+		rig_close(&rig);
+	}
+}
+
 static void test_device_configuration(void **state)
 {
 	uint8_t before;
@@ -780,6 +802,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_negotiation),
 		cmocka_unit_test(test_queue_registers),
+		cmocka_unit_test(test_early_queues),
 		cmocka_unit_test(test_device_configuration),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_rings),
