@@ -9,7 +9,7 @@ FUZZ_SANITIZE := address,undefined
 FUZZ_FLAGS := -std=gnu17 -O1 -g -fsanitize=$(FUZZ_SANITIZE),fuzzer-no-link \
 	-fno-sanitize-recover=undefined -fno-strict-aliasing -pthread
 
-FUZZ_TARGETS := loaders load decode
+FUZZ_TARGETS := loaders load decode qcow2
 
 FUZZ_loaders := $(wildcard boot/*.c host/linux/*.c) cpu/state.c cpu/segment.c cpu/cpuid.c machine/mem.c
 FUZZ_loaders_LEN := 16384
@@ -17,6 +17,8 @@ FUZZ_load := $(LIB_SRC)
 FUZZ_load_LEN := 512
 FUZZ_decode := $(LIB_SRC)
 FUZZ_decode_LEN := 20
+FUZZ_qcow2 := $(wildcard backend/aio*.c backend/block*.c backend/qcow2*.c backend/raw.c host/linux/*.c)
+FUZZ_qcow2_LEN := 16384
 
 $(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
@@ -36,7 +38,7 @@ fuzz-$(1): $(BUILD)/fuzz/$(1)
 endef
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_target,$(t))))
 
-## make fuzz         every fuzzer for SECONDS=60: fuzz-loaders, fuzz-load, fuzz-decode,
+## make fuzz         every fuzzer for SECONDS=60: fuzz-loaders, fuzz-load, fuzz-decode, fuzz-qcow2,
 ##                   fuzz-insn
 .PHONY: fuzz
 fuzz:
