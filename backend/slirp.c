@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "backend/frames.h"
+#include "backend/handover.h"
 #include "backend/net_internal.h"
 #include "backend/offload.h"
 #include "host/host.h"
@@ -48,17 +49,9 @@ struct timer {
 	int64_t at; /* ms; -1: not set */
 };
 
-/* The guest's frames, each after its length and header. */
-struct sent {
-	uint8_t *data; /* SENT_BYTES */
-	size_t used;
-};
-struct sent_head {
-	uint32_t bytes;
-	struct net_header header;
-};
 /* A frame of 14 bytes is counted as such in the window, and takes this much more. */
-#define SENT_BYTES (WINDOW / NET_FRAME_LEAST * sizeof(struct sent_head) + WINDOW + NET_FRAME_MOST)
+#define SENT_BYTES                                                                                 \
+	(WINDOW / NET_FRAME_LEAST * (sizeof(struct net_header) + 4) + WINDOW + NET_FRAME_MOST)
 
 struct user {
 	struct net net;
@@ -72,9 +65,8 @@ struct user {
 	struct frames frames;
 	struct pollfd poll[POLL_MOST];
 	unsigned polls;
-	struct host_mutex *lock; /* of `sent` */
-	struct sent sent, taken; /* what the vCPU fills; what the thread works on */
-	uint32_t told_not;       /* bytes taken whose NET_INPUT_SENT could not be posted */
+	struct handover sent; /* each frame after its header */
+	uint32_t told_not;    /* bytes taken whose NET_INPUT_SENT could not be posted */
 	uint8_t frame[NET_FRAME_MOST], scratch[NET_FRAME_MOST];
 };
 
@@ -157,18 +149,9 @@ static int user_option(struct net *net, const char *key, const char *value, stru
 static void user_send(void *arg, const struct net_header *header, const void *frame, size_t bytes)
 {
 	struct user *u = arg;
-	struct sent_head head = { .bytes = (uint32_t)bytes, .header = *header };
-	bool first = false;
+	bool first;
 
-	host_mutex_lock(u->lock);
-	if (u->sent.used + sizeof(head) + bytes <= SENT_BYTES) {
-		first = u->sent.used == 0;
-		memcpy(u->sent.data + u->sent.used, &head, sizeof(head));
-		memcpy(u->sent.data + u->sent.used + sizeof(head), frame, bytes);
-		u->sent.used += sizeof(head) + bytes;
-	}
-	host_mutex_unlock(u->lock);
-	if (first)
+	if (handover_put(&u->sent, header, sizeof(*header), frame, bytes, &first) && first)
 		port_wake(&u->net.port);
 }
 
@@ -270,26 +253,25 @@ static void feed_unfinished(struct user *u, struct net_header *header, size_t by
 static void take_sent(struct user *u)
 {
 	struct net_input told = { .kind = NET_INPUT_SENT };
-	struct sent swap = u->taken;
-	size_t at = 0;
+	const uint8_t *record;
+	size_t bytes;
 
-	swap.used = 0;
-	host_mutex_lock(u->lock);
-	u->taken = u->sent;
-	u->sent = swap;
-	host_mutex_unlock(u->lock);
-	while (at < u->taken.used) {
-		struct sent_head head;
+	while ((record = handover_next(&u->sent, &bytes))) {
+		struct net_header header;
 
-		memcpy(&head, u->taken.data + at, sizeof(head));
-		memcpy(u->frame, u->taken.data + at + sizeof(head), head.bytes);
-		feed_unfinished(u, &head.header, head.bytes);
-		at += sizeof(head) + head.bytes;
-		u->told_not += head.bytes;
+		memcpy(&header, record, sizeof(header));
+		bytes -= sizeof(header);
+		memcpy(u->frame, record + sizeof(header), bytes);
+		feed_unfinished(u, &header, bytes);
+		u->told_not += (uint32_t)bytes;
+		if (u->told_not >= WINDOW / 4)
+			break;
 	}
 	told.bytes = u->told_not;
 	if (told.bytes && port_tell(&u->net.port, &told, sizeof(told)))
 		u->told_not = 0;
+	if (record) /* there is more, and other things to do first */
+		port_wake(&u->net.port);
 }
 
 /* Frames for the guest, as far as it has room. */
@@ -443,10 +425,7 @@ static int user_open(struct net *net, struct fail *why)
 	struct user *u = (struct user *)net;
 
 	frames_init(&u->frames);
-	u->lock = host_mutex_new();
-	u->sent.data = host_map(SENT_BYTES);
-	u->taken.data = host_map(SENT_BYTES);
-	if (!u->lock || !u->sent.data || !u->taken.data)
+	if (handover_open(&u->sent, SENT_BYTES))
 		return fail(why, -ENOMEM, "no memory for a network");
 	net->seam.send = user_send;
 	net->seam.offloads = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 |
@@ -462,9 +441,7 @@ static void user_close(struct net *net)
 	if (u->slirp)
 		slirp_cleanup(u->slirp);
 	frames_free(&u->frames);
-	host_mutex_free(u->lock);
-	host_unmap(u->sent.data, SENT_BYTES);
-	host_unmap(u->taken.data, SENT_BYTES);
+	handover_close(&u->sent);
 }
 
 const struct net_kind net_user = {

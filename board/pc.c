@@ -31,6 +31,7 @@
  *	PCI    0.0                     host bridge
  *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
  *	PCI    2.0 - 9.0               virtio-blk
+ *	PCI    15.0                    virtio-vsock, when asked for
  *	PCI    16.0 - 23.0             virtio-net, when asked for
  *	PCI    31.0                    ISA bridge
  *
@@ -42,6 +43,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
 #include "board/network.h"
@@ -64,6 +66,7 @@
 #include "device/vga.h"
 #include "device/virtio_blk.h"
 #include "device/virtio_rng.h"
+#include "device/virtio_vsock.h"
 
 enum {
 	IRQ_TIMER = 0,
@@ -96,7 +99,7 @@ enum {
 };
 
 /* Device numbers on the PCI bus. */
-enum { SLOT_RNG = 1, SLOT_DISK = 2, SLOT_NET = 16 };
+enum { SLOT_RNG = 1, SLOT_DISK = 2, SLOT_VSOCK = 15, SLOT_NET = 16 };
 
 #define DISK_QUEUES 8 /* at most: one a CPU */
 /* A counted machine's disk takes this long, whatever the host's does. */
@@ -259,7 +262,8 @@ static int add_virtio(struct pc *pc, struct fail *why)
 static void identity(const struct pc *pc, char *text, size_t room)
 {
 	const struct pc_config *c = &pc->config;
-	const char *const names[] = { c->kernel, c->initrd, c->append, c->flat, c->firmware };
+	const char *const names[] = { c->identity, c->kernel, c->initrd,
+				      c->append,   c->flat,   c->firmware };
 	size_t used = 0;
 
 	text[0] = '\0';
@@ -277,6 +281,24 @@ static int add_network(struct pc *pc, struct fail *why)
 	pc->network = network_open(pc->pci, pc->config.net, pc->config.nets, SLOT_NET, seed, why);
 	pc->vm->connected = true;
 	return pc->network ? 0 : why->code;
+}
+
+static int add_vsock(struct pc *pc, struct fail *why)
+{
+	struct virtio_vsock_config config = { .id = "vsock", .devfn = SLOT_VSOCK << 3 };
+	struct device *dev;
+	int err;
+
+	if (!pc->config.vsock)
+		return 0;
+	pc->vsock = vsock_open(pc->config.vsock, why);
+	if (!pc->vsock)
+		return why->code;
+	pc->vm->connected = true;
+	config.cid = vsock_cid(pc->vsock);
+	config.backend = vsock_backend(pc->vsock);
+	err = virtio_vsock_create(pc->pci, &config, &dev, why);
+	return err ? err : vsock_start(pc->vsock, dev, why);
 }
 
 static bool has_screen(const struct pc *pc)
@@ -464,8 +486,8 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory,  add_interrupts, add_timers, add_power,    add_pci, add_virtio,
-		add_network, add_screen,     add_serial, add_firmware, boot,
+		add_memory,  add_interrupts, add_timers, add_power,  add_pci,      add_virtio,
+		add_network, add_vsock,      add_screen, add_serial, add_firmware, boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -514,7 +536,8 @@ void pc_close(struct pc *pc)
 {
 	if (!pc)
 		return;
-	network_close(pc->network); /* no more input */
+	vsock_close(pc->vsock); /* no more input from here on */
+	network_close(pc->network);
 	vm_close(pc->vm);
 	firmware_close(pc->firmware);
 	host_free(pc);

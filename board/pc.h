@@ -46,6 +46,8 @@ struct pc_config {
 	unsigned disks;
 	const char *const *net; /* `nets` cards: backend/net.h */
 	unsigned nets;
+	const char *identity; /* a name that this machine alone has: its first disk's; or NULL */
+	const char *vsock; /* backend/vsock.h; NULL: none */
 	struct char_backend serial; /* what COM1 is connected to */
 	struct char_backend debug;  /* what firmware prints; not set: no debug port */
 	struct char_backend keys;   /* who types: device/i8042.h */
@@ -65,6 +67,7 @@ struct pc {
 	struct device *power;    /* takes ACPI_PM_POWER_BUTTON as input */
 	struct firmware *firmware;
 	struct network *network;
+	struct vsock *vsock;
 	struct pc_config config;
 	uint64_t rsdp;
 };

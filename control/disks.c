@@ -126,6 +126,7 @@ struct disks *disks_open(const struct run_options *options, struct pc_config *co
 		config->disk[i] = (struct pc_disk){ .blk = disks->blk[i],
 						    .serial = d->serial[0] ? d->serial : NULL };
 		config->disks = disks->count = i + 1;
+		config->identity = disks->words[0].path;
 	}
 	if (disks->count == options->disk.count)
 		return disks;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "backend/net.h"
+#include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
 #include "board/network.h"
@@ -69,6 +70,7 @@ static const struct option run_table[] = {
 	{ "disk",       KIND_LIST,  "FILE[,...]",    "a disk: raw or qcow2 image; ,readonly ,overlay ,format=raw|qcow2 and others follow the name; several times for several", AT(disk) },
 	{ "on-enospc",  KIND_TEXT,  "stop|report",   "when the host's disk is full the guest's writes wait for room (default), or fail", AT(on_enospc) },
 	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several", AT(net) },
+	{ "vsock",      KIND_FILE,  "SOCKET[,cid=N]", "the guest's AF_VSOCK sockets, as Unix sockets of the host", AT(vsock) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
 };
@@ -374,7 +376,7 @@ static int check_networks(const struct run_options *o, struct fail *why)
 		return fail(why, -EINVAL, "--net: at most %d network cards", NETWORK_CARDS_MAX);
 	for (unsigned i = 0; i < o->net.count && !err; i++)
 		err = net_check(o->net.text[i], why);
-	return err;
+	return err || !o->vsock ? err : vsock_check(o->vsock, why);
 }
 
 static int check_together(const struct run_options *o, struct fail *why)

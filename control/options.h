@@ -43,6 +43,7 @@ struct run_options {
 	unsigned switches;
 	struct option_list disk, net;
 	const char *on_enospc; /* "stop", "report" */
+	const char *vsock;
 	const char *stats;
 	unsigned trace; /* TRACE_BIT_* mask */
 };

@@ -112,6 +112,7 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.trace = o->trace,
 		.net = o->net.text,
 		.nets = o->net.count,
+		.vsock = o->vsock,
 	};
 	if (choose_engine(o, config, why))
 		return why->code;

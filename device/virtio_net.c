@@ -22,15 +22,6 @@
 #include "device/virtio_net_internal.h"
 #include "machine/vm.h"
 
-#define ROOM  (512u << 10) /* granted to the backend */
-#define GRANT (ROOM / 8)   /* given back in portions of this */
-
-struct pending {
-	struct pending *next;
-	size_t bytes;
-	uint8_t message[]; /* struct net_input, frame */
-};
-
 static struct virtio_net *of(struct virtio *v)
 {
 	return (struct virtio_net *)v;
@@ -65,16 +56,6 @@ static unsigned flow_of(const uint8_t *frame, size_t bytes)
 }
 
 /* --- Receiving --- */
-
-static void give_room(struct virtio_net *n, size_t bytes)
-{
-	n->spent += bytes;
-	if (n->spent < GRANT || !n->config.backend.room)
-		return;
-	n->held -= n->spent;
-	n->config.backend.room(n->config.backend.arg, n->spent);
-	n->spent = 0;
-}
 
 static unsigned offloads_taken(const struct virtio_net *n)
 {
@@ -160,56 +141,26 @@ static bool receive(struct virtio_net *n, const uint8_t *message, size_t bytes)
 	return count != 0 || !n->v.queue[q].enabled;
 }
 
-static void drop_first(struct virtio_net *n)
-{
-	struct pending *p = n->pending;
-
-	n->pending = p->next;
-	if (!n->pending)
-		n->pending_tail = &n->pending;
-	give_room(n, p->bytes);
-	host_free(p);
-}
-
-static void drop_pending(struct virtio_net *n)
-{
-	while (n->pending)
-		drop_first(n);
-}
-
 /* The guest has new buffers: what waits goes first. */
-static void receive_pending(struct virtio_net *n)
+static void receive_waiting(struct virtio_net *n)
 {
-	while (n->pending && receive(n, n->pending->message, n->pending->bytes))
-		drop_first(n);
-}
+	const struct waiting *w;
 
-static void keep(struct virtio_net *n, const void *message, size_t bytes)
-{
-	struct pending *p = host_alloc(sizeof(*p) + bytes);
-
-	if (!p) {
-		give_room(n, bytes);
-		return;
-	}
-	p->bytes = bytes;
-	memcpy(p->message, message, bytes);
-	*n->pending_tail = p;
-	n->pending_tail = &p->next;
+	while ((w = n->backlog.first) && receive(n, w->message, w->bytes))
+		backlog_drop_first(&n->backlog);
 }
 
 static void frame_arrived(struct virtio_net *n, const void *message, size_t bytes)
 {
-	if (n->held + bytes > ROOM) {
+	if (!backlog_admit(&n->backlog, bytes)) {
 		device_trace(&n->v.pci.dev, "%zu bytes beyond the room granted", bytes);
 		return;
 	}
-	n->held += bytes;
-	receive_pending(n);
-	if (!n->pending && receive(n, message, bytes))
-		give_room(n, bytes);
+	receive_waiting(n);
+	if (!n->backlog.first && receive(n, message, bytes))
+		backlog_done(&n->backlog, bytes);
 	else
-		keep(n, message, bytes);
+		backlog_keep(&n->backlog, message, bytes);
 }
 
 /* --- Sending --- */
@@ -309,7 +260,7 @@ static void net_notify(struct virtio *v, unsigned q)
 	else if (q & 1)
 		transmit(n, q);
 	else
-		receive_pending(n);
+		receive_waiting(n);
 }
 
 static void link_changed(struct virtio_net *n, bool up)
@@ -374,7 +325,7 @@ static void net_class_reset(struct virtio *v)
 	n->guest_offloads = 0;
 	memset(n->flow, 0, sizeof(n->flow));
 	n->blocked = false;
-	drop_pending(n);
+	backlog_clear(&n->backlog);
 	net_tell_offloads(n);
 }
 
@@ -388,8 +339,8 @@ static void net_class_destroy(struct virtio *v)
 {
 	struct virtio_net *n = of(v);
 
-	n->config.backend.room = NULL; /* it may be gone */
-	drop_pending(n);
+	n->backlog.room = NULL; /* the backend may be gone */
+	backlog_clear(&n->backlog);
 	host_unmap(n->chain, NET_RX_CHAINS * sizeof(*n->chain));
 	host_unmap(n->frame, NET_FRAME_MOST);
 }
@@ -407,7 +358,7 @@ static int net_class_loaded(struct virtio *v, struct fail *why)
 	    n->unicast.count > NET_MACS || n->multicast.count > NET_MACS)
 		return fail(why, -EINVAL, "%s: the saved network card is not a possible one",
 			    v->pci.dev.id);
-	drop_pending(n);
+	backlog_clear(&n->backlog);
 	n->window_used = 0;
 	net_tell_offloads(n);
 	if (n->blocked)
@@ -501,7 +452,7 @@ int virtio_net_create(struct pci_host *host, const struct virtio_net_config *con
 	if (!n)
 		return fail(why, -ENOMEM, "%s: no memory", config->id);
 	n->config = *config;
-	n->pending_tail = &n->pending;
+	backlog_init(&n->backlog, config->backend.room, config->backend.arg);
 	n->plugged = true;
 	n->space.status = config->backend.send ? NET_S_LINK_UP : 0;
 	n->space.max_pairs = (uint16_t)config->pairs;
@@ -516,7 +467,6 @@ int virtio_net_create(struct pci_host *host, const struct virtio_net_config *con
 		return err;
 	if (out)
 		*out = &n->v.pci.dev;
-	if (config->backend.room)
-		config->backend.room(config->backend.arg, ROOM);
+	backlog_open(&n->backlog);
 	return 0;
 }

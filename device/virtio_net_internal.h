@@ -6,6 +6,7 @@
 #ifndef DEVICE_VIRTIO_NET_INTERNAL_H
 #define DEVICE_VIRTIO_NET_INTERNAL_H
 
+#include "device/backlog.h"
 #include "device/virtio.h"
 #include "device/virtio_net.h"
 
@@ -75,9 +76,7 @@ struct virtio_net {
 
 	/* The host's side, not state: frames that the guest had no buffers for, credit, and whether
 	 * the cable is plugged in. A wire forgets, too. */
-	struct pending *pending, **pending_tail;
-	size_t held;  /* bytes posted and not yet given back as room */
-	size_t spent; /* of these, bytes that are done with */
+	struct backlog backlog;
 	size_t window_used;
 	bool plugged;
 	struct virtio_chain *chain; /* NET_RX_CHAINS, while a frame is put into them */

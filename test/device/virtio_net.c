@@ -522,7 +522,7 @@ static void test_room(void **state)
 	/* A reset throws away what waits, and gives the room back. */
 	vr_set_common(&d, 0x14, 0, 1);
 	assert_true(far.room + 65536 >= granted + used);
-	assert_null(card_of(&rig)->pending);
+	assert_null(card_of(&rig)->backlog.first);
 	rig_close(&rig);
 }
 
@@ -568,7 +568,7 @@ static void test_queue_pairs(void **state)
 	/* A flow of a queue that the driver never set up is lost, and holds up nobody. */
 	assert_int_equal(control(&d, 4, 0, "\1\0", 2), 0);
 	arrive(&rig, NULL, flow(false), 60);
-	assert_null(card_of(&rig)->pending);
+	assert_null(card_of(&rig)->backlog.first);
 	rig_close(&rig);
 }
 
@@ -627,7 +627,7 @@ static void test_hostile_driver_with_traffic(void **state)
 			memcpy(&h, &seed, 8);
 			h.csum_start = h.csum_offset = (uint16_t)r;
 			h.gso_type = (uint8_t)(r >> 8 & 7);
-			if (card_of(&rig)->held < 400000)
+			if (card_of(&rig)->backlog.held < 400000)
 				arrive(&rig, r & 1 ? &h : NULL, frame_to(0xff),
 				       14 + (r >> 16) % 3000);
 		} else if (r >> 60 == 1) {

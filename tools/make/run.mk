@@ -6,9 +6,16 @@ $(GUEST)/vmlinuz $(GUEST)/modules/list &: tools/guest/modules
 	@tools/guest/fetch-kernel $(GUEST)
 	@touch $(GUEST)/vmlinuz
 
-$(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GUEST)/modules/list
+# A program for the guest, without a C library.
+$(GUEST)/vsock: tools/guest/vsock.c
 	@mkdir -p $(@D)
-	@tools/guest/make-initramfs $@ $(GUEST)/modules
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu17 -Os $(WARN) -D_GNU_SOURCE -static -nostdlib -ffreestanding -fno-pie -no-pie \
+		-fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none -Wl,-s -o $@ $<
+
+$(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GUEST)/modules/list $(GUEST)/vsock
+	@mkdir -p $(@D)
+	@tools/guest/make-initramfs $@ $(GUEST)/modules $(GUEST)/vsock
 
 ## make run          install what is missing, build, boot Debian's kernel to a shell
 ## make run </dev/null   the guest introduces itself and powers off
