@@ -61,6 +61,12 @@ static void row(const struct work *w, double wanted)
 		w->setup();
 	while ((took = repeat(w, units, &value)) < wanted / 8 && units < 1ul << 40)
 		units *= took < wanted / 64 ? 8 : 2;
+	if (took < wanted) {
+		double again = repeat(w, units,
+				      &value); /* the host may have been away during one of them */
+
+		took = again < took ? again : took;
+	}
 	units = (unsigned long)((double)units * wanted / took) + 1;
 	printf("@row %s begin\n", w->name);
 	repeat(w, units, &value);
