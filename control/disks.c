@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "backend/block_file.h"
 #include "host/host.h"
 
 struct disks {
@@ -101,6 +103,31 @@ int disk_word_parse(struct disk_word *d, const char *text, struct fail *why)
 	if (!err && d->options.readonly && d->options.overlay)
 		err = fail(why, -EINVAL, "--disk: readonly and overlay exclude each other");
 	return err;
+}
+
+int disk_word_peek(const char *text, struct fail *why)
+{
+	uint8_t head[1024];
+	struct disk_word d;
+	uint64_t bytes;
+	int fd, err = disk_word_parse(&d, text, why);
+
+	if (err)
+		return err;
+	if (access(d.path, F_OK) != 0)
+		return -ENOENT;
+	fd = file_open(d.path, false, &bytes, why);
+	if (fd < 0)
+		return fd;
+	err = file_read(fd, 0, head, sizeof(head));
+	close(fd);
+	if (err)
+		return fail(why, err, "%s: %s", d.path, strerror(-err));
+	/* A bzImage's header magic (Linux boot protocol), an ELF file's. */
+	if (memcmp(head + 0x202, "HdrS", 4) == 0 || memcmp(head, "\177ELF", 4) == 0)
+		return fail(why, -EINVAL, "%s is a kernel, not a disk: give it as --kernel FILE",
+			    d.path);
+	return 0;
 }
 
 struct disks *disks_open(const struct run_options *options, struct pc_config *config,

@@ -21,6 +21,10 @@ struct disk_word {
  * part of the name is doubled. -EINVAL and a sentence. */
 int disk_word_parse(struct disk_word *d, const char *text, struct fail *why);
 
+/* Can this word be a disk to boot from? -ENOENT: there is no such file; -EINVAL and a sentence: it is
+ * something else. */
+int disk_word_peek(const char *text, struct fail *why);
+
 struct disks;
 
 /* Opens them in order, into config->disk. NULL and a sentence: none is open. */

@@ -241,7 +241,8 @@ static int add_to_list(struct option_list *list, const char *name, const char *v
 		       struct fail *why)
 {
 	if (list->count == OPTION_LIST_MAX)
-		return fail(why, -EINVAL, "--%s is given more than %d times", name, OPTION_LIST_MAX);
+		return fail(why, -EINVAL, "--%s is given more than %d times", name,
+			    OPTION_LIST_MAX);
 	list->text[list->count++] = value;
 	return 0;
 }
@@ -360,7 +361,8 @@ static int check_disks(const struct run_options *o, struct fail *why)
 	int err = 0;
 
 	if (strcmp(o->on_enospc, "stop") != 0 && strcmp(o->on_enospc, "report") != 0)
-		return fail(why, -EINVAL, "--on-enospc: '%s' is not one of: stop report", o->on_enospc);
+		return fail(why, -EINVAL, "--on-enospc: '%s' is not one of: stop report",
+			    o->on_enospc);
 	if (o->disk.count > PC_DISKS)
 		return fail(why, -EINVAL, "--disk: at most %d disks", PC_DISKS);
 	for (unsigned i = 0; i < o->disk.count && !err; i++)
@@ -385,7 +387,7 @@ static int check_together(const struct run_options *o, struct fail *why)
 
 	if (!o->kernel && !o->flat && !o->firmware)
 		return fail(why, -EINVAL,
-			    "nothing to run: give --disk FILE, --kernel FILE, --flat FILE or "
+			    "nothing to run: give a disk image, --kernel FILE, --flat FILE or "
 			    "--firmware FILE");
 	if (o->kernel && o->flat)
 		return fail(why, -EINVAL, "--kernel and --flat exclude each other");
@@ -422,6 +424,28 @@ static int check_together(const struct run_options *o, struct fail *why)
 	return check_networks(o, why);
 }
 
+/* A word that is no option: the disk image to boot from, before all other disks. Returns the words
+ * used, or -E*. */
+static int take_image(struct run_options *o, const char *word, struct fail *why)
+{
+	int err = o->image ? -EEXIST : disk_word_peek(word, why);
+
+	if (err == -ENOENT || err == -EEXIST)
+		return fail(
+			why, -EINVAL,
+			"what is '%s'? Options start with --, a kernel is given as --kernel FILE, "
+			"and one disk image needs no option",
+			word);
+	if (err)
+		return err;
+	if (o->disk.count == OPTION_LIST_MAX)
+		return fail(why, -EINVAL, "--disk is given too often");
+	memmove(o->disk.text + 1, o->disk.text, o->disk.count * sizeof(o->disk.text[0]));
+	o->disk.text[0] = o->image = word;
+	o->disk.count++;
+	return 1;
+}
+
 int options_parse_run(struct run_options *o, int argc, char **argv, struct fail *why)
 {
 	bool seen[RUN_OPTIONS] = { false };
@@ -437,16 +461,18 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 	for (int i = 0; i < argc;) {
 		int used;
 
-		if (strncmp(argv[i], "--", 2) != 0)
-			return fail(why, -EINVAL,
-				    "what is '%s'? Options start with --, and a kernel is given as "
-				    "--kernel FILE",
-				    argv[i]);
-		used = parse_one(o, seen, argc - i, argv + i, why);
+		if (strncmp(argv[i], "--", 2) == 0)
+			used = parse_one(o, seen, argc - i, argv + i, why);
+		else
+			used = take_image(o, argv[i], why);
 		if (used < 0)
 			return used;
 		i += used;
 	}
+	if (o->image && !seen[find_option("memory", 6) - run_table])
+		o->memory = UINT64_C(1) << 30;
+	if (o->image && o->net.count == 0 && !o->counted)
+		o->net.text[o->net.count++] = "user";
 	if (o->disk.count && !o->kernel && !o->flat && !o->firmware)
 		o->firmware = FIRMWARE_DEFAULT; /* it boots what it finds there */
 	return check_together(o, why);
@@ -454,7 +480,11 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 
 void options_help_run(FILE *to)
 {
-	fputs("usage: trapeze run [OPTION]... --disk FILE | --kernel FILE | --flat FILE | --firmware FILE\n\n"
+	fputs("usage: trapeze run [OPTION]... IMAGE | --kernel FILE | --flat FILE | --firmware "
+	      "FILE\n\n"
+	      "IMAGE is a disk to boot from; then there is 1G of memory and a user network unless "
+	      "told "
+	      "otherwise.\n"
 	      "Boots a machine; its serial port is this terminal. Ctrl-A x ends it, Ctrl-A h "
 	      "helps.\n\n",
 	      to);

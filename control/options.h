@@ -41,6 +41,7 @@ struct run_options {
 	struct engine_options engine_options;
 	struct switch_point switch_to[SWITCHES_MAX];
 	unsigned switches;
+	const char *image; /* the disk given without --disk; it is disk.text[0] */
 	struct option_list disk, net;
 	const char *on_enospc; /* "stop", "report" */
 	const char *vsock;
