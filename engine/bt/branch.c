@@ -29,18 +29,6 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 	return p;
 }
 
-/* The unlinked way of place `p`, reached from `from` (each may be NULL). */
-static void put_unlinked(struct translation *x, struct bt_place *p, uint8_t *const *from,
-			 unsigned n)
-{
-	p->unlinked = x->e.at;
-	for (unsigned k = 0; k < n; k++)
-		if (from[k])
-			code_here(&x->e, from[k]);
-	code_constant(&x->e, R11, (uint64_t)(p - x->t->place));
-	code_go(&x->e, OP_JMP, x->t->edge);
-}
-
 static bool is_same_page(int32_t target)
 {
 	return target >= 0 && target < (int32_t)PAGE_SIZE;
@@ -54,23 +42,47 @@ static uint8_t *check_generation(struct translation *x, const struct bt_cell *ce
 	return code_jump_if(&x->e, CC_NE);
 }
 
-void bt_edge(struct translation *x, const struct insn *i, int32_t target)
+/* Where place `p` leads when it is not linked. */
+static struct cold *unlinked(struct translation *x, struct bt_place *p, uint8_t *from)
 {
-	bool same = is_same_page(target);
-	struct bt_place *p = new_place(x, same ? PLACE_SAME_PAGE : PLACE_CROSS, target, i);
-	struct code *e = &x->e;
-	uint8_t *out[3] = { 0 };
+	struct cold *k = bt_cold(x, COLD_EDGE, from);
 
-	if (!same) {
-		code_state(e, OP_LOAD, RCX, AT(x.code_va));
-		code_rip(e, OP_CMP, RCX, &p->cell->from);
-		out[0] = code_jump_if(e, CC_NE);
-		out[1] = check_generation(x, p->cell);
-		code_rip(e, OP_LOAD, RCX, &p->cell->to);
-		code_state(e, OP_STORE, RCX, AT(x.code_va));
+	k->place = p;
+	return k;
+}
+
+static struct bt_place *same_page(struct translation *x, const struct insn *i, int32_t target,
+				  uint8_t *jump, enum flags_at flags)
+{
+	struct bt_place *p = new_place(x, PLACE_SAME_PAGE, target, i);
+
+	p->jump = jump ? jump : code_go(&x->e, OP_JMP, NULL);
+	unlinked(x, p, p->jump)->save = flags == FLAGS_HOST;
+	return p;
+}
+
+struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,
+			 enum flags_at flags)
+{
+	struct code *e = &x->e;
+	struct bt_place *p;
+	struct cold *k;
+
+	if (flags == FLAGS_HOST && (x->exact || !is_same_page(target))) {
+		bt_flags_save(e);
+		flags = FLAGS_MEMORY;
 	}
-	p->jump = out[2] = code_go(e, OP_JMP, NULL);
-	put_unlinked(x, p, out, 3);
+	if (is_same_page(target))
+		return same_page(x, i, target, NULL, flags);
+	p = new_place(x, PLACE_CROSS, target, i);
+	code_state(e, OP_LOAD, RCX, AT(x.code_va));
+	code_rip(e, OP_CMP, RCX, &p->cell->from);
+	k = unlinked(x, p, code_jump_if(e, CC_NE));
+	k->others[0] = check_generation(x, p->cell);
+	code_rip(e, OP_LOAD, RCX, &p->cell->to);
+	code_state(e, OP_STORE, RCX, AT(x.code_va));
+	p->jump = k->others[1] = code_go(e, OP_JMP, NULL);
+	return p;
 }
 
 /* Where the host's return arrives: R11 is the guest's return address, ECX its RET. */
@@ -78,7 +90,7 @@ static void landing(struct translation *x, int32_t target)
 {
 	struct bt_place *p = new_place(x, PLACE_RETURN, target & (int32_t)PAGE_MASK, NULL);
 	struct code *e = &x->e;
-	uint8_t *out[2];
+	struct cold *k;
 
 	CODE(e, 0x4c, 0x3b, 0x1c, 0x24);       /* cmp r11, [rsp] */
 	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
@@ -86,9 +98,8 @@ static void landing(struct translation *x, int32_t target)
 	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
 	code_lea(e, true, R11, R11, NO_REGISTER, 0, -p->target);
 	code_state(e, OP_STORE, R11, AT(x.code_va));
-	out[0] = check_generation(x, p->cell);
-	p->jump = out[1] = code_go(e, OP_JMP, NULL);
-	put_unlinked(x, p, out, 2);
+	k = unlinked(x, p, check_generation(x, p->cell));
+	p->jump = k->others[0] = code_go(e, OP_JMP, NULL);
 }
 
 /* R11 = value of the operand that an indirect branch names. Flags given. */
@@ -151,8 +162,7 @@ static bool call(struct translation *x, bool relative)
 static bool jump(struct translation *x, bool relative)
 {
 	if (relative) {
-		bt_flags_give(x);
-		bt_edge(x, x->i, x->b->offset + (int32_t)x->i->imm);
+		bt_edge(x, x->i, x->b->offset + (int32_t)x->i->imm, x->flags);
 		return true;
 	}
 	indirect_target(x);
@@ -167,18 +177,32 @@ static void ret(struct translation *x)
 	code_move(&x->e, R11, bt_home(RSP));
 	bt_check(x, 8, ACCESS_READ, 1);
 	code_mem(&x->e, OP_LOAD, R11, R11, 0);
-	code_constant(&x->e, RCX, (uint64_t)((const uint8_t *)x->i - x->c->cache->arena));
+	code_constant(&x->e, RCX, bt_name(x, x->i));
 	code8(&x->e, 0xc3);
+}
+
+bool bt_ends_segment(const struct translation *x)
+{
+	return x->zi.meta.category == ZYDIS_CATEGORY_COND_BR && (int64_t)x->i->imm <= x->i->at;
 }
 
 static void jcc(struct translation *x)
 {
+	int32_t target = x->b->offset + (int32_t)x->i->imm;
+	uint8_t *jump;
 	struct cold *k;
 
 	bt_flags_need(x);
-	k = bt_cold(x, COLD_TAKEN, code_jump_if(&x->e, x->zi.opcode & 15));
-	k->save = x->flags == FLAGS_HOST;
-	k->target = x->b->offset + (int32_t)x->i->imm;
+	jump = code_jump_if(&x->e, x->zi.opcode & 15);
+	if (!x->exact && bt_ends_segment(x) && is_same_page(target)) {
+		same_page(x, x->i, target, jump, x->flags);
+	} else {
+		k = bt_cold(x, COLD_TAKEN, jump);
+		k->save = x->flags == FLAGS_HOST;
+		k->target = target;
+	}
+	if (!x->wanted[x->i->n])
+		x->flags = FLAGS_MEMORY;
 }
 
 static bool is_jcc(const ZydisDecodedInstruction *zi)
@@ -233,7 +257,7 @@ static void give_back(struct code *e, int32_t n)
 
 static void cold_slow(struct translation *x, const struct cold *k)
 {
-	bt_slow_call(x, k->i);
+	bt_slow_call(x, k->name);
 	if (!k->join)
 		return;
 	if (k->load)
@@ -241,11 +265,11 @@ static void cold_slow(struct translation *x, const struct cold *k)
 	code_go(&x->e, OP_JMP, k->join);
 }
 
-/* The block is entered again when it may be, with R11 where that is. */
-static void cold_out(struct translation *x)
+/* Execution stops before an instruction, to go on when it may. */
+static void cold_out(struct translation *x, const struct cold *k)
 {
 	code_state(&x->e, OP_LOAD, R11, AT(x.code_va));
-	code_lea(&x->e, true, R11, R11, NO_REGISTER, 0, x->b->offset);
+	code_lea(&x->e, true, R11, R11, NO_REGISTER, 0, x->b->offset + k->i->at);
 	code_go(&x->e, OP_JMP, x->t->boundary);
 }
 
@@ -258,7 +282,33 @@ static void cold_vector(struct translation *x, const struct cold *k)
 	code_go(&x->e, OP_CALL, x->t->vector);
 	code_go(&x->e, OP_JMP, k->join);
 	code_here(&x->e, refused);
-	cold_out(x);
+	cold_out(x, k);
+}
+
+static void cold_taken(struct translation *x, const struct cold *k)
+{
+	unsigned paid = (k->name >> BT_PAID_SHIFT) + 1;
+
+	give_back(&x->e, (int32_t)(paid - (k->i->n + 1u)));
+	bt_edge(x, k->i, k->target, k->save ? FLAGS_HOST : FLAGS_MEMORY);
+}
+
+static void cold_edge(struct translation *x, const struct cold *k)
+{
+	struct bt_place *p = k->place;
+
+	p->unlinked = x->e.at;
+	for (unsigned n = 0; n < 2; n++)
+		if (k->others[n])
+			code_here(&x->e, k->others[n]);
+	if (k->save) {
+		bt_flags_save(&x->e);
+		p->save_jump = code_go(&x->e, OP_JMP, NULL);
+		code_here(&x->e, p->save_jump);
+		p->out = x->e.at;
+	}
+	code_constant(&x->e, R11, (uint64_t)(p - x->t->place));
+	code_go(&x->e, OP_JMP, x->t->edge);
 }
 
 static void put_cold(struct translation *x, const struct cold *k)
@@ -266,23 +316,20 @@ static void put_cold(struct translation *x, const struct cold *k)
 	code_here(&x->e, k->from);
 	switch (k->kind) {
 	case COLD_SLOW: cold_slow(x, k); break;
-	case COLD_TAKEN:
-		if (k->save)
-			bt_flags_save(&x->e);
-		give_back(&x->e, x->b->count - (k->i->n + 1));
-		bt_edge(x, k->i, k->target);
-		break;
-	case COLD_BUDGET: cold_out(x); break;
+	case COLD_TAKEN: cold_taken(x, k); break;
+	case COLD_BUDGET: cold_out(x, k); break;
 	case COLD_VECTOR: cold_vector(x, k); break;
-	case COLD_CALL:
-		bt_edge(x, k->i, k->target);
-		x->t->place[x->t->places - 1].is_call = true;
-		break;
+	case COLD_CALL: bt_edge(x, k->i, k->target, FLAGS_MEMORY)->is_call = true; break;
+	case COLD_EDGE: cold_edge(x, k); break;
 	}
 }
 
 void bt_cold_code(struct translation *x)
 {
-	for (unsigned n = 0; n < x->colds; n++)
-		put_cold(x, &x->cold[n]);
+	for (unsigned n = 0; n < x->colds; n++) {
+		struct cold k = x->cold[n];
+
+		x->i = k.i;
+		put_cold(x, &k);
+	}
 }

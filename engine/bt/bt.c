@@ -70,16 +70,18 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i)
 	return 0;
 }
 
-int bt_slow(struct interp *c, uint32_t insn)
+int bt_slow(struct interp *c, uint32_t name)
 {
-	const struct insn *i = (const struct insn *)(const void *)(c->cache->arena + insn);
+	const struct insn *i =
+		(const struct insn *)(const void *)(c->cache->arena +
+						    (name & ((1u << BT_PAID_SHIFT) - 1)));
 	uint64_t low = c->tlb.generation_now[0], high = c->tlb.generation_now[1];
 	struct bt *t = c->executor;
 	enum step step;
 
 	c->block = (struct block *)(i - i->n) - 1;
 	c->current = i;
-	c->retired_before = t->end - c->x.left - c->block->count;
+	c->retired_before = t->end - c->x.left - ((name >> BT_PAID_SHIFT) + 1);
 	c->r[R_RIP] = c->x.code_va + c->block->offset;
 	c->arith = alu_unpack(c->x.flags);
 	t->slows++;
@@ -288,7 +290,11 @@ static int vcpu_open_bt(struct vcpu *vcpu, struct fail *why)
 
 static int run(struct vcpu *vcpu, struct exit *exit)
 {
-	host_gs_base(vcpu->engine);
+	struct interp *c = vcpu->engine;
+	struct bt *t = c->executor;
+
+	host_gs_base(c);
+	t->exact = vcpu->vm->clock.source == CLOCK_SOURCE_COUNTED;
 	return interp_ops.run(vcpu, exit);
 }
 

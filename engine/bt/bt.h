@@ -63,6 +63,8 @@ struct bt_place {
 	struct bt_place *next;   /* of those linked to the same block */
 	struct bt_cell *cell;    /* write address; NULL: same page */
 	uint8_t *jump;           /* end of its rel32, write address */
+	uint8_t *save_jump;      /* behind code at `unlinked` that saves the flags, or NULL */
+	uint8_t *out;            /* where save_jump goes otherwise */
 	const uint8_t *unlinked; /* where it goes otherwise, write address */
 	const struct insn *i;    /* the branch; NULL: none (the block's end, a return) */
 	int32_t target;          /* relative to x.code_va when the unlinked way is taken */
@@ -108,6 +110,7 @@ struct bt {
 	ZydisDecoder zydis;
 	struct translation *work;
 	bool vectors; /* the host has AVX */
+	bool exact;   /* a counted machine, see flow.c */
 	bool full;    /* no room for another block: all have to go */
 	uint64_t blocks, native, handled, links, exits[4], slows, mismatches; /* figures */
 };
@@ -115,6 +118,7 @@ struct bt {
 #define BT_VECTOR 1u /* block.native_flags: touches YMM registers */
 #define BT_HIGH   2u /* translated for the high half */
 #define BT_JUMPED 4u /* is in the table of indirect jumps */
+#define BT_FLAGS  8u /* needs the flags in x.flags when it is entered */
 
 #define SCRATCH_A R11 /* an address */
 #define SCRATCH_T RCX
@@ -122,16 +126,19 @@ struct bt {
 /* Where the guest's arithmetic flags are. */
 enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH };
 
-enum cold_kind { COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COLD_CALL };
+enum cold_kind { COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COLD_CALL, COLD_EDGE };
 
 /* Code that goes behind the block. */
 struct cold {
 	uint8_t *from, *join; /* join NULL: does not come back */
 	const struct insn *i;
+	uint32_t name; /* of i */
 	enum cold_kind kind;
 	int32_t target;
-	bool save; /* flags are in RFLAGS at `from` only */
-	bool load; /* and have to be there at `join` */
+	bool save;              /* flags are in RFLAGS at `from` only */
+	bool load;              /* and have to be there at `join` */
+	struct bt_place *place; /* COLD_EDGE */
+	uint8_t *others[2];     /* more that come here, or NULL */
 };
 
 struct translation {
@@ -146,8 +153,13 @@ struct translation {
 	enum flags_at flags;
 	unsigned half; /* of the address space: where its data likely lies, too */
 	bool vector;
+	bool exact; /* see flow.c */
+	bool flags_in;
+	unsigned segment_end; /* instructions that were paid for before the one at hand runs */
 	unsigned colds;
-	struct cold cold[6 * BLOCK_INSNS];
+	struct cold cold[10 * BLOCK_INSNS];
+	bool wanted[BLOCK_INSNS]; /* somebody may read flags after it */
+	bool need[BLOCK_INSNS];   /* it needs the guest's flags in RFLAGS */
 	ZydisDecodedInstruction all_zi[BLOCK_INSNS];
 	ZydisDecodedOperand all_op[BLOCK_INSNS][ZYDIS_MAX_OPERAND_COUNT];
 	bool known[BLOCK_INSNS];
@@ -181,22 +193,42 @@ void bt_check(struct translation *x, unsigned size, enum access access, unsigned
 struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from);
 /* The current instruction's slow ways, from number `first` on, come back here. */
 void bt_join(struct translation *x, unsigned first);
-void bt_slow_call(struct translation *x, const struct insn *i); /* the handler, by the stub */
+void bt_slow_call(struct translation *x, uint32_t name); /* the handler, by the stub */
 
-/* insn.c: emits the instruction. false: nothing was emitted, its handler must do it. */
+/* insn.c: what is known of an instruction; 0: nothing. */
+#define RULE_PLAIN 1u  /* runs as it is */
+#define RULE_IN    2u  /* flags go in (if only because it may leave some alone) */
+#define RULE_OUT   4u  /* flags come out */
+#define RULE_PURE  8u  /* a destination of 32 or 64 bits is only written */
+#define RULE_NONE  16u /* does nothing */
+#define RULE_SHIFT 32u /* the count may be 0, or in CL */
+#define RULE_OWN   64u /* has a function of its own */
+unsigned bt_rule(ZydisMnemonic m);
+/* flow.c: fills in wanted, need and flags_in. */
+void bt_flow(struct translation *x);
+/* Emits the instruction. false: nothing was emitted, its handler must do it. */
 bool bt_insn(struct translation *x);
 bool bt_is_vector(const struct translation *x); /* does it touch XMM or YMM registers? */
 
 /* branch.c */
 bool bt_branch(struct translation *x, bool *ended); /* false: not one that is known here */
 /* Jumps to x.code_va + target. i: the branch, or NULL: the block's end. */
-void bt_edge(struct translation *x, const struct insn *i, int32_t target);
+struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,
+			 enum flags_at flags);
+bool bt_ends_segment(const struct translation *x); /* a loop's branch: nothing is paid beyond */
 void bt_cold_code(struct translation *x);
 
 /* stubs.c */
 int bt_stubs(struct bt *t, struct interp *c);
 
-/* translate.c: makes b->native, or leaves it NULL when there is no room. */
+/* translate.c: instruction n becomes the one at hand. */
+void bt_take(struct translation *x, unsigned n);
+/* Pays for the instructions from the one at hand to the segment's end. */
+void bt_pay(struct translation *x);
+/* Names an instruction in 32 bits: place in the arena, and how many of its block were paid for. */
+#define BT_PAID_SHIFT 27
+uint32_t bt_name(const struct translation *x, const struct insn *i);
+/* Makes b->native, or leaves it NULL when there is no room. */
 void bt_translate(struct bt *t, struct interp *c, struct block *b);
 
 /* link.c */
@@ -213,14 +245,14 @@ static inline const uint8_t *bt_exec(const struct bt *t, const uint8_t *at)
 
 /* torture.c: */
 void bt_torture(struct bt *t, struct interp *c, unsigned torture); /* before bt_stubs() */
-int bt_torture_slow(struct interp *c, uint32_t insn);              /* bt_slow(), tortured */
+int bt_torture_slow(struct interp *c, uint32_t name);              /* bt_slow(), tortured */
 
 /* bt.c */
 enum step bt_execute(struct interp *c, struct block *b); /* struct interp's `execute` */
 void bt_come_back(struct bt *t, struct interp *c); /* translated code ends with the next block */
 
-/* bt.c: executes `insn` (offset in the interpreter's arena) by its handler. 0: go on; else
- * BT_STEP + step. Called by t->slow. */
-int bt_slow(struct interp *c, uint32_t insn);
+/* bt.c: executes the instruction `name` by its handler. 0: go on; else BT_STEP + step. Called
+ * by t->slow. */
+int bt_slow(struct interp *c, uint32_t name);
 
 #endif

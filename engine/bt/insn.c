@@ -14,11 +14,13 @@
  */
 #include "engine/bt/bt.h"
 
-#define PLAIN 1u  /* known here */
-#define IN    2u  /* flags go in (if only because it may leave some alone) */
-#define OUT   4u  /* flags come out */
-#define PURE  8u  /* a destination of 32 or 64 bits is only written */
-#define NONE  16u /* does nothing */
+#define PLAIN RULE_PLAIN
+#define IN    RULE_IN
+#define OUT   RULE_OUT
+#define PURE  RULE_PURE
+#define NONE  RULE_NONE
+#define SHIFT RULE_SHIFT
+#define OWN   RULE_OWN
 
 /* clang-format off */
 #define CONDITIONS(X, prefix, rule) \
@@ -30,8 +32,9 @@
 	X(ADD, OUT) X(OR, OUT) X(AND, OUT) X(SUB, OUT) X(XOR, OUT) X(CMP, OUT) X(TEST, OUT) \
 	X(NEG, OUT) X(XADD, OUT) X(CMPXCHG, OUT) \
 	X(ADC, IN | OUT) X(SBB, IN | OUT) X(INC, IN | OUT) X(DEC, IN | OUT) \
-	X(ROL, IN | OUT) X(ROR, IN | OUT) X(RCL, IN | OUT) X(RCR, IN | OUT) \
-	X(SHL, IN | OUT) X(SHR, IN | OUT) X(SAR, IN | OUT) X(SHLD, IN | OUT) X(SHRD, IN | OUT) \
+	X(ROL, IN | OUT | SHIFT) X(ROR, IN | OUT | SHIFT) X(RCL, IN | OUT | SHIFT) \
+	X(RCR, IN | OUT | SHIFT) X(SHL, IN | OUT | SHIFT) X(SHR, IN | OUT | SHIFT) \
+	X(SAR, IN | OUT | SHIFT) X(SHLD, IN | OUT | SHIFT) X(SHRD, IN | OUT | SHIFT) \
 	X(MUL, IN | OUT) X(IMUL, IN | OUT) \
 	X(BT, IN | OUT) X(BTS, IN | OUT) X(BTR, IN | OUT) X(BTC, IN | OUT) \
 	X(BSF, IN | OUT) X(BSR, IN | OUT) X(TZCNT, IN | OUT) X(LZCNT, IN | OUT) X(POPCNT, IN | OUT) \
@@ -45,7 +48,8 @@
 	X(ADCX, IN | OUT) X(ADOX, IN | OUT) X(MULX, PURE) \
 	CONDITIONS(X, CMOV, IN) CONDITIONS(X, SET, IN) \
 	X(NOP, NONE) X(ENDBR32, NONE) X(ENDBR64, NONE) X(PREFETCHW, NONE) X(PREFETCHNTA, NONE) \
-	X(PREFETCHT0, NONE) X(PREFETCHT1, NONE) X(PREFETCHT2, NONE)
+	X(PREFETCHT0, NONE) X(PREFETCHT1, NONE) X(PREFETCHT2, NONE) X(PAUSE, NONE) \
+	X(LEA, OWN) X(PUSH, OWN) X(POP, OWN) X(LEAVE, OWN)
 
 #define ALIGNED(X) \
 	X(VMOVAPS) X(VMOVAPD) X(VMOVDQA) X(VMOVNTPS) X(VMOVNTPD) X(VMOVNTDQ) X(VMOVNTDQA)
@@ -53,7 +57,7 @@
 /* clang-format on */
 
 static const uint8_t rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-#define X(name, rule) [ZYDIS_MNEMONIC_##name] = PLAIN | (rule),
+#define X(name, rule) [ZYDIS_MNEMONIC_##name] = (rule) & (OWN | NONE) ? (rule) : PLAIN | (rule),
 	RULES(X)
 #undef X
 };
@@ -106,20 +110,14 @@ static bool is_encoded(const ZydisDecodedOperand *o)
 	       o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD;
 }
 
+unsigned bt_rule(ZydisMnemonic m)
+{
+	return rules[m];
+}
+
 static bool is_shift(ZydisMnemonic m)
 {
-	switch (m) {
-	case ZYDIS_MNEMONIC_SHL:
-	case ZYDIS_MNEMONIC_SHR:
-	case ZYDIS_MNEMONIC_SAR:
-	case ZYDIS_MNEMONIC_ROL:
-	case ZYDIS_MNEMONIC_ROR:
-	case ZYDIS_MNEMONIC_RCL:
-	case ZYDIS_MNEMONIC_RCR:
-	case ZYDIS_MNEMONIC_SHLD:
-	case ZYDIS_MNEMONIC_SHRD: return true;
-	default: return false;
-	}
+	return rules[m] & RULE_SHIFT;
 }
 
 /* A bit string in memory is addressed by the bit number, too. */
@@ -366,7 +364,7 @@ static void put(struct translation *x, const struct places *p, unsigned rule, un
 			 m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE : ACCESS_READ,
 			 align);
 	}
-	if (rule & IN)
+	if (x->need[x->i->n])
 		bt_flags_need(x);
 	if (p->address == RCX)
 		code_move(&x->e, RCX, R11);
@@ -374,7 +372,7 @@ static void put(struct translation *x, const struct places *p, unsigned rule, un
 	put_insn(x, p);
 	scratch_out(x, p);
 	if (rule & OUT)
-		x->flags = FLAGS_HOST;
+		x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
 	bt_join(x, first);
 }
 
@@ -567,5 +565,5 @@ bool bt_insn(struct translation *x)
 	}
 	if (rule & NONE)
 		return true;
-	return rule ? plain(x, rule) : vector(x);
+	return rule & PLAIN ? plain(x, rule) : vector(x);
 }

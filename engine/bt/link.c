@@ -20,6 +20,8 @@ static void unlink(struct bt_place *p)
 	struct bt_place **at = (struct bt_place **)&p->to->links;
 
 	code_aim(p->jump, p->unlinked);
+	if (p->save_jump)
+		code_aim(p->save_jump, p->out);
 	if (p->cell) /* it must not fit: x.code_va would be moved, and then the target added */
 		p->cell->generation = 0;
 	while (*at != p)
@@ -46,7 +48,10 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	p->to = b;
 	p->next = b->links;
 	b->links = p;
-	aim(t, p->jump, b->native);
+	if (p->save_jump && b->native_flags & BT_FLAGS)
+		aim(t, p->save_jump, b->native);
+	else
+		aim(t, p->jump, b->native);
 	t->links++;
 }
 

@@ -51,7 +51,7 @@ struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
 {
 	struct cold *k = &x->cold[x->colds++];
 
-	*k = (struct cold){ .from = from, .kind = kind, .i = x->i };
+	*k = (struct cold){ .from = from, .kind = kind, .i = x->i, .name = bt_name(x, x->i) };
 	return k;
 }
 
@@ -84,8 +84,8 @@ void bt_join(struct translation *x, unsigned first)
 	}
 }
 
-void bt_slow_call(struct translation *x, const struct insn *i)
+void bt_slow_call(struct translation *x, uint32_t name)
 {
-	code_constant(&x->e, R11, (uint64_t)((const uint8_t *)i - x->c->cache->arena));
+	code_constant(&x->e, R11, name);
 	code_go(&x->e, OP_CALL, x->t->slow);
 }

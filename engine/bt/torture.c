@@ -24,10 +24,10 @@ static bool flush(struct bt *t, struct interp *c, unsigned n)
 	return true;
 }
 
-int bt_torture_slow(struct interp *c, uint32_t insn)
+int bt_torture_slow(struct interp *c, uint32_t name)
 {
 	struct bt *t = c->executor;
-	int kind = bt_slow(c, insn);
+	int kind = bt_slow(c, name);
 
 	if (kind == 0 && flush(t, c, 16))
 		bt_come_back(t, c);

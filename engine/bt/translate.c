@@ -21,7 +21,7 @@ static bool decode(struct translation *x, unsigned n)
 						   &x->all_zi[n], x->all_op[n]));
 }
 
-static void take(struct translation *x, unsigned n)
+void bt_take(struct translation *x, unsigned n)
 {
 	x->i = &x->b->insn[n];
 	memcpy(&x->zi, &x->all_zi[n], sizeof(x->zi));
@@ -34,30 +34,60 @@ static void decode_all(struct translation *x)
 		x->known[n] = decode(x, n);
 		if (!x->known[n] || !x->t->vectors)
 			continue;
-		take(x, n);
+		bt_take(x, n);
 		x->vector |= bt_is_vector(x);
 	}
+}
+
+uint32_t bt_name(const struct translation *x, const struct insn *i)
+{
+	return (uint32_t)((const uint8_t *)i - x->c->cache->arena) | (x->segment_end - 1)
+									     << BT_PAID_SHIFT;
+}
+
+static unsigned find_segment_end(struct translation *x, unsigned n)
+{
+	const struct insn *i = x->i;
+
+	for (; n < x->b->count; n++) {
+		bt_take(x, n);
+		if (x->known[n] && bt_ends_segment(x)) {
+			n++;
+			break;
+		}
+	}
+	bt_take(x, i->n);
+	return n;
+}
+
+void bt_pay(struct translation *x)
+{
+	struct code *e = &x->e;
+	unsigned end = find_segment_end(x, x->i->n);
+
+	x->segment_end = end;
+	code_state(e, OP_LOAD, RCX, AT(x.left));
+	CODE(e, 0x48, 0x83, 0xe9, (uint8_t)(end - x->i->n)); /* sub rcx, count */
+	bt_cold(x, COLD_BUDGET, code_jump_if(e, CC_B));
+	code_state(e, OP_STORE, RCX, AT(x.left));
 }
 
 /* May the block run? */
 static void emit_entry(struct translation *x)
 {
-	struct code *e = &x->e;
-
+	bt_take(x, 0);
+	x->segment_end = 1;
 	if (x->vector) {
-		code_state_cmp8(e, AT(x.vector_live), 0);
-		bt_cold(x, COLD_VECTOR, code_jump_if(e, CC_E))->join = e->at;
+		code_state_cmp8(&x->e, AT(x.vector_live), 0);
+		bt_cold(x, COLD_VECTOR, code_jump_if(&x->e, CC_E))->join = x->e.at;
 	}
-	code_state(e, OP_LOAD, RCX, AT(x.left));
-	CODE(e, 0x48, 0x83, 0xe9, (uint8_t)x->b->count); /* sub rcx, count */
-	bt_cold(x, COLD_BUDGET, code_jump_if(e, CC_B));
-	code_state(e, OP_STORE, RCX, AT(x.left));
+	bt_pay(x);
 }
 
 static void handle(struct translation *x)
 {
 	bt_flags_give(x);
-	bt_slow_call(x, x->i);
+	bt_slow_call(x, bt_name(x, x->i));
 	x->t->handled++;
 }
 
@@ -67,16 +97,18 @@ static void emit(struct translation *x)
 
 	emit_entry(x);
 	for (unsigned n = 0; n < x->b->count; n++) {
-		take(x, n);
+		bt_take(x, n);
+		if (n == x->segment_end) {
+			bt_flags_give(x);
+			bt_pay(x);
+		}
 		if (x->known[n] && (bt_branch(x, &ended) || bt_insn(x)))
 			x->t->native++;
 		else
 			handle(x);
 	}
-	if (!ended) {
-		bt_flags_give(x);
-		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at);
-	}
+	if (!ended)
+		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at, x->flags);
 	bt_cold_code(x);
 }
 
@@ -105,12 +137,15 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->half = c->r[R_RIP] >> 63;
 	x->flags = FLAGS_MEMORY;
 	x->vector = false;
+	x->exact = t->exact;
 	x->colds = 0;
 	x->e.at = t->at;
 	decode_all(x);
+	bt_flow(x);
 	emit(x);
 	b->native = bt_exec(t, t->at);
-	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->half ? BT_HIGH : 0));
+	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->half ? BT_HIGH : 0) |
+				    (x->flags_in ? BT_FLAGS : 0));
 	t->at = t->code.write_at + (((size_t)(x->e.at - t->code.write_at) + 15) & ~(size_t)15);
 	t->blocks++;
 }
