@@ -335,7 +335,8 @@ static int add_serial(struct pc *pc, struct fail *why)
 		.gsi = IRQ_COM1,
 		.clock_hz = 1843200,
 		.out2_gates = true,
-		.rts_holds = true, /* typed-ahead input waits until the guest listens */
+		/* Typed-ahead input waits until the guest listens; SeaBIOS does so without RTS. */
+		.rts_holds = !pc->config.firmware,
 		.backend = pc->config.serial,
 	};
 	struct debugcon_config debugcon = {
