@@ -4,7 +4,8 @@
  * What told operating systems about CPUs and interrupts before ACPI did; guests
  * started with acpi=off, and small teaching kernels, still read it. Interrupt
  * entries say the same as the MADT: ISA interrupts go to the IOAPIC input of their
- * number, but the timer to its own; no PCI bus.
+ * number, but the timer to its own; pins of PCI devices to those of the PIRQ wires. The
+ * PCI bus is bus 0, as it numbers itself, and ISA comes after it.
  *
  * Spec: Intel MultiProcessor Specification 1.4, chapter 4. Tested by test/unit/mptable.c.
  * SPDX-License-Identifier: MIT
@@ -26,7 +27,8 @@ enum { INT_VECTORED = 0, INT_NMI = 1, INT_EXTERNAL = 3 };
 #define IOAPIC_ENABLED   1u
 #define INTI_LEVEL_HIGH  0xdu
 #define LOCAL_EVERY_APIC 0xff
-#define ISA_BUS          0
+#define PCI_BUS          0
+#define PCI_PINS         (32 * 4)
 #define ISA_IRQS         16
 #define ISA_CASCADE      2
 
@@ -41,44 +43,70 @@ static void cpu(struct blob *b, const struct acpi_config *c, unsigned id)
 	blob_le(b, 0, 8);
 }
 
-static void interrupt(struct blob *b, unsigned entry, unsigned type, unsigned flags, unsigned irq,
-		      unsigned apic, unsigned pin)
+static void bus(struct blob *b, unsigned id, const char *type)
+{
+	blob_le(b, ENTRY_BUS, 1);
+	blob_le(b, id, 1);
+	blob_put(b, type, 6);
+}
+
+static unsigned isa_bus(const struct acpi_config *c)
+{
+	return c->ecam ? PCI_BUS + 1 : 0;
+}
+
+static void interrupt(struct blob *b, unsigned entry, unsigned type, unsigned flags,
+		      unsigned bus_id, unsigned irq, unsigned apic, unsigned pin)
 {
 	blob_le(b, entry, 1);
 	blob_le(b, type, 1);
 	blob_le(b, flags, 2);
-	blob_le(b, ISA_BUS, 1);
+	blob_le(b, bus_id, 1);
 	blob_le(b, irq, 1);
 	blob_le(b, apic, 1);
 	blob_le(b, pin, 1);
 }
 
-/* Returns the number of entries. */
+/* These return the number of entries. */
+static unsigned interrupts(struct blob *b, const struct acpi_config *c)
+{
+	unsigned count = 2;
+
+	for (unsigned irq = 0; irq < ISA_IRQS; irq++) {
+		if (irq == ISA_CASCADE)
+			continue;
+		interrupt(b, ENTRY_INTERRUPT, INT_VECTORED, irq == c->sci_irq ? INTI_LEVEL_HIGH : 0,
+			  isa_bus(c), irq, c->ioapic_id, irq == 0 ? c->timer_gsi : irq);
+		count++;
+	}
+	for (unsigned i = 0; c->ecam && i < PCI_PINS; i++) {
+		interrupt(b, ENTRY_INTERRUPT, INT_VECTORED, 0, PCI_BUS, i, c->ioapic_id,
+			  c->pci_gsi + c->pci_pirq(i / 4, i % 4 + 1));
+		count++;
+	}
+	/* The 8259 pair is on the input that NMI is not on. */
+	interrupt(b, ENTRY_LOCAL, INT_EXTERNAL, 0, isa_bus(c), 0, LOCAL_EVERY_APIC, !c->nmi_lint);
+	interrupt(b, ENTRY_LOCAL, INT_NMI, 0, isa_bus(c), 0, LOCAL_EVERY_APIC, c->nmi_lint);
+	return count;
+}
+
 static unsigned entries(struct blob *b, const struct acpi_config *c)
 {
 	unsigned count = c->cpus + 2;
 
 	for (unsigned i = 0; i < c->cpus; i++)
 		cpu(b, c, i);
-	blob_le(b, ENTRY_BUS, 1);
-	blob_le(b, ISA_BUS, 1);
-	blob_put(b, "ISA   ", 6);
+	if (c->ecam) {
+		bus(b, PCI_BUS, "PCI   ");
+		count++;
+	}
+	bus(b, isa_bus(c), "ISA   ");
 	blob_le(b, ENTRY_IOAPIC, 1);
 	blob_le(b, c->ioapic_id, 1);
 	blob_le(b, c->ioapic_version, 1);
 	blob_le(b, IOAPIC_ENABLED, 1);
 	blob_le(b, c->ioapic_base, 4);
-	for (unsigned irq = 0; irq < ISA_IRQS; irq++) {
-		if (irq == ISA_CASCADE)
-			continue;
-		interrupt(b, ENTRY_INTERRUPT, INT_VECTORED, irq == c->sci_irq ? INTI_LEVEL_HIGH : 0,
-			  irq, c->ioapic_id, irq == 0 ? c->timer_gsi : irq);
-		count++;
-	}
-	/* The 8259 pair is on the input that NMI is not on. */
-	interrupt(b, ENTRY_LOCAL, INT_EXTERNAL, 0, 0, LOCAL_EVERY_APIC, !c->nmi_lint);
-	interrupt(b, ENTRY_LOCAL, INT_NMI, 0, 0, LOCAL_EVERY_APIC, c->nmi_lint);
-	return count + 2;
+	return count + interrupts(b, c);
 }
 
 static void pointer(uint8_t *t, uint64_t table)

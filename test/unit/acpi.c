@@ -11,6 +11,11 @@
 #include "test/cmocka.h"
 #include "test/unit/boot_guest.h"
 
+static unsigned pirq(unsigned device, unsigned pin)
+{
+	return (device + pin) & 7;
+}
+
 static const struct acpi_config config = {
 	.cpus = 3,
 	.lapic_base = 0xfee00000,
@@ -30,6 +35,14 @@ static const struct acpi_config config = {
 	.s5_slp_typ = 5,
 	.reset_port = 0xcf9,
 	.reset_value = 6,
+	.ecam = 0xb0000000,
+	.pci_mem = 0xc0000000,
+	.pci_mem_bytes = 0x3ec00000,
+	.pci_mem64 = UINT64_C(1) << 38,
+	.pci_mem64_bytes = UINT64_C(1) << 38,
+	.pci_gsi = 16,
+	.pci_irq = {10, 10, 11, 11, 10, 10, 11, 11},
+	.pci_pirq = pirq,
 	.com1_port = 0x3f8,
 	.com1_irq = 4,
 	.rtc_port = 0x70,
@@ -118,6 +131,16 @@ static void fadt_names_the_registers(void **state)
 	assert_memory_equal(facs, "FACS", 4);
 	assert_int_equal(get32(t + 36) & 63, 0);
 	assert_int_equal(get32(t + 40), get64(t + 140));
+}
+
+static void mcfg_names_configuration_space(void **state)
+{
+	(void)state;
+	build(1);
+	const uint8_t *t = find("MCFG");
+	assert_int_equal(get32(t + 4), 60);
+	assert_int_equal(get64(t + 44), 0xb0000000);
+	assert_int_equal(get32(t + 52), 0xff000000); /* segment 0, buses 0 to 255 */
 }
 
 static void madt_lists_cpus_and_overrides(void **state)
@@ -300,7 +323,7 @@ static int run(const char *command)
 /* Disassembled and compiled again without an error; the DSDT to the same bytes. */
 static void iasl_agrees(void **state)
 {
-	static const char *const name[] = { "FACP", "APIC", "DSDT" };
+	static const char *const name[] = { "FACP", "APIC", "MCFG", "DSDT" };
 
 	(void)state;
 	if (system("iasl -v >/dev/null 2>&1") != 0) {
@@ -309,7 +332,7 @@ static void iasl_agrees(void **state)
 	}
 	assert_non_null(mkdtemp(directory));
 	build(ACPI_CPUS_MAX);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		const uint8_t *t = find(name[i]);
 		char file[10];
 		snprintf(file, sizeof(file), "%s.aml", name[i]);
@@ -320,7 +343,7 @@ static void iasl_agrees(void **state)
 	dump("XSDT.aml", xsdt, get32(xsdt + 4));
 	dump("RSDP.aml", tables, 36);
 	assert_int_equal(
-		run("for t in FACP APIC DSDT FACS XSDT; do"
+		run("for t in FACP APIC MCFG DSDT FACS XSDT; do"
 		    " iasl -d $t.aml >$t.d 2>&1 || exit 1;"
 		    " grep -iE 'error|invalid|warning' $t.d && exit 1;"
 		    " iasl -oa -p again-$t $t.dsl >$t.c 2>&1 || exit 1;"
@@ -339,6 +362,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(root_pointer_is_found),
 		cmocka_unit_test(fadt_names_the_registers),
+		cmocka_unit_test(mcfg_names_configuration_space),
 		cmocka_unit_test(madt_lists_cpus_and_overrides),
 		cmocka_unit_test(aml_lengths_grow),
 		cmocka_unit_test(aml_eisa_ids),

@@ -80,6 +80,41 @@ static void entries_say_what_is_wired(void **state)
 	assert_int_equal(count[4], 2);
 }
 
+static unsigned pirq(unsigned device, unsigned pin)
+{
+	return (device + pin) & 7;
+}
+
+static void pci_pins_are_there(void **state)
+{
+	static const uint8_t size[5] = { 20, 8, 8, 8, 8 };
+	struct acpi_config c = config;
+	uint8_t t[4096];
+	unsigned pins = 0, isa = 0;
+	struct fail why;
+	size_t used;
+
+	(void)state;
+	c.ecam = 0xb0000000;
+	c.pci_gsi = 16;
+	c.pci_pirq = pirq;
+	assert_int_equal(mptable_build(&c, MPTABLE_AREA, t, sizeof(t), &used, &why), 0);
+	for (const uint8_t *e = t + 16 + 44; e < t + used; e += size[e[0]]) {
+		if (e[0] == 1)
+			assert_memory_equal(e + 2, e[1] == 0 ? "PCI" : "ISA", 3);
+		if (e[0] == 3 && e[4] == 0) {
+			assert_int_equal(e[5], pins++);
+			assert_int_equal(e[7], 16 + pirq(e[5] >> 2, (e[5] & 3) + 1));
+			assert_int_equal(get16(e + 2), 0);
+		} else if (e[0] == 3) {
+			assert_int_equal(e[4], 1);
+			isa++;
+		}
+	}
+	assert_int_equal(pins, 128);
+	assert_int_equal(isa, 15);
+}
+
 static void writes_and_refuses(void **state)
 {
 	struct acpi_config c = config;
@@ -104,6 +139,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pointer_and_header),
 		cmocka_unit_test(entries_say_what_is_wired),
+		cmocka_unit_test(pci_pins_are_there),
 		cmocka_unit_test(writes_and_refuses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
