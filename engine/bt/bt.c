@@ -70,6 +70,38 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i)
 	return 0;
 }
 
+/*
+ * After a handler that ended its block: goes on at once where the run loop would, if that is
+ * translated and nobody has to be asked. false: the run loop does it all.
+ */
+static bool hop(struct bt *t, struct interp *c, enum step step)
+{
+	uint64_t was = c->r[R_RIP], done = c->retired_before + c->current->n + 1;
+	struct block *b;
+
+	if (step != STEP_BRANCH && step != STEP_JUMP && step != STEP_LEAVE)
+		return false;
+	if (attention(c) || c->vcpu->want_window || interp_debug_single(c) || c->has_breakpoints ||
+	    c->s.event_pending || c->s.activity != ACTIVITY_RUN || !translatable(c))
+		return false;
+	if (step == STEP_LEAVE)
+		c->r[R_RIP] += (uint64_t)c->current->at + c->current->len;
+	b = fetch_recent(c);
+	if (!b || !b->native || !!(b->native_flags & BT_HIGH) != c->r[R_RIP] >> 63 ||
+	    t->end - done < b->count) {
+		c->r[R_RIP] = was;
+		return false;
+	}
+	c->s.instructions = done;
+	c->x.left = t->end - done;
+	c->x.code_va = c->r[R_RIP] - b->offset;
+	c->x.vector_ok = vector_ok(t, c);
+	c->x.vector_live = false;
+	c->x.target = (uintptr_t)b->native;
+	t->hops++;
+	return true;
+}
+
 int bt_slow(struct interp *c, uint32_t name)
 {
 	const struct insn *i =
@@ -88,7 +120,7 @@ int bt_slow(struct interp *c, uint32_t name)
 	step = i->fn(c, i);
 	c->x.flags = (uint16_t)alu_pack(c->arith);
 	if (UNLIKELY(step != STEP_NEXT))
-		return BT_STEP + (int)step;
+		return hop(t, c, step) ? BT_HOP : BT_STEP + (int)step;
 	if (UNLIKELY(attention(c)) || low != c->tlb.generation_now[0] ||
 	    high != c->tlb.generation_now[1])
 		bt_come_back(t, c);

@@ -81,7 +81,8 @@ struct bt_jump { /* of the table of indirect jumps */
 #define BT_JUMPS (1u << 12)
 
 /* Why translated code came back; above BT_STEP an enum step for the run loop. */
-enum bt_kind { BT_BOUNDARY, BT_EDGE, BT_INDIRECT, BT_STEP = 16 };
+/* BT_HOP: of bt_slow() only: on at x.target. */
+enum bt_kind { BT_BOUNDARY, BT_EDGE, BT_INDIRECT, BT_HOP, BT_STEP = 16 };
 
 struct bt {
 	struct host_code code;
@@ -112,7 +113,7 @@ struct bt {
 	bool vectors; /* the host has AVX */
 	bool exact;   /* a counted machine, see flow.c */
 	bool full;    /* no room for another block: all have to go */
-	uint64_t blocks, native, handled, links, exits[4], slows, mismatches; /* figures */
+	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
 };
 
 #define BT_VECTOR 1u /* block.native_flags: touches YMM registers */
@@ -209,6 +210,10 @@ void bt_flow(struct translation *x);
 /* Emits the instruction. false: nothing was emitted, its handler must do it. */
 bool bt_insn(struct translation *x);
 bool bt_is_vector(const struct translation *x); /* does it touch XMM or YMM registers? */
+
+/* arith.c, system.c: the same, each for its own. */
+bool bt_arith(struct translation *x);
+bool bt_system(struct translation *x);
 
 /* branch.c */
 bool bt_branch(struct translation *x, bool *ended); /* false: not one that is known here */

@@ -49,6 +49,7 @@
 	CONDITIONS(X, CMOV, IN) CONDITIONS(X, SET, IN) \
 	X(NOP, NONE) X(ENDBR32, NONE) X(ENDBR64, NONE) X(PREFETCHW, NONE) X(PREFETCHNTA, NONE) \
 	X(PREFETCHT0, NONE) X(PREFETCHT1, NONE) X(PREFETCHT2, NONE) X(PAUSE, NONE) \
+	X(DIV, IN | OUT | OWN) X(IDIV, IN | OUT | OWN) X(CLI, OWN) X(STI, OWN) X(SWAPGS, OWN) \
 	X(LEA, OWN) X(PUSH, OWN) X(POP, OWN) X(LEAVE, OWN)
 
 #define ALIGNED(X) \
@@ -564,6 +565,8 @@ bool bt_insn(struct translation *x)
 	default: break;
 	}
 	if (rule & NONE)
+		return true;
+	if (bt_arith(x) || bt_system(x))
 		return true;
 	return rule & PLAIN ? plain(x, rule) : vector(x);
 }

@@ -188,8 +188,12 @@ static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
 	code_here(e, out);
 	CODE(e, PREFIX_GS, 0x48, 0x83); /* add qword [x.hint_rsp], 8 */
 	code_modrm_state(e, 0, AT(x.hint_rsp));
-	code8(e, 8);
-	code_go(e, OP_JMP, s->back);
+	CODE(e, 8, 0x83, 0xf8, BT_HOP); /* cmp eax, BT_HOP */
+	code_aim(code_jump_if(e, CC_NE), s->back);
+	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
+	bt_load_all(e);
+	CODE(e, PREFIX_GS, 0xff); /* jmp [x.target] */
+	code_modrm_state(e, 4, AT(x.target));
 	return begin;
 }
 

@@ -200,7 +200,7 @@ static bool bind_port_string(const struct decoding *d, struct insn *i)
 	X(WBINVD, wbinvd, 0, false)                                                                \
 	X(INVD, wbinvd, 0, false)                                                                  \
 	X(CLI, cli, 0, false)                                                                      \
-	X(STI, sti, 0, true)                                                                       \
+	X(STI, sti, 0, false)                                                                      \
 	X(CLAC, clac, NEEDS(SMAP), false)                                                          \
 	X(STAC, stac, NEEDS(SMAP), false)                                                          \
 	X(PUSHF, pushf, 0, false)                                                                  \

@@ -1,0 +1,113 @@
+/*
+ * system.c - what kernels do all the time, without leaving translated code.
+ *
+ * The idea: CLI, STI, SWAPGS, STAC and PUSHF only move bits in struct interp, once it is known
+ * that nobody waits for the change and no privilege is missing; else the handler does it.
+ *
+ * STI's shadow is never set: the instruction after it follows in the same piece of code, with
+ * nothing between them. Where none follows, the handler does it.
+ *
+ * Spec: SDM vol. 2. Tested by test/unit/bt_random.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+/* The handler does it unless the byte at `at` has the value. Flags given. */
+static void unless(struct translation *x, uint32_t at, uint8_t value)
+{
+	code_state_cmp8(&x->e, at, value);
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+}
+
+/* and (4) or or (1) dword gs:[s.rflags], mask */
+static void rflags(struct translation *x, unsigned extension, uint32_t mask)
+{
+	CODE(&x->e, PREFIX_GS, 0x81);
+	code_modrm_state(&x->e, extension, AT(s.rflags));
+	code32(&x->e, mask);
+}
+
+static bool cli(struct translation *x)
+{
+	unsigned first = x->colds;
+
+	bt_flags_give(x);
+	unless(x, AT(cpl), 0);
+	rflags(x, 4, ~(uint32_t)FLAG_IF);
+	bt_join(x, first);
+	return true;
+}
+
+static bool sti(struct translation *x)
+{
+	unsigned first = x->colds;
+
+	if (x->i->n + 1u >= x->segment_end)
+		return false;
+	bt_flags_give(x);
+	unless(x, AT(cpl), 0);
+	code_state(&x->e, OP_LOAD, RCX, AT(vcpu));
+	CODE(&x->e, 0x80); /* cmp byte [rcx + want_window], 0 */
+	code_modrm_mem(&x->e, 7, RCX, offsetof(struct vcpu, want_window));
+	code8(&x->e, 0);
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+	rflags(x, 1, FLAG_IF);
+	bt_join(x, first);
+	return true;
+}
+
+static bool swapgs(struct translation *x)
+{
+	uint32_t base = AT(s.seg) + GS * (uint32_t)sizeof(struct x86_seg) +
+			(uint32_t)offsetof(struct x86_seg, base);
+	unsigned first = x->colds;
+	struct code *e = &x->e;
+
+	bt_flags_give(x);
+	unless(x, AT(cpl), 0);
+	code_state(e, OP_LOAD, RCX, base);
+	code_state(e, OP_LOAD, R11, AT(s.kernel_gs_base));
+	code_state(e, OP_STORE, R11, base);
+	code_state(e, OP_STORE, RCX, AT(s.kernel_gs_base));
+	bt_join(x, first);
+	return true;
+}
+
+static bool pushf(struct translation *x)
+{
+	unsigned first = x->colds, home = bt_home(RSP);
+	struct code *e = &x->e;
+
+	if (x->i->osz != 8)
+		return false;
+	bt_flags_give(x);
+	CODE(e, PREFIX_GS, 0x0f, 0xb6); /* movzx ecx, byte [x.flags]: OF */
+	code_modrm_state(e, RCX, AT(x.flags));
+	CODE(e, 0xc1, 0xe1, 11, PREFIX_GS, 0x0a); /* shl ecx, 11; or cl, [x.flags + 1] */
+	code_modrm_state(e, RCX, AT(x.flags) + 1);
+	CODE(e, 0x81, 0xe1); /* and ecx, arithmetic flags */
+	code32(e, FLAG_ARITH);
+	code_state(e, OP_LOAD, R11, AT(s.rflags));
+	CODE(e, 0x41, 0x81, 0xe3); /* and r11d, the others */
+	code32(e, ~(uint32_t)(FLAG_ARITH | FLAG_RF | FLAG_VM));
+	CODE(e, 0x4c, 0x09, 0xd9); /* or rcx, r11 */
+	code_state(e, OP_STORE, RCX, AT(x.target));
+	code_lea(e, true, R11, home, NO_REGISTER, 0, -8);
+	bt_check(x, 8, ACCESS_WRITE, 1);
+	code_state(e, OP_LOAD, RCX, AT(x.target));
+	code_mem(e, OP_STORE, RCX, R11, 0);
+	code_lea(e, true, home, home, NO_REGISTER, 0, -8);
+	bt_join(x, first);
+	return true;
+}
+
+bool bt_system(struct translation *x)
+{
+	switch (x->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_CLI: return cli(x);
+	case ZYDIS_MNEMONIC_STI: return sti(x);
+	case ZYDIS_MNEMONIC_SWAPGS: return swapgs(x);
+	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
+	default: return false;
+	}
+}
