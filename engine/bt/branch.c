@@ -98,8 +98,10 @@ static void landing(struct translation *x, int32_t target)
 	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
 	code_lea(e, true, R11, R11, NO_REGISTER, 0, -p->target);
 	code_state(e, OP_STORE, R11, AT(x.code_va));
-	k = unlinked(x, p, check_generation(x, p->cell));
-	p->jump = k->others[0] = code_go(e, OP_JMP, NULL);
+	code_rip(e, OP_CMP, R11, &p->cell->to); /* the page may be mapped at another address, too */
+	k = unlinked(x, p, code_jump_if(e, CC_NE));
+	k->others[0] = check_generation(x, p->cell);
+	p->jump = k->others[1] = code_go(e, OP_JMP, NULL);
 }
 
 /* R11 = value of the operand that an indirect branch names. Flags given. */

@@ -49,7 +49,7 @@
 #define HINT_BYTES UINT64_C(0x10000)
 
 /* Of a jump that leaves its page: while it comes from this page and code is mapped as it was, it
- * leads to that page. A return looks at the generation only. */
+ * leads to that page. A return looks at `to` and the generation. */
 struct bt_cell {
 	uint64_t from, generation, to;
 	uint64_t unused;
