@@ -7,7 +7,7 @@
  *
  * Not done: several queues of one tap; the guest's queues share one.
  *
- * Spec: Linux, Documentation/networking/tuntap.rst. Tested by test/guest/tap.
+ * Spec: Linux, Documentation/networking/tuntap.rst. Tested by test/guest/tap.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

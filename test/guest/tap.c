@@ -1,0 +1,101 @@
+/*
+ * tap.c - Debian's kernel on a tap interface, in a network namespace of its own; and the tap
+ * vanishes.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <fcntl.h>
+#include <sched.h>
+
+#include "test/guest/session.h"
+
+#define SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
+/* Of what seq 1 200000 prints. */
+#define STREAM_SUM "0e10426a1d5bddffcef02f1345787128"
+
+static char kernel[4096], initrd[4096];
+
+static void write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		print_message("%s: %s\n", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* NULL, or why there can be no namespace with a tap here. */
+static const char *enter_namespace(void)
+{
+	char map[64];
+	unsigned uid = getuid();
+
+	if (access("/dev/net/tun", R_OK | W_OK) != 0)
+		return "/dev/net/tun cannot be opened";
+	if (unshare(CLONE_NEWNET) != 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+			return "no network namespace is permitted";
+		write_text("/proc/self/setgroups", "deny");
+		snprintf(map, sizeof(map), "0 %u 1", uid);
+		write_text("/proc/self/uid_map", map);
+	}
+	if (system("busybox tunctl -t tap0 >/dev/null && busybox ip addr add 10.8.0.1/24 dev tap0 "
+		   "&& "
+		   "busybox ip link set tap0 up") != 0)
+		return "no tap can be made in a namespace";
+	return NULL;
+}
+
+static void test_tap(void **state)
+{
+	char *argv[] = { (char *)session_need("TRAPEZE"),
+			 "run",
+			 "--kernel",
+			 kernel,
+			 "--initrd",
+			 initrd,
+			 "--append",
+			 "console=ttyS0 quiet",
+			 "--net",
+			 "tap:tap0",
+			 NULL };
+	struct session s;
+	int status;
+
+	(void)state;
+	session_start(&s, argv);
+	session_expect(&s, "/root # ", SECONDS);
+	session_type(&s, "ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up\r");
+	session_expect(&s, "/root # ", SECONDS);
+	session_type(&s, "ping -c 3 -A -W 100 10.8.0.1\r");
+	session_expect(&s, " 0% packet loss", SECONDS);
+	/* A stream in, with the host's segments of up to 64 KiB. */
+	session_type(&s, "nc -l -p 99 | md5sum & sleep 1; echo listen''ing\r");
+	session_expect(&s, "listening", SECONDS);
+	assert_int_equal(system("seq 1 200000 | busybox nc 10.8.0.2 99"), 0);
+	session_expect(&s, STREAM_SUM, SECONDS);
+	assert_int_equal(system("busybox ip link del tap0"), 0);
+	session_expect(&s, "tap tap0 is gone", SECONDS);
+	session_type(&s, "cat /sys/class/net/eth0/carrier | sed s/^/carrier=/\r");
+	session_expect(&s, "carrier=0", SECONDS);
+	session_type(&s, "ping -c 1 -W 1 10.8.0.1; poweroff -f\r");
+	status = session_end(&s, SECONDS);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	session_close(&s);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_tap) };
+	const char *why_not = enter_namespace();
+
+	if (why_not) {
+		printf("skip - tap: %s\n", why_not);
+		return 77;
+	}
+	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
+	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
