@@ -21,7 +21,7 @@
 #define BLOCK   2048u
 #define BLOCKS  512u
 #define EVENTS  20000u
-#define CRASHES 250
+#define CRASHES 100
 
 enum what { WROTE, PUNCHED, SYNCED, SUBMITTED, FLUSHED };
 
