@@ -101,13 +101,14 @@ int file_open_direct(int fd, bool writable, uint32_t *align)
 	direct = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_DIRECT);
 	if (direct < 0)
 		return -errno;
+	/* Whole pages at least: a page of the cache must not be half of one transfer and half of
+	 * the other kind, or the kernel reports a collision as a failed sync. */
 	*align = 4096;
 #ifdef STATX_DIOALIGN
 	if (statx(direct, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) == 0 &&
-	    (st.stx_mask & STATX_DIOALIGN) && st.stx_dio_offset_align) {
-		*align = st.stx_dio_offset_align;
-		if (st.stx_dio_mem_align > *align)
-			*align = st.stx_dio_mem_align;
+	    (st.stx_mask & STATX_DIOALIGN)) {
+		*align = st.stx_dio_offset_align > *align ? st.stx_dio_offset_align : *align;
+		*align = st.stx_dio_mem_align > *align ? st.stx_dio_mem_align : *align;
 	}
 #else
 	(void)st;

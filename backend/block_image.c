@@ -77,6 +77,7 @@ static struct image *open_level(const struct image_options *o, struct fail *why)
 	int fd = file_open(o->path, o->writable, &file_bytes, why), format = (int)o->format;
 	struct image *image = NULL;
 	uint8_t head[HEAD_BYTES];
+	bool too_small;
 	int err;
 
 	if (fd < 0)
@@ -98,13 +99,17 @@ static struct image *open_level(const struct image_options *o, struct fail *why)
 		return NULL;
 	}
 	image->fd_direct = o->direct ? file_open_direct(fd, o->writable, &image->align) : -1;
+	/* Then tables share pages with data: see file_open_direct(). */
+	too_small = o->direct && o->writable && image->cluster && image->cluster < image->align;
 	image->path = strdup(o->path);
 	image->writable = o->writable;
 	image->unsafe = o->unsafe;
 	image->probed = o->format == BLK_PROBE && format == BLK_RAW;
-	if (image->path && (!o->direct || image->fd_direct >= 0))
+	if (image->path && !too_small && (!o->direct || image->fd_direct >= 0))
 		return image;
-	if (o->direct && image->fd_direct < 0)
+	if (too_small)
+		fail(why, -EINVAL, "%s: its clusters are too small for direct I/O", o->path);
+	else if (o->direct && image->fd_direct < 0)
 		fail(why, image->fd_direct, "%s: its file system has no direct I/O (%s)", o->path,
 		     strerror(-image->fd_direct));
 	else

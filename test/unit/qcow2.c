@@ -130,6 +130,24 @@ static void shapes_of_qemu(void **state)
 	}
 }
 
+/* Around the page cache; tables go through it, and never share a page with data. */
+static void direct_io(void **state)
+{
+	struct blk_options o = { .cache = BLK_CACHE_NONE, .path = model_path("direct.qcow2") };
+	struct fail why = { 0, "" };
+	struct blk *blk;
+
+	(void)state;
+	make("direct.qcow2", "cluster_size=2k");
+	blk = blk_open(&o, &why);
+	assert_null(blk);
+	if (strstr(why.text, "no direct I/O"))
+		skip();
+	assert_non_null(strstr(why.text, "too small"));
+	make("direct.qcow2", "cluster_size=4k");
+	work_on("direct.qcow2", 200, o);
+}
+
 static void model_load(struct model *m, const char *raw)
 {
 	int fd = open(model_path(raw), O_RDONLY);
@@ -517,6 +535,7 @@ static void large_disk_of_small_clusters(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(shapes_of_qemu),
+	cmocka_unit_test(direct_io),
 	cmocka_unit_test(images_of_qemu),
 	cmocka_unit_test(extended_l2),
 	cmocka_unit_test(backing_chains),
