@@ -158,6 +158,18 @@ static void add_vga(struct firmware *f, const char *image)
 	add_file(f, "vgaroms/" FIRMWARE_VGA, f->vga.bytes, f->vga.size);
 }
 
+/* A line for each disk, by its path in Open Firmware's words. The first one boots. */
+static void add_boot_order(struct firmware *f, const struct firmware_config *config)
+{
+	size_t at = 0, room = sizeof(f->boot_order);
+
+	for (unsigned i = 0; i < config->disks && at < room; i++)
+		at += (size_t)snprintf(f->boot_order + at, room - at,
+				       "/pci@i0cf8/scsi@%x/disk@0,0\n", config->first_disk + i);
+	if (at && at < room)
+		add_file(f, "bootorder", f->boot_order, at);
+}
+
 static int add_device(struct firmware *f, struct vm *vm, const struct firmware_config *config,
 		      struct fail *why)
 {
@@ -172,6 +184,7 @@ static int add_device(struct firmware *f, struct vm *vm, const struct firmware_c
 		return err;
 	add_memory(f, config->memory);
 	add_vga(f, config->image);
+	add_boot_order(f, config);
 	f->cpus = (uint16_t)config->acpi.cpus;
 	add_key(f, FW_CFG_CPUS, &f->cpus, sizeof(f->cpus));
 	add_key(f, FW_CFG_CPUS_MAX, &f->cpus, sizeof(f->cpus));

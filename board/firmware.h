@@ -25,10 +25,13 @@ struct firmware_config {
 	bool boot_menu;    /* offered for a moment */
 	uint16_t serial;   /* port of the serial line that is a second screen; 0: none */
 	uint16_t fw_cfg;   /* port */
+	/* Disks in the order in which firmware numbers them: PCI device numbers on bus 0. */
+	unsigned first_disk, disks;
 	struct acpi_config acpi;
 };
 
 #define FIRMWARE_SCRIPT_BYTES 4096
+#define FIRMWARE_ORDER_BYTES  1024
 
 struct firmware {
 	uint64_t rom, rom_bytes; /* where the image is, below 4 GiB */
@@ -40,6 +43,7 @@ struct firmware {
 	} __attribute__((packed)) e820[BOOT_SLOTS_MAX];
 	uint16_t cpus, boot_menu;
 	uint64_t serial;
+	char boot_order[FIRMWARE_ORDER_BYTES];
 	struct fw_cfg_item item[FW_CFG_ITEMS_MAX];
 	unsigned items;
 };

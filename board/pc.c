@@ -431,6 +431,8 @@ static int add_firmware(struct pc *pc, struct fail *why)
 		.boot_menu = pc->config.boot_menu,
 		.serial = pc->config.serial_screen ? PORT_COM1 : 0,
 		.fw_cfg = PORT_FW_CFG,
+		.first_disk = SLOT_DISK,
+		.disks = pc->config.disks,
 	};
 
 	if (!config.image)
