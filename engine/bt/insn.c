@@ -49,12 +49,15 @@
 	CONDITIONS(X, CMOV, IN) CONDITIONS(X, SET, IN) \
 	X(NOP, NONE) X(ENDBR32, NONE) X(ENDBR64, NONE) X(PREFETCHW, NONE) X(PREFETCHNTA, NONE) \
 	X(PREFETCHT0, NONE) X(PREFETCHT1, NONE) X(PREFETCHT2, NONE) X(PAUSE, NONE) \
+	X(LFENCE, 0) X(MFENCE, 0) X(SFENCE, 0) \
 	X(DIV, IN | OUT | OWN) X(IDIV, IN | OUT | OWN) X(CLI, OWN) X(STI, OWN) X(SWAPGS, OWN) \
 	X(LEA, OWN) X(PUSH, OWN) X(POP, OWN) X(LEAVE, OWN)
 
 #define ALIGNED(X) \
 	X(VMOVAPS) X(VMOVAPD) X(VMOVDQA) X(VMOVNTPS) X(VMOVNTPD) X(VMOVNTDQ) X(VMOVNTDQA)
-#define UNALIGNED(X) X(MOVUPS) X(MOVUPD) X(MOVDQU) X(LDDQU)
+#define UNALIGNED(X) \
+	X(MOVUPS) X(MOVUPD) X(MOVDQU) X(LDDQU) \
+	X(PCMPISTRI) X(PCMPESTRI) X(PCMPISTRM) X(PCMPESTRM)
 /* clang-format on */
 
 static const uint8_t rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
@@ -135,6 +138,12 @@ static bool is_bit_string(const struct translation *x)
 	}
 }
 
+static bool is_string_compare(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_PCMPISTRI || m == ZYDIS_MNEMONIC_PCMPESTRI ||
+	       m == ZYDIS_MNEMONIC_VPCMPISTRI || m == ZYDIS_MNEMONIC_VPCMPESTRI;
+}
+
 /* --- where the operands go --------------------------------------------------------------- */
 
 static bool place_memory(struct translation *x, struct places *p)
@@ -176,6 +185,11 @@ static bool place_gpr(struct translation *x, struct places *p, const ZydisDecode
 	bool whole = rule & PURE && o->size >= 32 && o->actions == ZYDIS_OPERAND_ACTION_WRITE;
 
 	if (!is_encoded(o)) {
+		if (g == RCX && is_string_compare(x->zi.mnemonic)) { /* the index comes out there */
+			p->rcx = RCX;
+			p->written |= 1u << RCX;
+			return !p->count;
+		}
 		if (g == RCX && is_shift(x->zi.mnemonic)) /* placed by place_count() */
 			return true;
 		return host == g;
@@ -410,12 +424,6 @@ bool bt_is_vector(const struct translation *x)
 	bool vector = false;
 
 	switch (x->zi.mnemonic) {
-	case ZYDIS_MNEMONIC_PCMPISTRI:
-	case ZYDIS_MNEMONIC_PCMPESTRI:
-	case ZYDIS_MNEMONIC_VPCMPISTRI:
-	case ZYDIS_MNEMONIC_VPCMPESTRI:
-	case ZYDIS_MNEMONIC_PCMPESTRM:
-	case ZYDIS_MNEMONIC_VPCMPESTRM: return false;
 	case ZYDIS_MNEMONIC_VZEROUPPER:
 	case ZYDIS_MNEMONIC_VZEROALL: return true;
 	default: break;
@@ -496,13 +504,23 @@ static bool push(struct translation *x)
 	bool reg = o->type == ZYDIS_OPERAND_TYPE_REGISTER;
 	unsigned first = x->colds, from, home = bt_home(RSP);
 
-	if (x->i->osz != 8 || o->type == ZYDIS_OPERAND_TYPE_MEMORY ||
-	    (reg && !is_gpr(o->reg.value)))
+	bool mem = o->type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	if (x->i->osz != 8 || (mem && !bt_address_known(x->i)) || (reg && !is_gpr(o->reg.value)))
 		return false;
+	if (mem) {
+		bt_address(x);
+		bt_check(x, 8, ACCESS_READ, 1);
+		code_mem(&x->e, OP_LOAD, R11, R11, 0);
+		code_state(&x->e, OP_STORE, R11, AT(x.target));
+	}
 	bt_flags_give(x);
 	code_lea(&x->e, true, R11, home, NO_REGISTER, 0, -8);
 	bt_check(x, 8, ACCESS_WRITE, 1);
-	if (reg) {
+	if (mem) {
+		code_state(&x->e, OP_LOAD, RCX, AT(x.target));
+		code_mem(&x->e, OP_STORE, RCX, R11, 0);
+	} else if (reg) {
 		from = bt_home(guest_of(o->reg.value));
 		if (from == NO_REGISTER)
 			bt_read(&x->e, from = RCX, guest_of(o->reg.value));

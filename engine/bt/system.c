@@ -101,12 +101,33 @@ static bool pushf(struct translation *x)
 	return true;
 }
 
+/* mov r32, segment register: the upper bits are zero, except of a 16-bit destination. */
+static bool mov_from_segment(struct translation *x)
+{
+	const ZydisDecodedOperand *to = &x->op[0], *from = &x->op[1];
+	unsigned g, home;
+
+	if (x->zi.operand_count < 2 || to->type != ZYDIS_OPERAND_TYPE_REGISTER || to->size < 32 ||
+	    from->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+	    ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_SEGMENT)
+		return false;
+	g = (unsigned)ZydisRegisterGetId(to->reg.value);
+	home = bt_home(g) == NO_REGISTER ? R11 : bt_home(g);
+	CODE(&x->e, PREFIX_GS, code_rex(false, home, 0, 0), 0x0f, 0xb7); /* movzx */
+	code_modrm_state(&x->e, home,
+			 AT(s.seg) + x->i->op * (uint32_t)sizeof(struct x86_seg) +
+				 (uint32_t)offsetof(struct x86_seg, selector));
+	bt_write(&x->e, g, home);
+	return true;
+}
+
 bool bt_system(struct translation *x)
 {
 	switch (x->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_CLI: return cli(x);
 	case ZYDIS_MNEMONIC_STI: return sti(x);
 	case ZYDIS_MNEMONIC_SWAPGS: return swapgs(x);
+	case ZYDIS_MNEMONIC_MOV: return mov_from_segment(x);
 	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
 	default: return false;
 	}
