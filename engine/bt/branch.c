@@ -213,6 +213,14 @@ static bool is_jcc(const ZydisDecodedInstruction *zi)
 	       (zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (zi->opcode & 0xf0) == 0x70);
 }
 
+/* Is the target, from its page on, a number of 32 bits? */
+static bool is_near(const struct translation *x)
+{
+	int64_t target = (int64_t)x->i->imm + x->b->offset;
+
+	return target == (int32_t)target;
+}
+
 bool bt_branch(struct translation *x, bool *ended)
 {
 	bool near = x->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
@@ -220,7 +228,7 @@ bool bt_branch(struct translation *x, bool *ended)
 	bool relative = x->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
 	*ended = false;
-	if (!near || x->i->osz != 8 || (relative && x->i->imm != (uint64_t)(int32_t)x->i->imm))
+	if (!near || x->i->osz != 8 || (relative && !is_near(x)))
 		return false;
 	if (x->zi.meta.category == ZYDIS_CATEGORY_COND_BR) {
 		if (is_jcc(&x->zi))

@@ -27,11 +27,21 @@ static bool is_conditional(const struct translation *x, const ZydisDecodedOperan
 	return true;
 }
 
-static bool has_memory(const struct translation *x)
+static bool may_fault(const struct translation *x)
 {
-	for (unsigned n = 0; n < x->zi.operand_count; n++)
+	if (bt_rule(x->zi.mnemonic) & RULE_OWN) /* CLI without the right to it */
+		return true;
+	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+		ZydisRegisterClass k = ZydisRegisterGetClass(x->op[n].reg.value);
+
 		if (x->op[n].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return true;
+		/* A segment register, say: the handler's. */
+		if (x->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (k == ZYDIS_REGCLASS_SEGMENT || k == ZYDIS_REGCLASS_CONTROL ||
+		     k == ZYDIS_REGCLASS_DEBUG))
+			return true;
+	}
 	return false;
 }
 
@@ -39,7 +49,7 @@ static bool is_native(const struct translation *x)
 {
 	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 		return false;
-	return bt_rule(x->zi.mnemonic) || bt_is_vector(x);
+	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x));
 }
 
 /* live: flags read after the instruction at hand, number n. Returns those read before it. */
@@ -54,7 +64,7 @@ static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 	if (!x->known[n] || !is_native(x))
 		return FLAG_ARITH;
 	if (!f)
-		return has_memory(x) && x->exact ? FLAG_ARITH : live;
+		return may_fault(x) && x->exact ? FLAG_ARITH : live;
 	may = (f->modified | f->set_0 | f->set_1 | f->undefined) & FLAG_ARITH;
 	conditional = is_conditional(x, x->op);
 	in = (f->tested & FLAG_ARITH) | (conditional && live & may ? FLAG_ARITH : 0);
@@ -64,7 +74,7 @@ static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 		in = FLAG_ARITH;
 	x->need[n] = in != 0;
 	live = (conditional ? live : live & ~may) | in;
-	return has_memory(x) && x->exact ? FLAG_ARITH : live;
+	return may_fault(x) && x->exact ? FLAG_ARITH : live;
 }
 
 void bt_flow(struct translation *x)

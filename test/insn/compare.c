@@ -224,7 +224,7 @@ const char *compare(const struct insn_case *c, const struct outcome *native,
 	struct outcome n = *native, g = *guest;
 
 	if (g.how == HOW_LOST)
-		return "the interpreter's run ended in no exception";
+		return "the engine's run ended in no exception";
 	if (c->skip == SKIP_EXPECT_UD || c->skip == SKIP_EXPECT_GP) {
 		unsigned want = c->skip == SKIP_EXPECT_UD ? VEC_UD : VEC_GP;
 
@@ -279,7 +279,7 @@ static bool brief;
 static void row(const char *name, uint64_t in, uint64_t n, uint64_t g)
 {
 	if (n != g)
-		printf("    %-7s in %016" PRIx64 "  native %016" PRIx64 "  interp %016" PRIx64 "\n",
+		printf("    %-7s in %016" PRIx64 "  native %016" PRIx64 "  engine %016" PRIx64 "\n",
 		       name, in, n, g);
 	else if (in != n)
 		printf("    %-7s in %016" PRIx64 "  both   %016" PRIx64 "\n", name, in, n);
@@ -325,7 +325,7 @@ static void print_memory(const struct insn_case *c, const struct outcome *n,
 			       n->diff[i].now);
 	for (unsigned i = 0; i < g->changed && i < DIFFS; i++)
 		if (memcmp(&n->diff[i], &g->diff[i], sizeof(n->diff[i])) != 0)
-			printf("    memory  interp %08x: %016" PRIx64 "\n", g->diff[i].at,
+			printf("    memory  engine %08x: %016" PRIx64 "\n", g->diff[i].at,
 			       g->diff[i].now);
 }
 
@@ -341,7 +341,7 @@ void print_case(const struct insn_case *c, const struct outcome *native,
 
 	printf("  seed %" PRIu64 " case %" PRIu64 ", %u-bit\n", c->seed, c->number, c->bits);
 	print_code(c);
-	printf("    native: %s %u error %x, interp: %s %u error %x\n", how[native->how],
+	printf("    native: %s %u error %x, engine: %s %u error %x\n", how[native->how],
 	       native->vector, native->error, how[guest->how], guest->vector, guest->error);
 	brief = false;
 	row("cr2", 0, native->cr2, guest->cr2);

@@ -1,5 +1,5 @@
 /*
- * guest.c - the interpreter's side: a machine with the same sandbox and a kernel of HLTs.
+ * guest.c - the engine's side: a machine with the same sandbox and a kernel of HLTs.
  *
  * Each of the 256 exception handlers is one HLT in ring 0, so the run ends there, and what the
  * processor pushed is read from the kernel's stack. The kernel lies in the upper half
@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include "cpu/segment.h"
+#include "engine/bt/engine_bt.h"
 #include "engine/interp/engine_interp.h"
-#include "machine/vm.h"
+#include "engine/interp/place.h"
 #include "test/insn/insn.h"
 
 #define RAM_BYTES (1u << 20)
@@ -47,6 +48,7 @@ struct guest {
 	uint8_t *ram;
 	struct view view;
 	struct x86_state state; /* what every case begins with */
+	bool warm;              /* the TLB knows the sandbox before a case runs */
 };
 
 static void put64(struct guest *g, uint32_t at, uint64_t value)
@@ -149,16 +151,20 @@ static void code_changed(void *arg, unsigned page, unsigned offset, unsigned byt
 	mem_written(&g->vm->mem, gpa(SANDBOX + page * PAGE_BYTES + offset), bytes);
 }
 
-struct guest *guest_open(void)
+struct guest *guest_open(bool translator)
 {
-	static const struct vm_config config = { .engine = &interp_ops,
-						 .vcpus = 1,
-						 .counted = true };
+	struct vm_config config = {
+		.engine = translator ? &bt_ops : &interp_ops,
+		.vcpus = 1,
+		.counted = true,
+		.engine_options = {.code_cache = 4 * CODE_CACHE_LEAST, .torture = TORTURE(HOT)}
+	};
 	struct guest *g = host_alloc(sizeof(*g));
 	struct fail why;
 
 	if (!g)
 		return NULL;
+	g->warm = translator;
 	g->ram = host_map(RAM_BYTES);
 	g->view.base = host_map(PAGES * PAGE_BYTES);
 	g->vm = vm_open(&config, &why);
@@ -185,6 +191,18 @@ void guest_close(struct guest *g)
 	host_free(g);
 }
 
+/* Else each access would be the first to its page, which translated code leaves to the handler. */
+static void warm_up(struct interp *c)
+{
+	struct place p;
+
+	for (unsigned n = CODE_PAGES; n < PAGES; n++) {
+		place_find(c, page_at[n], 1, ACCESS_READ, &p);
+		place_find(c, page_at[n], 1, ACCESS_WRITE, &p);
+	}
+	memset(&c->fault, 0, sizeof(c->fault)); /* of the read-only page */
+}
+
 static void begin(struct guest *g, const struct insn_case *c)
 {
 	struct x86_state *s = &g->state;
@@ -207,6 +225,8 @@ static void begin(struct guest *g, const struct insn_case *c)
 		exit(3);
 	}
 	atomic_store(&vcpu->notice, false);
+	if (g->warm && g->state.seg[CS].attr & SEG_L)
+		warm_up(vcpu->engine);
 }
 
 static bool has_error(unsigned vector)

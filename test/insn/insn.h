@@ -1,15 +1,16 @@
 /*
- * insn.h - the instruction test: one generated case, run by the bare CPU and by the interpreter.
+ * insn.h - the instruction test: one generated case, run by the bare CPU and by an
+ * engine, the interpreter or the translator.
  *
  * A case is a few code bytes with the whole user-visible register state and some bytes of
  * memory. Both sides have the same small set of pages, the sandbox, at the same linear addresses,
  * with nothing mapped around them, and both run at CPL 3 until an exception ends the case:
  * mostly the #BP of the INT3 bytes that fill the code pages. An outcome is that exception and all
  * that may have changed. The two outcomes must be equal, flags that the manuals leave undefined
- * included, because the interpreter computes with the host's own arithmetic.
+ * included, because engines compute with the host's own arithmetic.
  *
  * generate.c and operand.c make cases, native.c runs them in a child process, guest.c on the
- * interpreter, compare.c tells the outcomes apart, main.c is the loop.
+ * engine, compare.c tells the outcomes apart, main.c is the loop.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -178,7 +179,11 @@ enum skip generate_skip(const struct encoding *e, unsigned bits);
 /* operand.c: registers and memory such that the instruction mostly finds its operands. */
 void operand_place(struct rng *r, struct insn_case *c, struct encoding *e);
 
-/* make.c */
+/* make.c: so many of 100 cases are 64-bit code, and are blocks. */
+struct mix {
+	unsigned long_mode, blocks;
+};
+extern struct mix case_mix;
 void make_case(struct insn_case *c, uint64_t seed, uint64_t number);
 
 /* native.c: the child (bare/) runs `count` cases; outcomes of skipped ones are left alone. */
@@ -206,7 +211,8 @@ static inline size_t native_shared_bytes(unsigned most)
 
 /* guest.c */
 struct guest;
-struct guest *guest_open(void);
+/* translator: engine bt, which translates everything when it first runs; else interp. */
+struct guest *guest_open(bool translator);
 void guest_close(struct guest *g);
 void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o);
 

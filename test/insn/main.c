@@ -1,11 +1,13 @@
 /*
  * main.c - the loop of the instruction test: make cases, run them on both sides, compare.
  *
- * usage: insn [--seed N] [--first N] [--cases N] [--seconds N] [--show N] [--verbose]
+ * usage: insn [--engine interp|bt] [--seed N] [--first N] [--cases N] [--seconds N] [--show N]
+ * [--verbose]
  *
  * --cases 0 goes on until a case fails (or --seconds have passed), with a random seed unless one is
  * given. A failing case is run again alone by `--seed S --first CASE --cases 1`. Called as insn-N
- * (make test does), the seed is N. A host that cannot run the native side skips (status 77).
+ * or insn-bt-N (make test does), the seed is N, the engine interp or bt. A host that cannot run the
+ * native side skips (status 77).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -28,7 +30,7 @@
 struct options {
 	uint64_t seed, first, cases;
 	unsigned show, seconds;
-	bool verbose;
+	bool verbose, translator;
 };
 
 static struct {
@@ -150,17 +152,19 @@ static void parse(int argc, char **argv, struct options *o)
 	static const struct option names[] = {
 		{"seed",     1, NULL, 's'},
                 { "first",   1, NULL, 'f'},
-                { "cases",   1, NULL, 'c'},
-		{ "show",    1, NULL, 'n'},
-                { "seconds", 1, NULL, 't'},
+		{ "cases",   1, NULL, 'c'},
+                { "show",    1, NULL, 'n'},
+		{ "seconds", 1, NULL, 't'},
                 { "verbose", 0, NULL, 'v'},
-		{ NULL,      0, NULL, 0  }
+		{ "engine",  1, NULL, 'e'},
+                { NULL,      0, NULL, 0  }
 	};
 	const char *name = strrchr(argv[0], '-');
 	bool seeded = false;
 	int ch;
 
 	*o = (struct options){ .seed = 1, .cases = CASES, .show = 5 };
+	o->translator = strstr(argv[0], "insn-bt") != NULL;
 	if (name && name[1] >= '0' && name[1] <= '9')
 		o->seed = strtoull(name + 1, NULL, 0);
 	while ((ch = getopt_long(argc, argv, "", names, NULL)) >= 0) {
@@ -174,6 +178,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'n': o->show = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 't': o->seconds = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'v': o->verbose = true; break;
+		case 'e': o->translator = strcmp(optarg, "bt") == 0; break;
 		default: exit(2);
 		}
 	}
@@ -191,7 +196,9 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &o);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	printf("seed %" PRIu64 "\n", o.seed);
+	printf("engine %s seed %" PRIu64 "\n", o.translator ? "bt" : "interp", o.seed);
+	if (o.translator) /* what it translates is 64-bit code */
+		case_mix = (struct mix){ .long_mode = 88, .blocks = 35 };
 	generate_init();
 	stop = host_monotonic_ns() + o.seconds * UINT64_C(1000000000);
 	n = native_open(BATCH, why);
@@ -199,7 +206,7 @@ int main(int argc, char **argv)
 		printf("skip - %" PRIu64 " cases seed %" PRIu64 ": %s\n", o.cases, o.seed, why);
 		return 77;
 	}
-	g = guest_open();
+	g = guest_open(o.translator);
 	for (uint64_t done = 0; !o.cases || done < o.cases;) {
 		uint64_t left = o.cases ? o.cases - done : BATCH;
 

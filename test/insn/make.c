@@ -7,13 +7,13 @@
 
 #include "test/insn/insn.h"
 
-#define BLOCKS_PERCENT 15
+struct mix case_mix = { .long_mode = 58, .blocks = 15 };
 
 static void choose_mode(struct rng *r, struct insn_case *c)
 {
 	unsigned kind = rng_below(r, 100);
 
-	c->bits = kind < 58 ? 64 : kind < 90 ? 32 : 16;
+	c->bits = kind < case_mix.long_mode ? 64 : kind < 90 ? 32 : 16;
 }
 
 static uint16_t data_selector(struct rng *r, unsigned flat)
@@ -202,7 +202,7 @@ void make_case(struct insn_case *c, uint64_t seed, uint64_t number)
 	choose_mode(&r, c);
 	choose_segments(&r, c);
 	choose_registers(&r, c);
-	if (rng_chance(&r, BLOCKS_PERCENT))
+	if (rng_chance(&r, case_mix.blocks))
 		make_block(c, &r);
 	else
 		make_single(c, &r);

@@ -34,7 +34,7 @@
  * error; RDX the stack. */
 #define PASS_OVER                                                                                  \
 	"\n.org . + 0x800 - (. - 9b)\n"                                                            \
-	"  rol r13, 5; add r13, r14; add r13, [rsp]; add rdx, [rsp + 24]\n"                        \
+	"  rol r13, 5; add r13, r14; add r13, [rsp]; add rdx, [rsp + 24]; xor r13, [rsp + 16]\n"   \
 	"  mov [rsp], r15; iretq\n"
 
 struct program {
@@ -91,13 +91,14 @@ ASSEMBLE(non_canonical, "9: mov r12d, 200; movabs rax, 0x800000000000; mov [0x10
 			"70: mov [rsp], rax; ret" PASS_OVER)
 
 /* EDGE_PAGE runs as the last page of either half: branches and straight code that leave it. */
-ASSEMBLE(edge_page, ".fill 0xf40, 1, 0xf4\n"
-		    "call . + 0x200; nop; nop; nop; ret; .fill 0xf60 - (. - edge_page), 1, 0xf4\n"
-		    "cmp ebx, ebx; jz . + 0x100; ret; .fill 0xf80 - (. - edge_page), 1, 0xf4\n"
-		    "cmp ebx, ebx; jnz . + 0x100; ret; .fill 0xfa0 - (. - edge_page), 1, 0xf4\n"
-		    "jmp . + 0x80; .fill 0xfe8 - (. - edge_page), 1, 0xf4\n"
-		    "add rbx, 1; add rax, rbx\n"
-		    ".fill 0x1000 - (. - edge_page), 1, 0x90\n")
+ASSEMBLE(edge_page,
+	 ".fill 0xf40, 1, 0xf4\n"
+	 "81: call 81b + 0x200; nop; nop; nop; ret; .fill 0xf60 - (. - edge_page), 1, 0xf4\n"
+	 "cmp ebx, ebx; 82: jz 82b + 0x100; ret; .fill 0xf80 - (. - edge_page), 1, 0xf4\n"
+	 "cmp ebx, ebx; 83: jnz 83b + 0x100; ret; .fill 0xfa0 - (. - edge_page), 1, 0xf4\n"
+	 "84: jmp 84b + 0x80; .fill 0xfe8 - (. - edge_page), 1, 0xf4\n"
+	 "add rbx, 1; add rax, rbx\n"
+	 ".fill 0x1000 - (. - edge_page), 1, 0x90\n")
 
 ASSEMBLE(edges,
 	 "9: mov r12d, 60\n"
@@ -284,7 +285,7 @@ ASSEMBLE(aliases, "mov r12d, 120; 1: mov rbp, 0x144ffb; call 2f; mov rbp, 0x146f
 		  "mov rbp, 0x144ff0; call 2f; mov rbp, 0x146ff0; call 2f\n"
 		  "dec r12d; jnz 1b; hlt; 2: jmp rbp")
 /* At ff0h: jumps over the end. At ffbh: call +1000h, so it ends with the page. */
-ASSEMBLE(alias_page, "nop; jmp . + 0x20; .org alias_page + 11; call . + 0x1005")
+ASSEMBLE(alias_page, "nop; 81: jmp 81b + 0x20; .org alias_page + 11; 82: call 82b + 0x1005")
 ASSEMBLE(alias_next, "add rbx, 3; ret; .org alias_next + 0x11; add rbx, 17; ret")
 ASSEMBLE(alias_other, "sub rbx, 5; ret; .org alias_other + 0x11; rol rbx, 3; ret")
 
@@ -438,11 +439,18 @@ ASSEMBLE(
 	"r11\n"
 	"add rax, r8; xor rax, r9; dec r12d; jnz 1b; hlt; 5: ret")
 
-static void setup_flags(struct guest *g, struct x86_state *s)
-{
-	(void)g;
-	(void)s;
-}
+/* Flags that are overwritten soon, but seen in the frame of a fault before; and a displacement that
+ * is the largest of branches. */
+ASSEMBLE(faulting_flags,
+	 "9: mov r12d, 150; mov ecx, 0xffff\n"
+	 "1: lea r15, [rip + 2f]; sub eax, ebx; mov gs, cx; 2: cmp eax, r12d\n"
+	 "lea r15, [rip + 3f]; add rbx, r12; mov cr8, rsp; add rbx, rbx\n"
+	 "3: lea r15, [rip + 4f]; xor eax, ebx; ud2; 4: add eax, eax\n"
+	 "xor edx, edx; lea r15, [rip + 5f]; add r12, 0; div edx; 5: sub r12, 0\n"
+	 "lea r15, [rip + 6f]; add al, bl; .byte 0xe8; .long 0x7fffff00; 6: and eax, 77\n"
+	 "lea r15, [rip + 7f]; sub eax, r12d; .byte 0xe9; .long 0x7fffff00; 7: or eax, 99\n"
+	 "lea r15, [rip + 8f]; sub r12d, -1; .byte 0x0f, 0x83; .long 0x7fffff00; 8: dec r12d\n"
+	 "mov rsp, 0x120000; dec r12d; jnz 1b; hlt" PASS_OVER)
 
 static const struct program programs[] = {
 #define PROGRAM(name, setup, most)                                                                 \
@@ -471,7 +479,8 @@ static const struct program programs[] = {
 	PROGRAM(steps, NULL, 20000),
 	PROGRAM(rings, setup_rings, 20000),
 	PROGRAM(modes, setup_modes, 20000),
-	PROGRAM(flags, setup_flags, 20000),
+	PROGRAM(flags, NULL, 20000),
+	PROGRAM(faulting_flags, NULL, 20000),
 };
 
 static bool has_error(unsigned vector)

@@ -1,7 +1,8 @@
 # The instruction test against the bare CPU: test/insn/. `make test` runs it once for each of
-# INSN_SEEDS, by as many names of one program; each is a case of its own in the summary.
+# INSN_SEEDS, by as many names of one program; each is a case of its own in the summary. The
+# translator executes the cases of bt-N.
 
-INSN_SEEDS := 1 2 3 4
+INSN_SEEDS := 1 2 bt-3 bt-4
 INSN_SRC := $(sort $(wildcard test/insn/*.c))
 INSN := $(OBJ)/test/insn/insn
 INSN_TEST := $(addprefix $(INSN)-,$(INSN_SEEDS))
@@ -27,8 +28,8 @@ $(OBJ)/test/insn/denied: test/insn/denied/denied.c $(INSN)
 TESTS += $(INSN_TEST) $(OBJ)/test/insn/denied
 tests: $(INSN_TEST) $(OBJ)/test/insn/denied
 
-## make fuzz-insn    random instructions on this CPU and on the interpreter, until one differs or
-##                   for SECONDS=60 (0: no limit); SEED=N as printed
+## make fuzz-insn    random instructions on this CPU and on an engine, until one differs or
+##                   for SECONDS=60 (0: no limit); SEED=N as printed; ENGINE=bt (default) or interp
 .PHONY: fuzz-insn
 fuzz-insn: $(INSN)
-	$< --cases 0 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	$< --engine $(or $(ENGINE),bt) --cases 0 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
