@@ -83,7 +83,8 @@ int file_open(const char *path, bool writable, uint64_t *bytes, struct fail *why
 		return fail(why, -EINVAL, "%s: neither a file nor a block device", path);
 	}
 	end = lseek(fd, 0, SEEK_END);
-	if (end < 0) {
+	/* From here on it may wait: io_uring would say EAGAIN for it otherwise. */
+	if (end < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) != 0) {
 		close(fd);
 		return fail(why, -EIO, "%s: has no size", path);
 	}
