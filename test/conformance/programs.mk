@@ -11,6 +11,7 @@ BITS ?= 64 32
 # -w: the sources are others', and their warnings too.
 FLAGS := -g -w -no-pie
 comma := ,
+SELF := $(lastword $(MAKEFILE_LIST))
 names = $(notdir $(basename $(1)))
 
 .PHONY: all
@@ -66,8 +67,9 @@ $(OUT)/valgrind-x86/%: $(OUT)/gen/x86/%.c
 	@mkdir -p $(@D)
 	$(CC) -m32 $(VFLAGS) -mmmx -msse -I$(VALGRIND)/x86 -o $@ $< -lm
 
-# QEMU's tests/tcg for Linux user programs: i386/ and multiarch/ in both widths, x86_64/.
-I386 := $(filter-out test-3dnow test-avx test-mmx test-i386-ssse3 test-i386 hello-i386,$(call names,$(wildcard $(QEMU)/i386/*.c)))
+# QEMU's tests/tcg for Linux user programs: i386/ and multiarch/ in both widths, x86_64/. fprem takes many minutes in
+# an interpreter; QEMU's own makefile leaves it to SPEED=slow, and so does this one.
+I386 := $(filter-out $(if $(filter slow,$(SPEED)),,test-i386-fprem) test-3dnow test-avx test-mmx test-i386-ssse3 test-i386 hello-i386,$(call names,$(wildcard $(QEMU)/i386/*.c)))
 MULTI := $(call names,$(wildcard $(QEMU)/multiarch/*.c $(QEMU)/multiarch/linux/*.c)) sha512-sse
 Q64 := $(I386) $(MULTI) $(call names,$(wildcard $(QEMU)/x86_64/*.c)) test-x86_64 test-mmx test-avx test-i386-ssse3
 Q32 := $(filter-out test-i386-bmi2,$(I386)) $(MULTI) test-i386 hello-i386
@@ -80,12 +82,12 @@ $(OUT)/gen/test-mmx.h: $(QEMU)/i386/x86.csv
 	@mkdir -p $(@D)
 	python3 $(QEMU)/i386/test-mmx.py $< $@ MMX SSE SSE2 SSE3 SSSE3
 # VAES is not in Trapeze's CPU model, and one #UD would end the program.
-$(OUT)/gen/test-avx.h: $(QEMU)/i386/x86.csv
+$(OUT)/gen/test-avx.h: $(QEMU)/i386/x86.csv $(SELF)
 	@mkdir -p $(@D)
 	sed 's/"VAES+AVX"/"none"/' $(QEMU)/i386/test-avx.py >$(@D)/test-avx.py
 	python3 $(@D)/test-avx.py $< $@
 # Debian's kernel has no 16-bit segments (X86_16BIT), and the program does not survive it.
-$(OUT)/gen/test-i386.c: $(QEMU)/i386/test-i386.c
+$(OUT)/gen/test-i386.c: $(QEMU)/i386/test-i386.c $(SELF)
 	@mkdir -p $(@D)
 	sed '/^    test_code16();/d' $< >$@
 $(OUT)/qemu-x86_64/test-mmx: $(OUT)/gen/test-mmx.h
@@ -126,7 +128,7 @@ SALL := $(foreach d,$(if $(filter 64,$(BITS)),x86_64) $(if $(filter 32,$(BITS)),
 	$(OUT)/system/$(d)-hello)
 
 define system_rules
-$(OUT)/gen/$(1)-boot.S: $(QEMU)/$(1)/system/boot.S
+$(OUT)/gen/$(1)-boot.S: $(QEMU)/$(1)/system/boot.S $(SELF)
 	@mkdir -p $$(@D)
 	sed -e '/jz 1f/d' -e 's/out %al,.0xE9/$(3); push $(4); mov $$$$0x3f8, %edx; out %al, %dx; pop $(4)/' $$< >$$@
 $(OUT)/system/$(1)-%: $(QEMU)/multiarch/system/%.c $(OUT)/gen/$(1)-boot.S
