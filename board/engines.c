@@ -47,7 +47,7 @@ const struct engine_ops *engine_next(const struct engine_ops *now, unsigned caps
 	for (unsigned i = 1; i < count; i++) {
 		const struct engine_ops *e = engines[(at + i) % count];
 
-		if ((e->caps & caps) == caps && e->probe(NULL) >= 0)
+		if ((e->caps & caps) == caps && e->probe(NULL) == 0)
 			return e;
 	}
 	return NULL;

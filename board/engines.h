@@ -17,7 +17,7 @@ const struct engine_ops *engine_find(const char *name); /* NULL: no such engine 
  * or NULL with *why of the last. */
 const struct engine_ops *engine_auto(unsigned caps, struct fail *why);
 
-/* The one after `now` in a round through those that this host can run, fast or not; NULL: none. */
+/* The one after `now` in a round through those that this host runs at a good speed; NULL: none. */
 const struct engine_ops *engine_next(const struct engine_ops *now, unsigned caps);
 
 /* The TSC frequency at which a machine can run on every engine of this host; 0: any. */

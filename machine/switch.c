@@ -7,7 +7,7 @@
  *
  * Not modelled: switching while vCPUs run on several threads; all of them must be parked.
  *
- * Tested by test/unit/engine_switch.c, test/guest/switch.c.
+ * Tested by test/unit/engine_switch.c, test/guest/counted.c.
  * SPDX-License-Identifier: MIT
  */
 #include "machine/switch.h"

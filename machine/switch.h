@@ -5,7 +5,7 @@
  * engine is opened beside the old one and given memory and state; only when all of that has
  * worked is the old one closed. Otherwise the machine goes on as it was.
  *
- * Tested by test/unit/engine_switch.c, test/guest/switch.c.
+ * Tested by test/unit/engine_switch.c, test/guest/counted.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef MACHINE_SWITCH_H

@@ -56,6 +56,27 @@ static void test_a_paste_is_not_lost(void **state)
 	unlink(image);
 }
 
+/* Ctrl-A e: another engine goes on with the same guest. */
+static void test_next_engine(void **state)
+{
+	struct session s;
+
+	(void)state;
+	session_start(&s, command(echo, sizeof(echo)));
+	session_expect(&s, "R", SECONDS);
+	for (unsigned i = 0; i < 4; i++) {
+		session_type(&s, "\001e");
+		session_expect(&s, "the machine now runs on engine ", SECONDS);
+		session_type(&s, i % 2 ? "odd." : "even.");
+		session_expect(&s, i % 2 ? "odd." : "even.", SECONDS);
+	}
+	session_type(&s, "\001x");
+	assert_int_equal(session_end(&s, SECONDS), 0);
+	session_check_terminal(&s);
+	session_close(&s);
+	unlink(image);
+}
+
 /* Nobody reads the pipe: the guest waits, and yet a signal ends the run. */
 static void test_a_full_pipe_does_not_keep_it(void **state)
 {
@@ -170,6 +191,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_paste_is_not_lost),
+		cmocka_unit_test(test_next_engine),
 		cmocka_unit_test(test_a_full_pipe_does_not_keep_it),
 		cmocka_unit_test(test_the_background_leaves_the_terminal),
 	};

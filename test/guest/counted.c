@@ -146,7 +146,7 @@ static void test_slice_does_not_matter(void **state)
 {
 	char *one[] = { "--append", "console=ttyS0", "--stop-at", "300000000", NULL };
 	char *two[] = { "--append", "console=ttyS0", "--stop-at", "300000000",
-			"--slice",  "777",	      NULL };
+			"--slice",  "777",           NULL };
 	struct run a, b;
 
 	(void)state;
@@ -155,6 +155,34 @@ static void test_slice_does_not_matter(void **state)
 	assert_same(&a, &b, "instructions");
 	assert_same(&a, &b, "state_hash");
 	assert_string_equal(a.text, b.text);
+	free(a.text);
+	free(a.json);
+	free(b.text);
+	free(b.json);
+}
+
+/* Nor which engine executes what, nor when that changes. */
+static void test_changing_engines_does_not_matter(void **state)
+{
+	char *one[] = { "--append", "console=ttyS0", "--stop-at", "300000000",
+			"--engine", "interp",        NULL };
+	char *two[] = { "--append",  "console=ttyS0",
+			"--stop-at", "300000000",
+			"--engine",  "interp",
+			"--switch",  "bt@1000003,interp@20ms,bt@50000000,interp@299999999",
+			NULL };
+	struct run a, b;
+	char *switches;
+
+	(void)state;
+	run(&a, "a", one);
+	run(&b, "b", two);
+	switches = member(b.json, "engine_switches");
+	assert_string_equal(switches, "4");
+	assert_same(&a, &b, "instructions");
+	assert_same(&a, &b, "state_hash");
+	assert_string_equal(a.text, b.text);
+	free(switches);
 	free(a.text);
 	free(a.json);
 	free(b.text);
@@ -176,6 +204,7 @@ int main(void)
 		cmocka_unit_test(test_whole_boot_repeats),
 		cmocka_unit_test(test_stop_in_the_middle_repeats),
 		cmocka_unit_test(test_slice_does_not_matter),
+		cmocka_unit_test(test_changing_engines_does_not_matter),
 	};
 
 	if (!mkdtemp(dir))

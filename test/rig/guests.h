@@ -402,7 +402,9 @@ GUEST(fpu, "\n\
 	movups %xmm1, 0x4030\n\
 	divss 0x4028, %xmm0\n\
 	stmxcsr 0x4040\n\
-	fnsave 0x4050\n\
+	fstpt 0x4050\n\
+	fnstsw 0x4060\n\
+	fldz\n\
 	hlt");
 
 struct guest_image {

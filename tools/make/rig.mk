@@ -1,4 +1,6 @@
-# Hardware engines: test/rig/NAME.c are programs that use this host's /dev/kvm, and skip without.
+# Hardware engines. test/rig/NAME.c are programs that use this host's /dev/kvm, and skip without. Where
+# the host has no KVM worth the name, test/rig/nested makes one: it boots a kernel with KVM inside QEMU
+# and runs them, and trapeze, in there.
 
 RIG_SRC := $(sort $(wildcard test/rig/*.c))
 RIG_BIN := $(RIG_SRC:%.c=$(OBJ)/%)
@@ -11,5 +13,32 @@ tests: $(RIG_BIN)
 
 ## make rig          only the tests of hardware engines on this host
 .PHONY: rig
-rig: $(RIG_BIN)
-	@test/run $(OBJ)/log-rig $(JOBS) $(RIG_BIN)
+rig: $(RIG_BIN) $(OBJ)/test/rig/fail_ioctl.so $(BUILD)/trapeze
+	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) \
+		test/run $(OBJ)/log-rig $(JOBS) $(RIG_BIN)
+
+RIG := $(BUILD)/rig
+
+$(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
+	@tools/guest/fetch-kernel $(RIG) test/rig/modules
+	@touch $(RIG)/vmlinuz $(RIG)/modules/list
+
+## make nested       those tests, and Debian's kernel on KVM, inside a machine of QEMU's with SVM; minutes
+.PHONY: nested run-nested
+nested:
+	@tools/setup nested
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest $(RIG_BIN) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory run-nested
+
+run-nested:
+	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) RIG=$(CURDIR)/$(RIG) \
+		test/run $(OBJ)/log-nested 1 test/rig/nested
+
+soak: nested
+
+$(OBJ)/test/rig/fail_ioctl.so: test/rig/preload/fail_ioctl.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu17 -O1 $(WARN) -D_GNU_SOURCE -fPIC -shared -o $@ $<
+
+tests: $(OBJ)/test/rig/fail_ioctl.so
