@@ -271,38 +271,25 @@ static void test_another_thread(void **state)
 
 /* --- Changing engines while interrupts are on their way --- */
 
-static const struct engine_ops *other(const struct engine_ops *now, unsigned caps)
-{
-	(void)caps;
-	return now == &kvm_ops ? &interp_ops : &kvm_ops;
-}
-
-static void switcher(void *arg)
-{
-	struct vm *vm = arg;
-
-	for (unsigned i = 0; i < 20; i++) {
-		uint64_t until = host_monotonic_ns() + 300000;
-
-		while (host_monotonic_ns() < until)
-			;
-		vm_ask_switch(vm, other);
-	}
-}
-
 static void test_switching_under_interrupts(void **state)
 {
 	const struct guest_image *images[] = { IMAGE(ticks), IMAGE(spin) };
+	struct switch_point points[12];
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
 		struct rig r = rig_open(&kvm_ops, images[i]);
-		struct host_thread *t = host_thread_start(switcher, r.vm, "switcher");
 
+		for (unsigned n = 0; n < 12; n++)
+			points[n] = (struct switch_point){
+				.to = n % 2 ? &kvm_ops : &interp_ops,
+				.instruction = UINT64_MAX,
+				.time_ns = clock_now(&r.vm->clock) + 400000 * (n + 1),
+			};
+		vm_plan_switches(r.vm, points, 12);
 		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
-		host_thread_join(t);
 		assert_in_range(word(&r, 0x4000), 5, 20);
-		assert_in_range(r.vm->switches.done, 1, 20);
+		assert_int_equal(r.vm->switches.done, 12); /* five milliseconds are longer */
 		rig_close(&r);
 	}
 }
