@@ -43,7 +43,7 @@ struct display {
 
 /* Said on every way out: colors, cursor, line wrap, and below what is on the screen. */
 static const char farewell[] = "\033[0m\033[?25h\033[?7h\033[999;1H\r\n";
-static const char greeting[] = "\033[?7l\033[2J";
+static const char greeting[] = "\033[?7l";
 
 static void raise_event(int fd)
 {
@@ -139,6 +139,11 @@ static void paint(struct display *d, int ms)
 	host_mutex_lock(d->vm->lock);
 	vga_look(d->vga, &d->now);
 	host_mutex_unlock(d->vm->lock);
+	/* Whoever had the terminal meanwhile was told farewell, and changed its modes. */
+	if (all) {
+		terminal_farewell(farewell);
+		write_all(d, greeting, sizeof(greeting) - 1, ms);
+	}
 	n = display_paint(d->bytes, &d->now, all ? NULL : &d->shown, rows, columns);
 	n += put_message(d, d->bytes + n, rows);
 	write_all(d, d->bytes, n, ms);
@@ -165,7 +170,6 @@ static void display_thread(void *arg)
 {
 	struct display *d = arg;
 
-	write_all(d, greeting, sizeof(greeting) - 1, -1);
 	while (wait_event(d, d->wake, -1)) {
 		paint(d, -1);
 		if (!wait_event(d, -1, REST_MS))
@@ -196,7 +200,6 @@ int display_start(struct display *d, struct vm *vm, struct device *vga, struct f
 	d->vm = vm;
 	d->vga = vga;
 	atomic_store(&d->all, true);
-	terminal_farewell(farewell);
 	d->thread = host_thread_start(display_thread, d, "display");
 	if (!d->thread)
 		return fail(why, -EAGAIN, "cannot start the display thread");

@@ -44,7 +44,7 @@ static void test_on_the_screen(void **state)
 
 	(void)state;
 	start(&s, options);
-	session_expect(&s, "\033[?7l\033[2J", SECONDS);
+	session_expect(&s, "\033[?7l", SECONDS);
 	session_expect(&s, "SeaBIOS (version ", SECONDS);
 	session_expect(&s, "Press ESC for boot menu.", SECONDS);
 	session_type(&s, "\033");
@@ -85,6 +85,31 @@ static void test_resize(void **state)
 	session_expect(&s, "\033[2J", SECONDS);
 	session_expect(&s, "No bootable device.", SECONDS);
 	finish(&s);
+}
+
+/* However it ends, the terminal gets back its colors, cursor, line wrap and modes. */
+static void test_killed(void **state)
+{
+	static const char *const options[] = { "--display", "text", NULL };
+	static const int signals[] = { SIGTERM, SIGSEGV };
+	struct session s;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		start(&s, options);
+		session_expect(&s, "No bootable device.", SECONDS);
+		kill(s.pid, SIGTSTP);
+		session_expect(&s, "\033[0m\033[?25h\033[?7h", SECONDS);
+		session_check_terminal(&s);
+		kill(s.pid, SIGCONT);
+		session_expect(&s, "\033[?7l", SECONDS);
+		session_expect(&s, "No bootable device.", SECONDS);
+		kill(s.pid, signals[i]);
+		session_expect(&s, "\033[0m\033[?25h\033[?7h", SECONDS);
+		session_end(&s, SECONDS);
+		session_check_terminal(&s);
+		session_close(&s);
+	}
 }
 
 static void test_on_the_serial_line(void **state)
@@ -131,8 +156,11 @@ static void test_log(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_on_the_screen), cmocka_unit_test(test_nothing_to_boot),
-		cmocka_unit_test(test_resize),        cmocka_unit_test(test_on_the_serial_line),
+		cmocka_unit_test(test_on_the_screen),
+		cmocka_unit_test(test_nothing_to_boot),
+		cmocka_unit_test(test_resize),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_on_the_serial_line),
 		cmocka_unit_test(test_log),
 	};
 
