@@ -34,3 +34,4 @@ run-bench:
 	@bench/compare $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/boot $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@CC="$(CC)" bench/micro $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
+	@bench/network $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
