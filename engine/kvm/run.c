@@ -225,15 +225,17 @@ int kvm_run_guest(struct vcpu *vcpu, struct exit *exit)
 	}
 	if (!err && (!k->thread || k->thread != this_thread()))
 		err = meet_thread(k);
-	if (!err)
-		err = set_timer(k);
 	if (err)
 		return err;
-	k->run->request_interrupt_window = wants_window(k);
+	/* From here on a signal counts: a timer that is set for a time just past gives one at once. */
 	running = k;
-	atomic_store(&vcpu->in_guest, true);
-	err = run_until(k, exit);
-	atomic_store(&vcpu->in_guest, false);
+	err = set_timer(k);
+	if (!err) {
+		k->run->request_interrupt_window = wants_window(k);
+		atomic_store(&vcpu->in_guest, true);
+		err = run_until(k, exit);
+		atomic_store(&vcpu->in_guest, false);
+	}
 	running = NULL;
 	return err;
 }

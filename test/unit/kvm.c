@@ -656,6 +656,36 @@ static void test_alarm(void **state)
 	vm_close(vm);
 }
 
+static unsigned rung;
+static uint64_t rang_at;
+
+static void ring_again(void *arg, uint64_t now)
+{
+	struct alarm *a = arg;
+
+	rang_at = now;
+	if (++rung == 3000)
+		vm_request(stopping, VM_POWEROFF, 0);
+	else
+		clock_set_alarm(&stopping->clock, a, now + rung % 16 * 500);
+}
+
+/* An alarm that comes due anywhere on the way into the guest is not lost. */
+static void test_alarms_at_every_moment(void **state)
+{
+	struct vm *vm = open_whole();
+	struct alarm alarm = { .at = ALARM_NONE, .fn = ring_again, .arg = &alarm };
+
+	(void)state;
+	rung = 0;
+	stopping = vm;
+	clock_set_alarm(&vm->clock, &alarm, clock_now(&vm->clock));
+	assert_int_equal(run_script(vm, script_forever), VM_POWEROFF);
+	assert_int_equal(rung, 3000);
+	assert_true(rang_at > 0);
+	vm_close(vm);
+}
+
 /* --- Memory --- */
 
 static void test_memory(void **state)
@@ -776,7 +806,7 @@ int main(void)
 		T(test_half_done),
 		T(test_injection),
 		T(test_kick_from_another_thread),
-		T(test_alarm),
+		T(test_alarm), T(test_alarms_at_every_moment),
 		T(test_memory),
 		T(test_every_call_fails),
 	};
