@@ -60,7 +60,7 @@ function ratio(label, a, b, list, n, i, r, row, sum, have) {
 	printf "\n"
 }
 
-function ratios(title, list, n, i, j, row, any) {
+function ratios(title, list, n, i, row, any, best) {
 	n = split(list, row, " ")
 	any = 0
 	for (i = 1; i <= n; i++)
@@ -77,10 +77,10 @@ function ratios(title, list, n, i, j, row, any) {
 	for (i = 1; i <= all; i++)
 		if (who[i] != "native" && "native" in here && list != "boot")
 			ratio(name[who[i]] " / native", who[i], "native", list)
+	best = "bt" in here ? "bt" : "interp"
 	for (i = 1; i <= all; i++)
-		for (j = 1; j <= all; j++)
-			if ((who[j] == "interp" || who[j] == "bt") && who[i] != who[j] && who[i] != "native")
-				ratio(name[who[i]] " / " name[who[j]], who[i], who[j], list)
+		if (best in here && who[i] != best && who[i] != "native")
+			ratio(name[who[i]] " / " name[best], who[i], best, list)
 }
 
 END {
