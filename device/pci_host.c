@@ -230,10 +230,10 @@ static bool whole(const struct pci_host *host, uint64_t at, unsigned size, bool 
 {
 	const struct mapped *m = find(host, at, io);
 
-	if (m && m->last - at < size - 1)
-		return false;
+	if (m)
+		return m->last - at >= size - 1;
 	for (unsigned i = 1; i < size; i++) {
-		if (find(host, at + i, io) != m)
+		if (find(host, at + i, io))
 			return false;
 	}
 	return true;

@@ -188,6 +188,7 @@ struct fuzz {
 	/* Something beside ports and time, the same on both rigs; may be NULL. */
 	uint32_t (*stir)(struct rig *rig, uint64_t random);
 	bool mostly_stir; /* ports and time are the lesser part */
+	uint64_t seed;    /* 0: always the same one */
 };
 
 static inline uint64_t fuzz_random(uint64_t *seed)
@@ -265,7 +266,8 @@ static inline uint32_t fuzz_act(struct rig *rig, const struct fuzz *fuzz, uint64
 	return 0;
 }
 
-/* Random bytes in some fields: refused with a reason, or run with. */
+/* Random bytes in some fields: refused with a reason, or run with. Those of a bool no stream can
+ * bring but 0 and 1 (save/). */
 static inline void fuzz_hostile(struct rig *rig, const struct fuzz *fuzz, uint64_t *seed)
 {
 	struct fail why = { 0 };
@@ -277,7 +279,8 @@ static inline void fuzz_hostile(struct rig *rig, const struct fuzz *fuzz, uint64
 				for (unsigned i = 0; i < f->width; i++)
 					fuzz_element(dev, f,
 						     (uint32_t)(fuzz_random(seed) % f->count))[i] =
-						(uint8_t)(fuzz_random(seed) >> 32);
+						(uint8_t)(fuzz_random(seed) >> 32 &
+							  (f->boolean ? 1 : 0xff));
 		if (dev->ops->loaded(dev, &why)) {
 			assert_true(why.code < 0 && why.text[0]);
 			refused = true;
@@ -303,7 +306,7 @@ static inline void fuzz_stray(struct rig *two, struct rig *one, const struct fuz
  * often; both must do the same. Deterministic. */
 static inline void fuzz_registers(const struct fuzz *fuzz)
 {
-	uint64_t seed = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t seed = fuzz->seed ? fuzz->seed : UINT64_C(0x9e3779b97f4a7c15);
 	struct rig one, two;
 
 	rig_open(&one, fuzz->build);

@@ -12,6 +12,8 @@
 #ifndef TEST_VIRTIO_RIG_H
 #define TEST_VIRTIO_RIG_H
 
+#include <stdlib.h>
+
 #include "device/ich9_lpc.h"
 #include "device/pci_host.h"
 #include "device/virtio.h"
@@ -545,10 +547,14 @@ static inline uint32_t vr_fuzz_stir(struct rig *rig, uint64_t random)
 	}
 }
 
-/* A hostile driver on two machines, one loaded from the other now and then. */
+/* A hostile driver on two machines, one loaded from the other now and then. $FUZZ_SECONDS: goes on
+ * for that long, each time from another seed. */
 static inline void vr_fuzz(rig_build *build, unsigned rounds)
 {
-	const struct fuzz fuzz = {
+	const char *seconds = getenv("FUZZ_SECONDS");
+	uint64_t end =
+		host_monotonic_ns() + (seconds ? strtoull(seconds, NULL, 10) : 0) * 1000000000;
+	struct fuzz fuzz = {
 		.build = build,
 		.ports = { { 0xcf8, 8 } },
 		.rounds = rounds,
@@ -558,6 +564,10 @@ static inline void vr_fuzz(rig_build *build, unsigned rounds)
 	};
 
 	fuzz_registers(&fuzz);
+	for (fuzz.seed = host_monotonic_ns() | 1; host_monotonic_ns() < end; fuzz.seed += 2) {
+		print_message("seed %llu\n", (unsigned long long)fuzz.seed);
+		fuzz_registers(&fuzz);
+	}
 }
 
 #endif

@@ -98,7 +98,7 @@ static void expect_sum(const char *output, const char *word, const char *file)
 	assert_non_null(strstr(output, line));
 }
 
-/* Runs the script on a fresh disk; name.out is the console, name.img the disk. */
+/* Runs the image's script on a fresh disk; name.out is the console, name.img the disk. */
 static void run(const char *name, const char *append, const char *extra[])
 {
 	char kernel[4200], initrd[4200], disk[200], second[200], out[100], file[100];
@@ -173,6 +173,27 @@ static void test_disk(void **state)
 	(void)state;
 	run("plain", "console=ttyS0 quiet trapeze.script", NULL);
 	check("plain");
+}
+
+/* What was written before a reboot is there after it, and the disk works again. */
+static void test_reboot(void **state)
+{
+	static const char twice[] =
+		"if [ \"$(dd if=/dev/vda bs=64k skip=9 count=1 2>/dev/null | head -n 1)\" "
+		"= again ]; then echo it is there; exit; fi\n"
+		"echo again | dd of=/dev/vda bs=64k seek=9 conv=fsync,notrunc\n"
+		"dd if=/dev/vda of=/dev/null bs=64k &\n"
+		"reboot -f\n";
+	char *text;
+
+	(void)state;
+	memset(image, 0, SCRIPT_BYTES);
+	memcpy(image, twice, sizeof(twice) - 1);
+	run("reboot", "console=ttyS0 quiet trapeze.script", NULL);
+	text = read_file("reboot.out", NULL);
+	assert_non_null(strstr(text, "reboot: Restarting system"));
+	assert_non_null(strstr(text, "it is there"));
+	free(text);
 }
 
 /* By its pin instead of messages, through the 8259s, without what ACPI says of the bus. */
@@ -292,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_disk_on_old_interrupts),
 		cmocka_unit_test(test_counted_repeats),
 		cmocka_unit_test(test_entropy),
+		cmocka_unit_test(test_reboot),
 	};
 
 	if (!mkdtemp(dir))

@@ -38,12 +38,22 @@ fuzz-$(1): $(BUILD)/fuzz/$(1)
 endef
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_target,$(t))))
 
+# Hostile drivers of the virtio devices, under the address sanitizer.
+DRIVER_TESTS := $(patsubst test/%.c,build/asan/test/%,$(sort $(wildcard test/device/virtio*.c)))
+.PHONY: fuzz-drivers
+fuzz-drivers:
+	@$(MAKE) --no-print-directory MODE=asan $(DRIVER_TESTS)
+	@for t in $(DRIVER_TESTS); do \
+		FUZZ_SECONDS=$(SECONDS) $$t >$$t.fuzz 2>&1 || { tail -20 $$t.fuzz; exit 1; }; \
+		echo "ok - $$t: $$(grep -c ^seed $$t.fuzz) seeds"; done
+
 ## make fuzz         every fuzzer for SECONDS=60: fuzz-loaders, fuzz-load, fuzz-decode, fuzz-qcow2,
-##                   fuzz-insn
+##                   fuzz-drivers, fuzz-insn
 .PHONY: fuzz
 fuzz:
 	@tools/setup fuzz
 	@for t in $(FUZZ_TARGETS); do $(MAKE) --no-print-directory fuzz-$$t || exit 1; done
+	@$(MAKE) --no-print-directory fuzz-drivers
 	@$(MAKE) --no-print-directory fuzz-insn
 
 -include $(shell find $(BUILD)/fuzz -name '*.d' 2>/dev/null)
