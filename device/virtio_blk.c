@@ -19,142 +19,19 @@
  * Spec: virtio 1.2, 5.2. Tested by test/device/virtio_blk.c and test/guest/disk.c.
  * SPDX-License-Identifier: MIT
  */
-#include "device/virtio_blk.h"
+#include "device/virtio_blk_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-#include "device/virtio.h"
 #include "machine/vm.h"
 
-/* Feature bits, 5.2.3. */
-#define F_SEG_MAX      (UINT64_C(1) << 2)
-#define F_RO           (UINT64_C(1) << 5)
-#define F_BLK_SIZE     (UINT64_C(1) << 6)
-#define F_FLUSH        (UINT64_C(1) << 9)
-#define F_TOPOLOGY     (UINT64_C(1) << 10)
-#define F_MQ           (UINT64_C(1) << 12)
-#define F_DISCARD      (UINT64_C(1) << 13)
-#define F_WRITE_ZEROES (UINT64_C(1) << 14)
-
-/* Requests, 5.2.6. */
-enum {
-	T_IN = 0,
-	T_OUT = 1,
-	T_FLUSH = 4,
-	T_GET_ID = 8,
-	T_DISCARD = 11,
-	T_WRITE_ZEROES = 13,
-};
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
-#define RANGE_UNMAP 1u
-
-struct request_header {
-	uint32_t type, reserved;
-	uint64_t sector;
-};
-struct request_range { /* of DISCARD and WRITE_ZEROES */
-	uint64_t sector;
-	uint32_t sectors, flags;
-};
-
-/* 5.2.4. */
-struct config_space {
-	uint64_t capacity;
-	uint32_t size_max, seg_max;
-	uint16_t cylinders;
-	uint8_t heads, sectors;
-	uint32_t blk_size;
-	uint8_t physical_block_exp, alignment_offset;
-	uint16_t min_io_size;
-	uint32_t opt_io_size;
-	uint8_t writeback, unused0;
-	uint16_t num_queues;
-	uint32_t max_discard_sectors, max_discard_seg, discard_sector_alignment;
-	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
-	uint8_t write_zeroes_may_unmap, unused1[3];
-};
-_Static_assert(sizeof(struct config_space) == 64 && offsetof(struct config_space, num_queues) == 34,
-	       "virtio 1.2, 5.2.4");
-
-#define FLIGHTS      64
-#define SEGMENTS     128                 /* of one request, header and status included */
-#define IOVS         (SEGMENTS + 8)      /* a few may lie across the seam of two slots */
-#define RANGE_MOST   (UINT32_C(1) << 22) /* sectors of one discard: 2 GiB */
-#define DATA_SEGMENT (SEGMENTS - 2)
-
-struct flight {
-	bool busy;
-	bool flushing; /* a write whose flush is under way */
-	uint16_t queue;
-	uint16_t id, slots, in, out; /* of the chain */
-	uint32_t type;
-	uint64_t sector;
-	uint64_t due; /* virtual ns; 0: when the host is done */
-};
-
-/* The host's side of a flight: not state. */
-struct landing {
-	struct virtio_blk *b;
-	struct blk_request request;
-	struct iovec iov[IOVS];
-	bool submitted;
-	atomic_bool done; /* set on the disk's thread after err */
-	int err;
-};
-
-struct virtio_blk {
-	struct virtio v;
-	struct config_space space;
-	struct blk *disk;
-	uint64_t latency_ns;
-	char serial[VIRTIO_BLK_SERIAL];
-	struct landing landing[FLIGHTS];
-
-	/* State. */
-	struct flight flight[FLIGHTS];
-	uint64_t segment_at[FLIGHTS * SEGMENTS];
-	uint32_t segment_bytes[FLIGHTS * SEGMENTS];
-};
 
 static struct virtio_blk *of(struct virtio *v)
 {
 	return (struct virtio_blk *)v;
-}
-
-/* --- A chain, kept --- */
-
-static void keep_chain(struct virtio_blk *b, unsigned n, const struct virtio_chain *c)
-{
-	struct flight *f = &b->flight[n];
-
-	f->id = c->id;
-	f->slots = c->slots;
-	f->in = c->in;
-	f->out = c->out;
-	for (unsigned i = 0; i < SEGMENTS; i++) {
-		bool used = i < (unsigned)c->in + c->out;
-
-		b->segment_at[SEGMENTS * n + i] = used ? c->segment[i].at : 0;
-		b->segment_bytes[SEGMENTS * n + i] = used ? c->segment[i].bytes : 0;
-	}
-}
-
-static void chain_of(const struct virtio_blk *b, unsigned n, struct virtio_chain *c)
-{
-	const struct flight *f = &b->flight[n];
-
-	c->id = f->id;
-	c->slots = f->slots;
-	c->in = f->in;
-	c->out = f->out;
-	c->in_bytes = c->out_bytes = 0;
-	for (unsigned i = 0; i < (unsigned)f->in + f->out; i++) {
-		c->segment[i].at = b->segment_at[SEGMENTS * n + i];
-		c->segment[i].bytes = b->segment_bytes[SEGMENTS * n + i];
-		*(i < f->in ? &c->in_bytes : &c->out_bytes) += c->segment[i].bytes;
-	}
 }
 
 /* --- The end of a request --- */
@@ -181,7 +58,7 @@ static void land(struct virtio_blk *b, unsigned n, int err)
 	struct virtio_chain c;
 	uint64_t data = 0;
 
-	chain_of(b, n, &c);
+	virtio_blk_chain(b, n, &c);
 	if (f->type == T_IN && !err) {
 		data = c.out_bytes - 1;
 		virtio_wrote(&b->v, &c, 0, data);
@@ -202,75 +79,12 @@ static void host_done(struct blk_request *request, int err)
 	device_ring(&l->b->v.pci.dev);
 }
 
-static bool in_range(const struct virtio_blk *b, uint64_t sector, uint64_t sectors)
-{
-	return sector <= b->space.capacity && sectors <= b->space.capacity - sector;
-}
-
-static int prepare_data(struct virtio_blk *b, unsigned n, const struct virtio_chain *c)
-{
-	struct flight *f = &b->flight[n];
-	struct landing *l = &b->landing[n];
-	bool in = f->type == T_IN;
-	uint64_t bytes = in ? c->out_bytes - 1 : c->in_bytes - sizeof(struct request_header),
-		 got = 0;
-
-	if (bytes % BLK_SECTOR || !in_range(b, f->sector, bytes / BLK_SECTOR) ||
-	    bytes > BLK_BYTES_MAX)
-		return -EIO;
-	l->request.op = in ? BLK_READ : BLK_WRITE;
-	l->request.offset = f->sector * BLK_SECTOR;
-	l->request.bytes = bytes;
-	l->request.iov = l->iov;
-	l->request.iovs = virtio_iov(&b->v, c, in, in ? 0 : sizeof(struct request_header), bytes,
-				     l->iov, IOVS);
-	for (unsigned i = 0; i < l->request.iovs; i++)
-		got += l->iov[i].iov_len;
-	return got == bytes ? 0 : -EIO;
-}
-
-static int prepare_range(struct virtio_blk *b, unsigned n, const struct virtio_chain *c)
-{
-	struct landing *l = &b->landing[n];
-	bool zero = b->flight[n].type == T_WRITE_ZEROES;
-	struct request_range r;
-
-	/* One range a request: max_*_seg is 1. */
-	if (c->in_bytes != sizeof(struct request_header) + sizeof(r))
-		return -EIO;
-	virtio_get(&b->v, c, sizeof(struct request_header), &r, sizeof(r));
-	if (r.flags & ~(zero ? RANGE_UNMAP : 0))
-		return -EOPNOTSUPP;
-	if (r.sectors > RANGE_MOST || !in_range(b, r.sector, r.sectors))
-		return -EIO;
-	l->request.op = zero ? BLK_ZERO : BLK_DISCARD;
-	l->request.unmap = r.flags & RANGE_UNMAP;
-	l->request.offset = r.sector * BLK_SECTOR;
-	l->request.bytes = (uint64_t)r.sectors * BLK_SECTOR;
-	return 0;
-}
-
-/* Makes the host's request of a flight; -E*: it is wrong, and over. */
-static int prepare(struct virtio_blk *b, unsigned n)
-{
-	struct flight *f = &b->flight[n];
-	struct landing *l = &b->landing[n];
-	struct virtio_chain c;
-
-	l->request = (struct blk_request){ .done = host_done, .arg = l, .op = BLK_FLUSH };
-	if (f->type == T_FLUSH || f->flushing)
-		return 0;
-	chain_of(b, n, &c);
-	if (f->type != T_IN && b->v.offered & F_RO)
-		return -EROFS;
-	return f->type == T_IN || f->type == T_OUT ? prepare_data(b, n, &c)
-						   : prepare_range(b, n, &c);
-}
-
 static void submit(struct virtio_blk *b, unsigned n)
 {
 	struct landing *l = &b->landing[n];
 
+	l->request.done = host_done;
+	l->request.arg = l;
 	atomic_store(&l->done, false);
 	l->submitted = true;
 	device_expect(&b->v.pci.dev, +1);
@@ -296,7 +110,7 @@ static void take_landed(struct virtio_blk *b, unsigned n)
 	l->submitted = false;
 	device_expect(&b->v.pci.dev, -1);
 	if (next_leg(b, n, err)) {
-		prepare(b, n);
+		virtio_blk_prepare(b, n);
 		submit(b, n);
 	} else {
 		land(b, n, err);
@@ -310,7 +124,7 @@ static void depart(struct virtio_blk *b, unsigned n)
 
 	if (b->flight[n].due)
 		return;
-	err = prepare(b, n);
+	err = virtio_blk_prepare(b, n);
 	if (err)
 		land(b, n, err);
 	else
@@ -321,7 +135,7 @@ static void depart(struct virtio_blk *b, unsigned n)
 static void do_now(struct virtio_blk *b, unsigned n)
 {
 	struct landing *l = &b->landing[n];
-	int err = prepare(b, n);
+	int err = virtio_blk_prepare(b, n);
 
 	while (!err) {
 		submit(b, n);
@@ -331,7 +145,7 @@ static void do_now(struct virtio_blk *b, unsigned n)
 		device_expect(&b->v.pci.dev, -1);
 		if (!next_leg(b, n, err))
 			break;
-		err = prepare(b, n);
+		err = virtio_blk_prepare(b, n);
 	}
 	land(b, n, err);
 }
@@ -396,7 +210,7 @@ static bool accept(struct virtio_blk *b, unsigned q, unsigned n, const struct vi
 		.sector = h.sector,
 		.due = b->latency_ns ? device_now(&b->v.pci.dev) + b->latency_ns : 0,
 	};
-	keep_chain(b, n, c);
+	virtio_blk_keep_chain(b, n, c);
 	depart(b, n);
 	return true;
 }
@@ -517,7 +331,7 @@ static bool flight_possible(const struct virtio_blk *b, unsigned n)
 	    f->in + f->out > SEGMENTS || f->slots == 0 || f->slots > b->v.queue[f->queue].size ||
 	    !f->due != !b->latency_ns || f->due > CLOCK_END || (f->flushing && f->type != T_OUT))
 		return false;
-	chain_of(b, n, &c);
+	virtio_blk_chain(b, n, &c);
 	for (unsigned i = 0; i < (unsigned)c.in + c.out; i++) {
 		if (!mem_is_memory(&b->v.pci.dev.vm->mem, gpa(c.segment[i].at), c.segment[i].bytes,
 				   i >= c.in))
