@@ -83,6 +83,8 @@ void bt_flow(struct translation *x)
 
 	for (unsigned n = x->b->count; n-- > 0;) {
 		bt_take(x, n);
+		if (x->exact && x->known[n] && bt_ends_segment(x)) /* the budget may end here */
+			live = FLAG_ARITH;
 		live = before(x, n, live);
 	}
 	x->flags_in = live != 0;

@@ -15,6 +15,8 @@ static void start_boot(struct session *s, const char *append)
 {
 	char *argv[] = { (char *)session_need("TRAPEZE"),
 			 "run",
+			 "--engine",
+			 (char *)session_engine,
 			 "--kernel",
 			 kernel,
 			 "--initrd",
@@ -149,6 +151,8 @@ static void test_reboot_ends_under_no_reboot(void **state)
 {
 	char *argv[] = { (char *)session_need("TRAPEZE"),
 			 "run",
+			 "--engine",
+			 (char *)session_engine,
 			 "--no-reboot",
 			 "--kernel",
 			 kernel,
@@ -170,7 +174,7 @@ static void test_reboot_ends_under_no_reboot(void **state)
 	session_close(&s);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shell_session),
@@ -180,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_reboot_ends_under_no_reboot),
 	};
 
+	session_engine_of(argc ? argv[0] : "");
 	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
 	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,8 @@ static char image[] = "/tmp/trapeze-console-XXXXXX";
 
 static char **command(const uint8_t *code, size_t bytes)
 {
-	static char *argv[] = { NULL, "run", "--flat", image, "--memory", "64K", NULL };
+	static char *argv[] = { NULL,  "run",      "--flat", image, "--memory",
+				"64K", "--engine", NULL,     NULL };
 	int fd;
 
 	strcpy(image + strlen(image) - 6, "XXXXXX");
@@ -34,6 +35,7 @@ static char **command(const uint8_t *code, size_t bytes)
 	assert_int_equal(write(fd, code, bytes), bytes);
 	close(fd);
 	argv[0] = (char *)session_need("TRAPEZE");
+	argv[7] = (char *)session_engine;
 	return argv;
 }
 
@@ -187,7 +189,7 @@ static void test_the_background_leaves_the_terminal(void **state)
 	unlink(image);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_paste_is_not_lost),
@@ -196,5 +198,6 @@ int main(void)
 		cmocka_unit_test(test_the_background_leaves_the_terminal),
 	};
 
+	session_engine_of(argc ? argv[0] : "");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * counted.c - a counted boot repeats to the bit, whatever the host does meanwhile.
+ * counted.c - a counted boot repeats to the bit, whatever the host does meanwhile and whatever
+ * executes it.
  *
  * Two runs of the same command, the second beside a process that burns the CPU and with
  * another input descriptor, must agree in instructions, console bytes and state hash.
@@ -32,19 +33,21 @@ static char *read_all(const char *path)
 	return text;
 }
 
-static void run(struct run *r, const char *name, char *const extra[])
+static void run(struct run *r, const char *name, const char *engine, char *const extra[])
 {
 	char kernel[4200], initrd[4200];
 	char *argv[32] = { (char *)session_need("TRAPEZE"),
 			   "run",
 			   "--counted",
+			   "--engine",
+			   (char *)engine,
 			   "--kernel",
 			   kernel,
 			   "--initrd",
 			   initrd,
 			   "--stats",
 			   r->stats };
-	unsigned n = 9;
+	unsigned n = 11;
 	int status;
 	pid_t pid;
 
@@ -103,14 +106,14 @@ static pid_t burn(void)
 	return pid;
 }
 
-static void compare(char *const extra[], const char *expect)
+static void compare(const char *first, const char *second, char *const extra[], const char *expect)
 {
 	struct run a, b;
 	pid_t burner;
 
-	run(&a, "a", extra);
+	run(&a, "a", first, extra);
 	burner = burn();
-	run(&b, "b", extra);
+	run(&b, "b", second, extra);
 	kill(burner, SIGKILL);
 	waitpid(burner, NULL, 0);
 	assert_string_equal(a.text, b.text);
@@ -130,7 +133,7 @@ static void test_whole_boot_repeats(void **state)
 	char *extra[] = { "--append", "console=ttyS0 trapeze.intro", NULL };
 
 	(void)state;
-	compare(extra, "Hypervisor: yes");
+	compare("interp", "bt", extra, "Hypervisor: yes");
 }
 
 static void test_stop_in_the_middle_repeats(void **state)
@@ -138,7 +141,7 @@ static void test_stop_in_the_middle_repeats(void **state)
 	char *extra[] = { "--append", "console=ttyS0", "--stop-at", "400000007", NULL };
 
 	(void)state;
-	compare(extra, NULL);
+	compare("bt", "bt", extra, NULL);
 }
 
 /* How often the loop looks around must not show in the guest. */
@@ -150,8 +153,8 @@ static void test_slice_does_not_matter(void **state)
 	struct run a, b;
 
 	(void)state;
-	run(&a, "a", one);
-	run(&b, "b", two);
+	run(&a, "a", "interp", one);
+	run(&b, "b", "bt", two);
 	assert_same(&a, &b, "instructions");
 	assert_same(&a, &b, "state_hash");
 	assert_string_equal(a.text, b.text);
@@ -164,19 +167,17 @@ static void test_slice_does_not_matter(void **state)
 /* Nor which engine executes what, nor when that changes. */
 static void test_changing_engines_does_not_matter(void **state)
 {
-	char *one[] = { "--append", "console=ttyS0", "--stop-at", "300000000",
-			"--engine", "interp",        NULL };
+	char *one[] = { "--append", "console=ttyS0", "--stop-at", "300000000", NULL };
 	char *two[] = { "--append",  "console=ttyS0",
 			"--stop-at", "300000000",
-			"--engine",  "interp",
 			"--switch",  "bt@1000003,interp@20ms,bt@50000000,interp@299999999",
 			NULL };
 	struct run a, b;
 	char *switches;
 
 	(void)state;
-	run(&a, "a", one);
-	run(&b, "b", two);
+	run(&a, "a", "bt", one);
+	run(&b, "b", "interp", two);
 	switches = member(b.json, "engine_switches");
 	assert_string_equal(switches, "4");
 	assert_same(&a, &b, "instructions");

@@ -46,6 +46,16 @@ static inline const char *session_need(const char *name)
 	return value;
 }
 
+/* Called as NAME-ENGINE (make test does): what the machine runs on; else as --engine auto. */
+static const char *session_engine = "auto";
+static inline void session_engine_of(const char *program)
+{
+	const char *at = strrchr(program, '-');
+
+	if (at && !strchr(at, '/'))
+		session_engine = at + 1;
+}
+
 static inline void session_start(struct session *s, char *const argv[])
 {
 	memset(s, 0, sizeof(*s));

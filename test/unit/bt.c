@@ -452,6 +452,13 @@ ASSEMBLE(faulting_flags,
 	 "lea r15, [rip + 8f]; sub r12d, -1; .byte 0x0f, 0x83; .long 0x7fffff00; 8: dec r12d\n"
 	 "mov rsp, 0x120000; dec r12d; jnz 1b; hlt" PASS_OVER)
 
+/* Loops inside of blocks, after which nobody reads their flags but who stops there. */
+ASSEMBLE(loops,
+	 "mov r12d, 200; 1: mov ecx, 5; 2: add rax, rcx; dec ecx; jnz 2b; xor eax, r12d; mov ecx, "
+	 "3\n"
+	 "3: add rbx, rax; sub ecx, 1; jnz 3b; add rax, 1; mov ecx, 4; 4: adc rdx, rax; loop 4b\n"
+	 "and edx, 0xfffff; 5: rol rdx, 7; test dl, 4; jz 5b; sub edx, ebx; dec r12d; jnz 1b; hlt")
+
 static const struct program programs[] = {
 #define PROGRAM(name, setup, most)                                                                 \
 	{                                                                                          \
@@ -481,6 +488,7 @@ static const struct program programs[] = {
 	PROGRAM(modes, setup_modes, 20000),
 	PROGRAM(flags, NULL, 20000),
 	PROGRAM(faulting_flags, NULL, 20000),
+	PROGRAM(loops, NULL, 30000),
 };
 
 static bool has_error(unsigned vector)

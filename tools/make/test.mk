@@ -1,9 +1,17 @@
 # `make test`: everything that every commit must pass, in parallel.
 
-GUEST_TEST := $(patsubst %.c,$(OBJ)/%,$(sort $(wildcard test/guest/*.c)))
-$(GUEST_TEST): $(OBJ)/%: $(OBJ)/%.o
+GUEST_BIN := $(patsubst %.c,$(OBJ)/%,$(sort $(wildcard test/guest/*.c)))
+$(GUEST_BIN): $(OBJ)/%: $(OBJ)/%.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
+
+# Some on each of the software engines, by its name behind theirs; the others on the default one.
+ON_EACH := boot console
+GUEST_TEST := $(foreach t,$(GUEST_BIN),$(if $(filter $(ON_EACH),$(notdir $t)),$t-bt $t-interp,$t))
+$(filter %-bt,$(GUEST_TEST)): %-bt: %
+	@ln -sf $(<F) $@
+$(filter %-interp,$(GUEST_TEST)): %-interp: %
+	@ln -sf $(<F) $@
 
 # Scripts: executable files of these directories. They read TRAPEZE, OBJ, GUEST and CC.
 TEST_SCRIPTS := $(sort $(shell find test/style test/api test/guest/bare -type f -perm -u+x 2>/dev/null))
