@@ -236,6 +236,7 @@ static void describe(const struct x86_state *s, const struct path *path, uint64_
 		.readable = grants(s, path, ACCESS_READ, user, ac),
 		.executable = grants(s, path, ACCESS_EXEC, user, ac),
 		.global = (path->leaf & ENTRY_G) && (s->cr4 & CR4_PGE),
+		.user = path->user,
 	};
 }
 

@@ -37,6 +37,7 @@ struct walk {
 	bool readable;       /* a data read with the same rights would succeed */
 	bool executable;     /* a fetch with the same rights would succeed */
 	bool global;         /* survives a CR3 load */
+	bool user;           /* user code may access it as far as U/S goes: SMAP and SMEP apply */
 	uint32_t error;      /* page-fault error code when the walk failed */
 };
 

@@ -38,8 +38,10 @@ struct host_code {
 	uint8_t *write_at;
 	const uint8_t *exec_at;
 	size_t bytes;
+	uint8_t *data; /* data_bytes of plain memory that end where exec_at begins */
+	size_t data_bytes;
 };
-int host_code_open(struct host_code *code, size_t bytes, struct fail *why);
+int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, struct fail *why);
 void host_code_close(struct host_code *code);
 
 /*

@@ -18,9 +18,11 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 	struct bt *t = x->t;
 	struct bt_place *p = &t->place[t->places++];
 
-	*p = (struct bt_place){
-		.kind = (uint8_t)kind, .target = target, .i = i, .half = (uint8_t)x->half
-	};
+	*p = (struct bt_place){ .kind = (uint8_t)kind,
+				.target = target,
+				.i = i,
+				.half = (uint8_t)x->half,
+				.variant = (uint8_t)x->variant };
 	if (kind != PLACE_SAME_PAGE) {
 		p->cell = (struct bt_cell *)(void *)t->cell;
 		*p->cell = (struct bt_cell){ 0 };
@@ -321,10 +323,21 @@ static void cold_edge(struct translation *x, const struct cold *k)
 	code_go(&x->e, OP_JMP, x->t->edge);
 }
 
-static void put_cold(struct translation *x, const struct cold *k)
+/* R11 is address XOR tag: makes it the address again, fills the cell and goes on, or aside. */
+static void cold_cell(struct translation *x, const struct cold *k, struct cold *slow)
+{
+	code_rip(&x->e, OP_XOR, R11, k->memory + offsetof(struct bt_memory, tag));
+	code_rip(&x->e, 0x8d, RCX, k->memory); /* lea */
+	code_go(&x->e, OP_CALL, x->t->refill[x->half][k->access]);
+	slow->from = code_jump_if(&x->e, CC_A);
+	code_go(&x->e, OP_JMP, k->join);
+}
+
+static void put_cold(struct translation *x, const struct cold *k, struct cold *next)
 {
 	code_here(&x->e, k->from);
 	switch (k->kind) {
+	case COLD_CELL: cold_cell(x, k, next); break;
 	case COLD_SLOW: cold_slow(x, k); break;
 	case COLD_TAKEN: cold_taken(x, k); break;
 	case COLD_BUDGET: cold_out(x, k); break;
@@ -340,6 +353,6 @@ void bt_cold_code(struct translation *x)
 		struct cold k = x->cold[n];
 
 		x->i = k.i;
-		put_cold(x, &k);
+		put_cold(x, &k, &x->cold[n + 1]);
 	}
 }

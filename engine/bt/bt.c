@@ -70,6 +70,12 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i)
 	return 0;
 }
 
+/* Is the translation one for the half of the address space and the CPL of now? */
+static bool fits(const struct interp *c, const struct block *b, uint64_t rip)
+{
+	return (b->native_flags & (BT_HIGH | BT_USER)) == bt_variant(c, rip);
+}
+
 /*
  * After a handler that ended its block: goes on at once where the run loop would, if that is
  * translated and nobody has to be asked. false: the run loop does it all.
@@ -87,8 +93,7 @@ static bool hop(struct bt *t, struct interp *c, enum step step)
 	if (step == STEP_LEAVE)
 		c->r[R_RIP] += (uint64_t)c->current->at + c->current->len;
 	b = fetch_recent(c);
-	if (!b || !b->native || !!(b->native_flags & BT_HIGH) != c->r[R_RIP] >> 63 ||
-	    t->end - done < b->count) {
+	if (!b || !b->native || !fits(c, b, c->r[R_RIP]) || t->end - done < b->count) {
 		c->r[R_RIP] = was;
 		return false;
 	}
@@ -100,6 +105,15 @@ static bool hop(struct bt *t, struct interp *c, enum step step)
 	c->x.target = (uintptr_t)b->native;
 	t->hops++;
 	return true;
+}
+
+/* Next time the instruction looks into the TLB at once. The code that runs now stays readable. */
+static void translate_again(struct interp *c, struct insn *i)
+{
+	c->x.hops = NULL;
+	i->flags |= INSN_HOPS;
+	if (c->block->native)
+		bt_killed(c, c->block);
 }
 
 int bt_slow(struct interp *c, uint32_t name)
@@ -117,6 +131,8 @@ int bt_slow(struct interp *c, uint32_t name)
 	c->r[R_RIP] = c->x.code_va + c->block->offset;
 	c->arith = alu_unpack(c->x.flags);
 	t->slows++;
+	if (UNLIKELY(c->x.hops != NULL))
+		translate_again(c, (struct insn *)i);
 	step = i->fn(c, i);
 	c->x.flags = (uint16_t)alu_pack(c->arith);
 	if (UNLIKELY(step != STEP_NEXT))
@@ -185,13 +201,11 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	return at_boundary(t, c);
 }
 
-/* A translation for the half of the address space that it runs in now. */
+/* A translation that fits what the CPU is now. */
 static void prepare(struct bt *t, struct interp *c, struct block *b)
 {
-	bool high = c->r[R_RIP] >> 63;
-
 	if (LIKELY(b->native != NULL)) {
-		if (LIKELY(!!(b->native_flags & BT_HIGH) == high))
+		if (LIKELY(fits(c, b, c->r[R_RIP])))
 			return;
 		bt_killed(c, b);
 	}
@@ -236,6 +250,8 @@ static void close_translator(struct interp *c)
 	host_code_close(&t->code);
 	host_unmap(t->hint, 4 * HINT_BYTES);
 	host_unmap(t->place, BT_PLACES * sizeof(*t->place));
+	for (unsigned half = 0; half < 2; half++)
+		host_unmap(t->live[half], BT_MEMORIES * sizeof(*t->live[half]));
 	host_free(t->jumps);
 	host_free(t->work);
 	host_free(t);
@@ -266,11 +282,14 @@ static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 {
 	t->hint = host_map(4 * HINT_BYTES);
 	t->place = host_map(BT_PLACES * sizeof(*t->place));
+	for (unsigned half = 0; half < 2; half++)
+		t->live[half] = host_map(BT_MEMORIES * sizeof(*t->live[half]));
 	t->jumps = host_alloc(BT_JUMPS * sizeof(*t->jumps));
 	t->work = host_alloc(sizeof(*t->work));
-	if (!t->hint || !t->place || !t->jumps || !t->work)
+	if (!t->hint || !t->place || !t->jumps || !t->work || !t->live[0] || !t->live[1])
 		return fail(why, -ENOMEM, "no memory for the translator");
-	return host_code_open(&t->code, bytes ? bytes : CODE_CACHE_DEFAULT, why);
+	return host_code_open(&t->code, bytes ? bytes : CODE_CACHE_DEFAULT,
+			      BT_MEMORIES * sizeof(struct bt_memory), why);
 }
 
 static int open_translator(struct interp *c, struct fail *why)
@@ -288,6 +307,11 @@ static int open_translator(struct interp *c, struct fail *why)
 	t->vectors = __builtin_cpu_supports("avx");
 	t->cells_end = t->code.write_at + t->code.bytes / BT_CELLS;
 	t->boundary_insn.fn = op_end;
+	t->memory = (struct bt_memory *)(void *)t->code.data;
+	for (unsigned half = 0; half < 2; half++)
+		c->x.cells[half] = t->live[half];
+	c->tlb.cells_arg = c;
+	c->tlb.cells_die = bt_cells_die;
 	t->slice = BT_SLICE;
 	t->hot = BT_HOT;
 	c->execute = bt_execute;

@@ -55,6 +55,23 @@ struct bt_cell {
 	uint64_t unused;
 };
 
+/*
+ * Of a memory operand: the TLB entry that it used last, so that the check needs no look-up: while
+ * `limit` allows, [tag, +4096) lies at host. Dead cells have the limit 0. The TLB kills them
+ * (engine/mmu/tlb.h). After BT_SCORE_MAX rapid changes of page the instruction is translated
+ * again, to look into the TLB.
+ */
+struct bt_memory {
+	uint64_t tag, limit, host;
+	uint16_t full; /* the limit of a live one: 4096 - size of the operand + 1 */
+	uint8_t score;
+	uint8_t half;
+	uint32_t stamp; /* x.left when it was filled */
+};
+#define BT_MEMORIES  (UINT32_C(1) << 18)
+#define BT_SCORE_MAX 64
+#define BT_RAPID     64 /* instructions: a page change after fewer counts */
+
 enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS, PLACE_RETURN };
 
 /* A direct jump from one block to another. */
@@ -70,6 +87,7 @@ struct bt_place {
 	int32_t target;          /* relative to x.code_va when the unlinked way is taken */
 	uint8_t kind;
 	uint8_t half;
+	uint8_t variant; /* BT_HIGH, BT_USER */
 	bool is_call;
 };
 
@@ -91,7 +109,11 @@ struct bt {
 	uint8_t *begin; /* behind the stubs */
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *vector, *mismatch, *indirect[2];
-	const uint8_t *underflow; /* executable address */
+	const uint8_t *underflow;    /* executable address */
+	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
+	struct bt_memory *memory;    /* cells, and how many are in use */
+	unsigned memories;
+	struct bt_memory **live[2]; /* lists of cells that are not dead */
 	int (*enter)(struct interp *c, const uint8_t *native);
 	uint8_t *hint; /* the whole mapping */
 	uint64_t hint_empty;
@@ -116,10 +138,11 @@ struct bt {
 	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
 };
 
-#define BT_VECTOR 1u /* block.native_flags: touches YMM registers */
-#define BT_HIGH   2u /* translated for the high half */
-#define BT_JUMPED 4u /* is in the table of indirect jumps */
-#define BT_FLAGS  8u /* needs the flags in x.flags when it is entered */
+#define BT_VECTOR 1u  /* block.native_flags: touches YMM registers */
+#define BT_HIGH   2u  /* translated for the high half */
+#define BT_JUMPED 4u  /* is in the table of indirect jumps */
+#define BT_USER   16u /* translated for CPL 3 */
+#define BT_FLAGS  8u  /* needs the flags in x.flags when it is entered */
 
 #define SCRATCH_A R11 /* an address */
 #define SCRATCH_T RCX
@@ -127,7 +150,7 @@ struct bt {
 /* Where the guest's arithmetic flags are. */
 enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH };
 
-enum cold_kind { COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COLD_CALL, COLD_EDGE };
+enum cold_kind { COLD_CELL, COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COLD_CALL, COLD_EDGE };
 
 /* Code that goes behind the block. */
 struct cold {
@@ -139,6 +162,8 @@ struct cold {
 	bool save;              /* flags are in RFLAGS at `from` only */
 	bool load;              /* and have to be there at `join` */
 	struct bt_place *place; /* COLD_EDGE */
+	const uint8_t *memory;  /* COLD_CELL: see bt_memory() */
+	enum access access;     /* COLD_CELL; a COLD_SLOW follows it */
 	uint8_t *others[2];     /* more that come here, or NULL */
 };
 
@@ -152,7 +177,9 @@ struct translation {
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 	const uint8_t *bytes; /* the block's */
 	enum flags_at flags;
-	unsigned half; /* of the address space: where its data likely lies, too */
+	unsigned half;    /* of the address space: where its data likely lies, too */
+	unsigned variant; /* see bt_variant() */
+	bool cells;       /* its data accesses may have them */
 	bool vector;
 	bool exact; /* see flow.c */
 	bool flags_in;
@@ -241,6 +268,21 @@ void bt_link(struct bt *t, struct interp *c, struct block *b); /* what is pendin
 void bt_killed(struct interp *c, struct block *b);
 void bt_flushed(struct interp *c);
 void bt_hints_reset(struct bt *t, struct interp *c);
+
+/* Which translation the CPU needs now: bits of native_flags. */
+static inline unsigned bt_variant(const struct interp *c, uint64_t rip)
+{
+	return (rip >> 63 ? BT_HIGH : 0) | (c->user ? BT_USER : 0);
+}
+
+/* link.c: of struct tlb. */
+void bt_cells_die(struct tlb *tlb, unsigned half);
+
+/* What code_rip() takes for data that lies before the executable address of the code. */
+static inline const uint8_t *bt_data(const struct bt *t, const void *data)
+{
+	return t->code.write_at + ((const uint8_t *)data - t->code.exec_at);
+}
 
 /* The executable address of what is written at `at`. */
 static inline const uint8_t *bt_exec(const struct bt *t, const uint8_t *at)

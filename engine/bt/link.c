@@ -34,7 +34,7 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 {
 	uint64_t rip = c->r[R_RIP];
 
-	if (rip >> 63 != p->half)
+	if (bt_variant(c, rip) != p->variant)
 		return;
 	if (p->to && p->to != b)
 		unlink(p);
@@ -104,6 +104,18 @@ void bt_hints_reset(struct bt *t, struct interp *c)
 	c->x.hint_rsp = t->hint_empty;
 }
 
+void bt_cells_die(struct tlb *tlb, unsigned half)
+{
+	struct interp *c = tlb->cells_arg;
+	struct bt *t = c->executor;
+	struct bt_memory **end = c->x.cells[half];
+
+	for (struct bt_memory **at = t->live[half]; at < end; at++)
+		(*at)->limit = 0;
+	c->x.cells[half] = t->live[half];
+	tlb->cell_epoch[half]++;
+}
+
 /* No block is left, so no translation either. */
 void bt_flushed(struct interp *c)
 {
@@ -112,6 +124,9 @@ void bt_flushed(struct interp *c)
 	t->at = t->begin;
 	t->cell = t->code.write_at;
 	t->places = 0;
+	for (unsigned half = 0; half < 2; half++)
+		bt_cells_die(&c->tlb, half);
+	t->memories = 0;
 	t->boundary_insn.aux = NULL; /* the run loop notes a block there, as in any that ends one */
 	t->pending = NULL;
 	t->pending_indirect = false;

@@ -55,14 +55,10 @@ struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
 	return k;
 }
 
-void bt_check(struct translation *x, unsigned size, enum access access, unsigned align)
+static void check_table(struct translation *x, unsigned size, enum access access)
 {
 	struct code *e = &x->e;
 
-	if (align > 1) {
-		CODE(e, 0x41, 0xf6, 0xc3, (uint8_t)(align - 1)); /* test r11b, align - 1 */
-		bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
-	}
 	code_move(e, SCRATCH_T, SCRATCH_A);
 	CODE(e, 0x48, 0xc1, 0xe9, 7, 0x81, 0xe1); /* shr rcx, 7; and ecx, mask */
 	code32(e, ENTRY_MASK);
@@ -72,6 +68,39 @@ void bt_check(struct translation *x, unsigned size, enum access access, unsigned
 	code32(e, PAGE_SIZE - size);
 	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_A));
 	code_mem(e, OP_ADD, SCRATCH_A, SCRATCH_T, (int32_t)offsetof(struct tlb_entry, host));
+}
+
+static void check_cell(struct translation *x, unsigned size, enum access access)
+{
+	struct bt_memory *m = &x->t->memory[x->t->memories++];
+	const uint8_t *at = bt_data(x->t, m);
+	struct code *e = &x->e;
+	struct cold *k;
+
+	*m = (struct bt_memory){ .full = (uint16_t)(PAGE_SIZE - size + 1),
+				 .half = (uint8_t)x->half };
+	code_rip(e, OP_XOR, SCRATCH_A, at + offsetof(struct bt_memory, tag));
+	code_rip(e, OP_CMP, SCRATCH_A, at + offsetof(struct bt_memory, limit));
+	k = bt_cold(x, COLD_CELL, code_jump_if(e, CC_AE));
+	k->memory = at;
+	k->access = access;
+	code_rip(e, OP_ADD, SCRATCH_A, at + offsetof(struct bt_memory, host));
+	k->join = e->at;
+	bt_cold(x, COLD_SLOW, NULL);
+}
+
+void bt_check(struct translation *x, unsigned size, enum access access, unsigned align)
+{
+	struct code *e = &x->e;
+
+	if (align > 1) {
+		CODE(e, 0x41, 0xf6, 0xc3, (uint8_t)(align - 1)); /* test r11b, align - 1 */
+		bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
+	}
+	if (x->cells && !(x->i->flags & INSN_HOPS))
+		check_cell(x, size, access);
+	else
+		check_table(x, size, access);
 }
 
 void bt_join(struct translation *x, unsigned first)

@@ -165,6 +165,118 @@ static const uint8_t *put_indirect(struct code *e, const struct common *s, unsig
 	return begin;
 }
 
+/* mov reg, gs:[scratch n], or the other way round */
+static void scratch(struct code *e, uint8_t opcode, unsigned reg, unsigned n)
+{
+	code_state(e, opcode, reg, AT(x.scratch) + n * 8);
+}
+
+/* RAX = the TLB entry of the address in R11, of either half; RDX = which half. */
+static void put_entry(struct code *e)
+{
+	code_move(e, RDX, R11);
+	CODE(e, 0x48, 0xc1, 0xea, 63); /* shr rdx, 63 */
+	code_move(e, RAX, R11);
+	CODE(e, 0x48, 0xc1, 0xe8, 7, 0x25); /* shr rax, 7; and eax, mask */
+	code32(e, (TLB_ENTRIES - 1) * (uint32_t)sizeof(struct tlb_entry));
+	CODE(e, PREFIX_GS, 0x48, OP_ADD, 0x04, 0xd5); /* add rax, gs:[rdx * 8 + tlb.now] */
+	code32(e, AT(tlb.now));
+}
+
+/* The cell at RCX had another page: is it one that hops? Leaves RDX. Jumps to *done if so. */
+static uint8_t *put_score(struct code *e)
+{
+	uint8_t *slowly, *few, *out;
+
+	CODE(e, 0x8b);
+	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, stamp));
+	CODE(e, PREFIX_GS, OP_SUB); /* edx = instructions since */
+	code_modrm_state(e, RDX, AT(x.left));
+	CODE(e, 0x83, 0xfa, BT_RAPID); /* cmp edx */
+	slowly = code_jump_if(e, CC_AE);
+	CODE(e, 0xfe); /* inc byte [score] */
+	code_modrm_mem(e, 0, RCX, offsetof(struct bt_memory, score));
+	CODE(e, 0x80); /* cmp byte [score], max */
+	code_modrm_mem(e, 7, RCX, offsetof(struct bt_memory, score));
+	code8(e, BT_SCORE_MAX);
+	few = code_jump_if(e, CC_B);
+	code_state(e, OP_STORE, RCX, AT(x.hops));
+	out = code_go(e, OP_JMP, NULL);
+	code_here(e, slowly);
+	code_here(e, few);
+	return out;
+}
+
+/* The cell at RCX joins the list of those that live. */
+static void put_list(struct code *e, unsigned half)
+{
+	code_state(e, OP_LOAD, RDX, AT(x.cells) + half * 8);
+	code_mem(e, OP_STORE, RCX, RDX, 0);
+	code_lea(e, true, RDX, RDX, NO_REGISTER, 0, 8);
+	code_state(e, OP_STORE, RDX, AT(x.cells) + half * 8);
+}
+
+/* The cell at RCX becomes that of the entry at RAX. */
+static void put_fill(struct code *e, unsigned half, enum access access)
+{
+	CODE(e, PREFIX_GS, 0x8b); /* mov edx, [x.left] */
+	code_modrm_state(e, RDX, AT(x.left));
+	CODE(e, 0x89);
+	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, stamp));
+	code_mem(e, OP_LOAD, RDX, RAX, (int32_t)access * 8);
+	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, tag));
+	code_mem(e, OP_LOAD, RDX, RAX, offsetof(struct tlb_entry, host));
+	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, host));
+	code_state(e, OP_LOAD, RDX, AT(tlb.cell_epoch) + half * 8);
+	code_mem(e, OP_STORE, RDX, RAX, ACCESS_EXEC * 8);
+	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
+	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));
+	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, limit));
+}
+
+/*
+ * A subroutine: R11 linear address, RCX cell of code in half `half`. Flags: "not above", and R11 is
+ * the host address; or "above", and the TLB does not know.
+ */
+static const uint8_t *put_refill(struct code *e, unsigned half, enum access access)
+{
+	const uint8_t *begin = e->at;
+	uint8_t *miss, *other, *dead, *live, *hops;
+
+	scratch(e, OP_STORE, RAX, 0);
+	scratch(e, OP_STORE, RDX, 1);
+	put_entry(e);
+	scratch(e, OP_STORE, RDX, 2);
+	code_mem(e, OP_XOR, R11, RAX, (int32_t)access * 8);
+	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
+	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));
+	CODE(e, 0x49, 0x39, 0xd3); /* cmp r11, rdx */
+	miss = code_jump_if(e, CC_AE);
+	code_state_cmp8(e, AT(x.scratch[2]), (uint8_t)half);
+	other = code_jump_if(e, CC_NE);
+	CODE(e, 0x48, 0x83); /* cmp qword [limit], 0 */
+	code_modrm_mem(e, 7, RCX, offsetof(struct bt_memory, limit));
+	code8(e, 0);
+	dead = code_jump_if(e, CC_E);
+	hops = put_score(e);
+	live = code_go(e, OP_JMP, NULL);
+	code_here(e, dead);
+	put_list(e, half);
+	code_here(e, live);
+	put_fill(e, half, access);
+	code_here(e, other);
+	code_mem(e, OP_ADD, R11, RAX, offsetof(struct tlb_entry, host));
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
+	CODE(e, 0x39, 0xc9, 0xc3); /* cmp ecx, ecx; ret */
+	code_here(e, miss);
+	code_here(e, hops);
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
+	CODE(e, 0x48, 0x85, 0xc9, 0xc3); /* test rcx, rcx; ret */
+	return begin;
+}
+
 /* The handler of the instruction that R11D names; a subroutine. */
 static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
 			       const struct common *s)
@@ -246,8 +358,11 @@ int bt_stubs(struct bt *t, struct interp *c)
 	s.leave = put_leave(&e, &s);
 	t->edge = put_edge(&e, &s);
 	t->boundary = put_rip(&e, &s, BT_BOUNDARY);
-	for (unsigned half = 0; half < 2; half++)
+	for (unsigned half = 0; half < 2; half++) {
 		t->indirect[half] = put_indirect(&e, &s, half);
+		t->refill[half][ACCESS_READ] = put_refill(&e, half, ACCESS_READ);
+		t->refill[half][ACCESS_WRITE] = put_refill(&e, half, ACCESS_WRITE);
+	}
 	t->slow = put_slow(t, c, &e, &s);
 	t->mismatch = put_mismatch(t, &e);
 	t->underflow = bt_exec(t, put_underflow(t, &e));

@@ -116,7 +116,7 @@ static bool has_room(const struct bt *t)
 {
 	return t->code.write_at + t->code.bytes - t->at > (ptrdiff_t)BT_ROOM &&
 	       t->cells_end - t->cell > (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) &&
-	       t->places + BT_PLACES_ROOM < BT_PLACES;
+	       t->places + BT_PLACES_ROOM < BT_PLACES && t->memories + BT_PLACES_ROOM < BT_MEMORIES;
 }
 
 void bt_translate(struct bt *t, struct interp *c, struct block *b)
@@ -135,6 +135,8 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->b = b;
 	x->bytes = (const uint8_t *)(uintptr_t)(b->key >> 2);
 	x->half = c->r[R_RIP] >> 63;
+	x->variant = bt_variant(c, c->r[R_RIP]);
+	x->cells = x->variant == BT_HIGH || x->variant == BT_USER;
 	x->flags = FLAGS_MEMORY;
 	x->vector = false;
 	x->exact = t->exact;
@@ -144,8 +146,8 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	bt_flow(x);
 	emit(x);
 	b->native = bt_exec(t, t->at);
-	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->half ? BT_HIGH : 0) |
-				    (x->flags_in ? BT_FLAGS : 0));
+	b->native_flags =
+		(uint8_t)((x->vector ? BT_VECTOR : 0) | x->variant | (x->flags_in ? BT_FLAGS : 0));
 	t->at = t->code.write_at + (((size_t)(x->e.at - t->code.write_at) + 15) & ~(size_t)15);
 	t->blocks++;
 }

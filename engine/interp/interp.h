@@ -57,6 +57,7 @@ typedef enum step (*insn_fn)(struct interp *c, const struct insn *i);
 #define INSN_LOCK  4u
 #define INSN_MEM   8u /* has a memory operand: base, index, scale, disp, seg */
 #define INSN_LAST  16u /* ends its block */
+#define INSN_HOPS  64u /* engine bt: its operand is hardly ever in the page where it was last */
 #define INSN_REX   32u /* (8-bit registers were resolved at decode time; for FXSAVE64 and such: REX.W) */
 
 struct insn {
@@ -98,6 +99,9 @@ struct executor_state {
 	uint64_t host_rsp, hint_rsp, target;
 	const void *jumps;
 	uint32_t insn, place, kind, host_mxcsr;
+	uint64_t scratch[3];
+	void *hops; /* a cell whose operand hops from page to page, or NULL */
+	void *cells[2];   /* ends of the lists of live cells */
 	uint16_t flags; /* arithmetic: AH and AL as LAHF and SETO leave them */
 	uint8_t vector_live, vector_ok;
 };

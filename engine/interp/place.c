@@ -100,12 +100,15 @@ static bool page_has_watchpoint(const struct interp *c, uint64_t linear)
 
 /* What may bypass this file from now on. */
 static unsigned allowed(const struct interp *c, uint64_t linear, const struct mem_slot *slot,
-			uint8_t marks)
+			const struct walk *w, uint8_t marks)
 {
 	unsigned allow = TLB_ALLOW_ALL;
 
 	if (slot->readonly || marks)
 		allow &= ~(1u << ACCESS_WRITE);
+	/* AC or not, the high half's entries are the same. */
+	if (linear >> 63 && w->user && c->s.cr4 & CR4_SMAP && c->tlb.context != TLB_USER)
+		allow &= 1u << ACCESS_EXEC;
 	if (UNLIKELY(c->has_breakpoints) && page_has_watchpoint(c, linear))
 		allow = 1u << ACCESS_EXEC;
 	return allow;
@@ -144,7 +147,7 @@ bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access ac
 		__atomic_and_fetch(mark, (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
 	p->watched = *mark & MARK_CODE;
 	tlb_fill(&c->tlb, gva(linear), p->host - (linear & PAGE_MASK), &w, access,
-		 allowed(c, linear, slot, *mark));
+		 allowed(c, linear, slot, &w, *mark));
 	return true;
 }
 

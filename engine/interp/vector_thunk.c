@@ -53,7 +53,7 @@ int interp_vector_open(struct interp *c, struct fail *why)
 
 	if (v == NULL)
 		return fail(why, -ENOMEM, "no memory for the vector unit");
-	err = host_code_open(&v->code, VECTOR_ARENA_BYTES, why);
+	err = host_code_open(&v->code, VECTOR_ARENA_BYTES, 0, why);
 	if (err == 0)
 		err = host_code_catch(&v->code, v->code.exec_at, why);
 	if (err != 0) {

@@ -44,12 +44,25 @@ static void new_generation(struct tlb *t, struct tlb_array *a)
 			t->generation_now[half] = a->code_generation;
 }
 
+static void kill_cells(struct tlb *t, const struct tlb_array *a, unsigned i)
+{
+	if (t->cells_die && a->entry[i].tag[ACCESS_EXEC] == t->cell_epoch[a->half])
+		t->cells_die(t, a->half);
+}
+
 static void untag(struct tlb *t, struct tlb_array *a, unsigned i)
 {
-	if (a->entry[i].tag[ACCESS_EXEC] != TLB_NEVER(i))
-		new_generation(t, a);
-	for (unsigned k = 0; k < ACCESS_COUNT; k++)
-		a->entry[i].tag[k] = TLB_NEVER(i);
+	struct tlb_entry *e = &a->entry[i];
+
+	if (a->code) {
+		if (e->tag[ACCESS_EXEC] != TLB_NEVER(i))
+			new_generation(t, a);
+		e->tag[ACCESS_EXEC] = TLB_NEVER(i);
+	} else {
+		kill_cells(t, a, i);
+		e->tag[ACCESS_EXEC] = 0;
+	}
+	e->tag[ACCESS_READ] = e->tag[ACCESS_WRITE] = TLB_NEVER(i);
 }
 
 /* Drops the entries of `which`, a part of word `w` of the bitmaps. */
@@ -91,18 +104,21 @@ static void drop_high_local(struct tlb *t)
 static void select_arrays(struct tlb *t)
 {
 	unsigned code = t->context == TLB_USER ? TLB_CODE_USER : TLB_CODE_SUPERVISOR;
-	struct tlb_array *low = &t->low[t->slot][code], *high = &t->high[code];
+	unsigned high = t->context == TLB_USER ? TLB_USER : TLB_SUPERVISOR;
+	struct tlb_array *code_low = &t->low[t->slot][code], *code_high = &t->high[code];
 
 	t->now[0] = t->low[t->slot][t->context].entry;
-	t->now[1] = t->high[t->context].entry;
-	t->code_now[0] = low->entry;
-	t->code_now[1] = high->entry;
-	t->generation_now[0] = low->code_generation;
-	t->generation_now[1] = high->code_generation;
+	t->now[1] = t->high[high].entry;
+	t->code_now[0] = code_low->entry;
+	t->code_now[1] = code_high->entry;
+	t->generation_now[0] = code_low->code_generation;
+	t->generation_now[1] = code_high->code_generation;
 }
 
-static void array_init(struct tlb *t, struct tlb_array *a)
+static void array_init(struct tlb *t, struct tlb_array *a, unsigned kind, unsigned half)
 {
+	a->code = kind >= TLB_CONTEXTS;
+	a->half = (uint8_t)half;
 	for (unsigned i = 0; i < TLB_ENTRIES; i++)
 		drop(t, a, i);
 }
@@ -119,10 +135,10 @@ int tlb_init(struct tlb *t)
 	for (unsigned s = 0; s < TLB_PCIDS; s++) {
 		t->slot_key[s] = s ? TLB_NO_PCID : 0;
 		for (unsigned c = 0; c < TLB_KINDS; c++)
-			array_init(t, &t->low[s][c]);
+			array_init(t, &t->low[s][c], c, 0);
 	}
 	for (unsigned c = 0; c < TLB_KINDS; c++)
-		array_init(t, &t->high[c]);
+		array_init(t, &t->high[c], c, 1);
 	t->slot_used[0] = ++t->uses;
 	select_arrays(t);
 	return 0;
@@ -145,6 +161,8 @@ static struct tlb_array *array_for(struct tlb *t, uint64_t linear, enum access a
 {
 	unsigned kind = t->context;
 
+	if (linear >> 63 && kind == TLB_SUPERVISOR_AC)
+		kind = TLB_SUPERVISOR;
 	if (access == ACCESS_EXEC)
 		kind = t->context == TLB_USER ? TLB_CODE_USER : TLB_CODE_SUPERVISOR;
 	return linear >> 63 ? &t->high[kind] : &t->low[t->slot][kind];
@@ -166,7 +184,8 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
 
 	untag(t, a, i);
 	for (unsigned k = 0; k < ACCESS_COUNT; k++)
-		e->tag[k] = granted[k] && (allow >> k & 1) ? page : TLB_NEVER(i);
+		if (granted[k] && (allow >> k & 1))
+			e->tag[k] = page;
 	e->host = (uintptr_t)host_page;
 	set_bit(a->used, i, true);
 	set_bit(a->local, i, !w->global);
@@ -194,7 +213,9 @@ void tlb_flush_local(struct tlb *t)
 /* The page an entry in use maps. The tags that are not TLB_NEVER agree. */
 static bool linear_of(const struct tlb_array *a, unsigned i, uint64_t *page)
 {
-	for (unsigned k = 0; k < ACCESS_COUNT; k++) {
+	unsigned kinds = a->code ? ACCESS_COUNT : ACCESS_EXEC;
+
+	for (unsigned k = 0; k < kinds; k++) {
 		if (a->entry[i].tag[k] != TLB_NEVER(i)) {
 			*page = a->entry[i].tag[k];
 			return true;
@@ -268,6 +289,8 @@ void tlb_switch(struct tlb *t, unsigned pcid, bool flush)
 	}
 	if (flush || other)
 		drop_high_local(t);
+	if (other && t->cells_die)
+		t->cells_die(t, 0);
 	t->slot = slot;
 	t->slot_used[slot] = ++t->uses;
 	select_arrays(t);
@@ -309,13 +332,13 @@ static bool maps_host(const struct tlb_array *a, unsigned i, uint64_t host_page)
 
 static void protect(struct tlb *t, struct tlb_array *a, uint64_t host_page)
 {
-	(void)t; /* no code goes */
 	for (unsigned w = 0; w < TLB_WORDS; w++) {
 		for (uint64_t left = a->write[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
 
 			if (!maps_host(a, i, host_page))
 				continue;
+			kill_cells(t, a, i);
 			a->entry[i].tag[ACCESS_WRITE] = TLB_NEVER(i);
 			set_bit(a->write, i, false);
 		}

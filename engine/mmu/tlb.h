@@ -42,8 +42,10 @@ enum tlb_context { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
 #define TLB_KINDS           (TLB_CONTEXTS + 2)
 
 struct tlb_entry {
-	uint64_t tag[ACCESS_COUNT]; /* linear page address, or one that never matches */
-	uint64_t host;              /* address of the host page */
+	/* Linear page address, or one that never matches. ACCESS_EXEC of a data entry is
+	 * something else: the epoch in which a cell (see struct tlb) was made of the entry. */
+	uint64_t tag[ACCESS_COUNT];
+	uint64_t host; /* address of the host page */
 };
 
 #define TLB_WORDS (TLB_ENTRIES / 64)
@@ -58,6 +60,8 @@ struct tlb_array {
 	/* Another one, that no array ever had, whenever a tag for execution goes away: as long
 	 * as it stays, what was a hit for execution in this array still is, at the same place. */
 	uint64_t code_generation;
+	uint8_t half; /* 1: of the high half */
+	bool code;
 };
 
 struct tlb {
@@ -72,6 +76,15 @@ struct tlb {
 	uint64_t uses;
 	struct tlb_array (*low)[TLB_KINDS]; /* [TLB_PCIDS] */
 	struct tlb_array *high;             /* [TLB_KINDS]; local entries are the current PCID's */
+	/*
+	 * An engine may copy entries of data that `now` has, of the low half's TLB_USER array and
+	 * of the high half's TLB_SUPERVISOR array, to cells of its own. cells_die is called
+	 * before any entry of the epoch changes, or another array takes the place of the low one.
+	 * It makes another epoch, never 0. NULL: nobody has cells.
+	 */
+	void (*cells_die)(struct tlb *t, unsigned half);
+	uint64_t cell_epoch[2];
+	void *cells_arg;
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */
 };

@@ -43,13 +43,30 @@ static const int signals[] = { SIGFPE, SIGSEGV, SIGBUS, SIGILL };
 static struct sigaction previous[SIGNAL_COUNT];
 static _Thread_local volatile sig_atomic_t caught;
 
-int host_code_open(struct host_code *code, size_t bytes, struct fail *why)
+/* Room for the data and behind it the file, executable. NULL: refused. */
+static uint8_t *map_exec(int fd, size_t bytes, size_t data_bytes)
+{
+	uint8_t *at = mmap(NULL, data_bytes + bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	if (mmap(at + data_bytes, bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) !=
+	    MAP_FAILED)
+		return at;
+	munmap(at, data_bytes + bytes);
+	return NULL;
+}
+
+int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, struct fail *why)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	void *w, *x;
+	uint8_t *x;
+	void *w;
 	int fd;
 
 	bytes = (bytes + page - 1) & ~(page - 1);
+	data_bytes = (data_bytes + page - 1) & ~(page - 1);
 	fd = memfd_create("trapeze-code", MFD_CLOEXEC);
 	if (fd < 0)
 		return fail(why, -errno, "memory for generated code: %s", strerror(errno));
@@ -59,16 +76,20 @@ int host_code_open(struct host_code *code, size_t bytes, struct fail *why)
 		return fail(why, -e, "memory for generated code: %s", strerror(e));
 	}
 	w = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	x = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	x = map_exec(fd, bytes, data_bytes);
 	close(fd);
-	if (w == MAP_FAILED || x == MAP_FAILED) {
+	if (w == MAP_FAILED || !x) {
 		if (w != MAP_FAILED)
 			munmap(w, bytes);
-		if (x != MAP_FAILED)
-			munmap(x, bytes);
+		if (x)
+			munmap(x, data_bytes + bytes);
 		return fail(why, -ENOMEM, "executable memory: the host refuses to map it");
 	}
-	*code = (struct host_code){ .write_at = w, .exec_at = x, .bytes = bytes };
+	*code = (struct host_code){ .write_at = w,
+				    .exec_at = x + data_bytes,
+				    .bytes = bytes,
+				    .data = x,
+				    .data_bytes = data_bytes };
 	return 0;
 }
 
@@ -83,7 +104,7 @@ void host_code_close(struct host_code *code)
 			atomic_store(&ranges[n].bytes, 0);
 	pthread_mutex_unlock(&ranges_lock);
 	munmap(code->write_at, code->bytes);
-	munmap((void *)(uintptr_t)code->exec_at, code->bytes);
+	munmap(code->data, code->data_bytes + code->bytes);
 	*code = (struct host_code){ 0 };
 }
 

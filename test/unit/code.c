@@ -29,7 +29,7 @@ static void open_code(struct host_code *code)
 {
 	struct fail why;
 
-	assert_int_equal(host_code_open(code, sizeof(text), &why), 0);
+	assert_int_equal(host_code_open(code, sizeof(text), 0, &why), 0);
 	memcpy(code->write_at, text, sizeof(text));
 }
 

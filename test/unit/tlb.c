@@ -322,13 +322,19 @@ struct remembered {
 static struct remembered model[MODEL];
 static unsigned modelled;
 
+/* In the high half EFLAGS.AC makes no difference. */
+static bool same_context(uint64_t page, unsigned a, unsigned b)
+{
+	return a == b || (page >> 63 && a != TLB_USER && b != TLB_USER);
+}
+
 static bool may_hold(uint64_t page, unsigned pcid, unsigned context, unsigned host)
 {
 	for (unsigned i = 0; i < modelled; i++) {
 		struct remembered *m = &model[i];
 
-		if (m->live && m->page == page && m->context == context && m->host == host &&
-		    (m->pcid == pcid || m->global))
+		if (m->live && m->page == page && same_context(page, m->context, context) &&
+		    m->host == host && (m->pcid == pcid || m->global))
 			return true;
 	}
 	return false;

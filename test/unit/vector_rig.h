@@ -215,7 +215,7 @@ static inline void rig_open(struct rig *r)
 	r->c = c;
 	r->buffer = host_map(2 * BUFFER_BYTES);
 	r->guest = mem_host(&r->vm->mem, gpa(GUEST_BUFFER), BUFFER_BYTES);
-	assert_int_equal(host_code_open(&r->code, RIG_CODE_BYTES, &why), 0);
+	assert_int_equal(host_code_open(&r->code, RIG_CODE_BYTES, 0, &why), 0);
 	assert_int_equal(host_code_catch(&r->code, r->code.exec_at, &why), 0);
 	rig_way_out(r);
 	ZydisDecoderInit(&r->decoder[0], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
