@@ -27,6 +27,8 @@
 
 #include "machine/vm.h"
 
+#define LOOK_AGAIN_NS UINT64_C(100000000)
+
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 
 static struct virtio_blk *of(struct virtio *v)
@@ -74,8 +76,11 @@ static void host_done(struct blk_request *request, int err)
 {
 	struct landing *l = request->arg;
 
+	host_mutex_lock(l->b->lock);
 	l->err = err;
 	atomic_store(&l->done, true);
+	host_cond_signal(l->b->landed);
+	host_mutex_unlock(l->b->lock);
 	device_ring(&l->b->v.pci.dev);
 }
 
@@ -131,6 +136,27 @@ static void depart(struct virtio_blk *b, unsigned n)
 		submit(b, n);
 }
 
+/*
+ * Waits for the host. It may stand still for long, when its disk is full and a user has to make
+ * room: if the machine is to end meanwhile, what waits is given up.
+ */
+static void wait_for(struct virtio_blk *b, struct landing *l)
+{
+	bool done = false;
+
+	while (!done) {
+		if (atomic_load(&b->v.pci.dev.vm->request) != VM_NONE)
+			blk_drain(b->disk);
+		host_mutex_lock(b->lock);
+		if (!atomic_load(&l->done))
+			host_cond_wait(b->landed, b->lock, host_monotonic_ns() + LOOK_AGAIN_NS);
+		done = atomic_load(&l->done);
+		host_mutex_unlock(b->lock);
+	}
+	l->submitted = false;
+	device_expect(&b->v.pci.dev, -1);
+}
+
 /* Requests in the air have no order of their own: those due at the same time overlap. */
 static void do_now(struct virtio_blk *b, unsigned n)
 {
@@ -139,10 +165,8 @@ static void do_now(struct virtio_blk *b, unsigned n)
 
 	while (!err) {
 		submit(b, n);
-		blk_wait(b->disk, &l->request);
+		wait_for(b, l);
 		err = l->err;
-		l->submitted = false;
-		device_expect(&b->v.pci.dev, -1);
 		if (!next_leg(b, n, err))
 			break;
 		err = virtio_blk_prepare(b, n);
@@ -308,11 +332,8 @@ static void queue_reset(struct virtio *v, unsigned q)
 	for (unsigned n = 0; n < FLIGHTS; n++) {
 		struct landing *l = &b->landing[n];
 
-		if (!l->submitted || b->flight[n].queue != q)
-			continue;
-		blk_wait(b->disk, &l->request);
-		l->submitted = false;
-		device_expect(&v->pci.dev, -1);
+		if (l->submitted && b->flight[n].queue == q)
+			wait_for(b, l);
 	}
 	forget_flights(b, q, q);
 	set_alarm(b);
@@ -361,7 +382,9 @@ static int blk_loaded(struct virtio *v, struct fail *why)
 
 static void blk_destroy(struct virtio *v)
 {
-	ground(of(v));
+	blk_drain(of(v)->disk); /* until the last callback has returned, too */
+	host_cond_free(of(v)->landed);
+	host_mutex_free(of(v)->lock);
 }
 
 static const struct virtio_class blk_class = {
@@ -436,8 +459,18 @@ int virtio_blk_create(struct pci_host *host, const struct virtio_blk_config *con
 	};
 	struct virtio_blk *b = host_alloc(sizeof(*b));
 
-	if (!b)
+	if (b) {
+		b->lock = host_mutex_new();
+		b->landed = host_cond_new();
+	}
+	if (!b || !b->lock || !b->landed) {
+		if (b) {
+			host_cond_free(b->landed);
+			host_mutex_free(b->lock);
+		}
+		host_free(b);
 		return fail(why, -ENOMEM, "%s: no memory", config->id);
+	}
 	b->disk = config->disk;
 	b->latency_ns = config->latency_ns;
 	memcpy(b->serial, config->serial, strnlen(config->serial, sizeof(b->serial)));

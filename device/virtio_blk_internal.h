@@ -11,6 +11,7 @@
 
 #include "device/virtio.h"
 #include "device/virtio_blk.h"
+#include "host/host.h"
 
 /* Feature bits, 5.2.3. */
 #define F_SEG_MAX      (UINT64_C(1) << 2)
@@ -76,7 +77,7 @@ struct landing {
 	struct blk_request request;
 	struct iovec iov[IOVS];
 	bool submitted;
-	atomic_bool done; /* set on the disk's thread after err */
+	atomic_bool done; /* set on the disk's thread after err, with b->lock held */
 	int err;
 };
 
@@ -87,6 +88,8 @@ struct virtio_blk {
 	uint64_t latency_ns;
 	char serial[VIRTIO_BLK_SERIAL];
 	struct landing landing[FLIGHTS];
+	struct host_mutex *lock; /* of `done` below while somebody waits for it */
+	struct host_cond *landed;
 
 	/* State. */
 	struct flight flight[FLIGHTS];

@@ -447,6 +447,7 @@ static void test_queue_reset(void **state)
 		r[q] = start(&s, q, IN, q, NULL, 512);
 		vr_kick(&s.d, &s.d.queue[q]);
 	}
+	release(s.disk, 0, 0); /* it has rung, and is reset before that is heard */
 	vr_set_common(&s.d, 0x16, 0, 2);
 	vr_set_common(&s.d, 0x3a, 1, 2);
 	assert_int_equal(vr_common(&s.d, 0x3a, 2), 0);
@@ -486,6 +487,24 @@ static void test_counted(void **state)
 	assert_int_equal(vr_get(&s.d, r.status, 1), 0);
 	assert_memory_equal(vr_ram(&s.d, r.data), s.disk->bytes + 7 * BLK_SECTOR, 1024);
 	assert_int_equal(clock_next(&s.rig.vm->clock), ALARM_NONE);
+	rig_close(&s.rig);
+}
+
+/* The host's disk is full and stands still; the machine shall end: it does. */
+static void test_counted_gives_up(void **state)
+{
+	struct session s;
+	struct request r;
+
+	(void)state;
+	open_blk(&s, build_counted, F_FLUSH | VIRTIO_F_INDIRECT_DESC);
+	s.disk->hold = true;
+	r = start(&s, 0, IN, 7, NULL, 1024);
+	vr_kick(&s.d, &s.d.queue[0]);
+	vm_request(s.rig.vm, VM_QUIT, 0);
+	rig_step(&s.rig, LATENCY);
+	assert_int_equal(s.disk->drains, 1);
+	assert_int_equal(vr_get(&s.d, r.status, 1), 1);
 	rig_close(&s.rig);
 }
 
@@ -596,6 +615,7 @@ int main(void)
 		cmocka_unit_test(test_reset_in_flight),
 		cmocka_unit_test(test_queue_reset),
 		cmocka_unit_test(test_counted),
+		cmocka_unit_test(test_counted_gives_up),
 		cmocka_unit_test(test_load_in_flight),
 		cmocka_unit_test(test_watched_pages),
 		cmocka_unit_test(test_hostile_driver),
