@@ -40,7 +40,8 @@ struct trapeze_error {
 
 /* Members that are zero mean the default, so new ones can be added. */
 struct trapeze_config {
-	const char *engine; /* a name as in `trapeze engines`; NULL or "auto": the best here */
+	const char *engine; /* a name as in `trapeze engines`; NULL or "auto": the best
+			     * here that counts instructions */
 	int counted; /* time is derived from retired instructions, and every run is repeatable */
 	int pc;      /* with the chips of `trapeze run`'s PC (serial port, timers, interrupt
 		      * controllers, ACPI power-off); else CPU and memory only */

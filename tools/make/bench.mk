@@ -34,4 +34,5 @@ run-bench:
 	@bench/compare $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/boot $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@CC="$(CC)" bench/micro $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
+	@bench/exits $(OBJ) $(OBJ)/bench
 	@bench/network $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
