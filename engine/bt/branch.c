@@ -21,9 +21,10 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 	*p = (struct bt_place){ .kind = (uint8_t)kind,
 				.target = target,
 				.i = i,
+				.page = (uint32_t)(x->b->key >> (2 + PAGE_SHIFT)),
 				.half = (uint8_t)x->half,
 				.variant = (uint8_t)x->variant };
-	if (kind != PLACE_SAME_PAGE) {
+	if (kind == PLACE_CROSS) {
 		p->cell = (struct bt_cell *)(void *)t->cell;
 		*p->cell = (struct bt_cell){ 0 };
 		t->cell += sizeof(struct bt_cell);
@@ -88,22 +89,17 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 }
 
 /* Where the host's return arrives: R11 is the guest's return address, ECX its RET. */
-static void landing(struct translation *x, int32_t target)
+static void landing(struct translation *x, int32_t back)
 {
-	struct bt_place *p = new_place(x, PLACE_RETURN, target & (int32_t)PAGE_MASK, NULL);
 	struct code *e = &x->e;
-	struct cold *k;
 
 	CODE(e, 0x4c, 0x3b, 0x1c, 0x24);       /* cmp r11, [rsp] */
 	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
 	code_aim(code_jump_if(e, CC_NE), x->t->mismatch);
 	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
-	code_lea(e, true, R11, R11, NO_REGISTER, 0, -p->target);
+	code_lea(e, true, R11, R11, NO_REGISTER, 0, -back);
 	code_state(e, OP_STORE, R11, AT(x.code_va));
-	code_rip(e, OP_CMP, R11, &p->cell->to); /* the page may be mapped at another address, too */
-	k = unlinked(x, p, code_jump_if(e, CC_NE));
-	k->others[0] = check_generation(x, p->cell);
-	p->jump = k->others[1] = code_go(e, OP_JMP, NULL);
+	bt_edge(x, NULL, back, FLAGS_MEMORY);
 }
 
 /* R11 = value of the operand that an indirect branch names. Flags given. */
@@ -117,10 +113,8 @@ static void indirect_target(struct translation *x)
 		bt_check(x, 8, ACCESS_READ, 1);
 		code_mem(&x->e, OP_LOAD, R11, R11, 0);
 	}
-	/* mov rcx, r11; shl rcx, 16; sar rcx, 16; cmp rcx, r11: canonical? */
-	code_move(&x->e, RCX, R11);
-	CODE(&x->e, 0x48, 0xc1, 0xe1, 16, 0x48, 0xc1, 0xf9, 16, 0x4c, 0x39, 0xd9);
-	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+	/* Should it not be canonical, that is found out where the table does not know it. */
+	code_state_set32(&x->e, AT(x.insn), bt_name(x, x->i));
 }
 
 /* Pushes the return address on the guest's stack and the hint stack. */

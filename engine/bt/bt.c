@@ -70,6 +70,27 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i)
 	return 0;
 }
 
+static const struct insn *bt_named(const struct interp *c, uint32_t name)
+{
+	return (const struct insn *)(const void *)(c->cache->arena +
+						   (name & ((1u << BT_PAID_SHIFT) - 1)));
+}
+
+/* Hints are no good when code is mapped differently, or executes with another CPL. */
+static void hints_check(struct bt *t, struct interp *c, unsigned kept)
+{
+	uint64_t *was = t->hint_generation, *now = c->tlb.generation_now;
+	uint64_t *to = (uint64_t *)(uintptr_t)t->hint_empty;
+
+	if (LIKELY(was[0] == now[0] && was[1] == now[1]))
+		return;
+	was[0] = now[0];
+	was[1] = now[1];
+	if (kept) /* the return address of the stub that called */
+		to[-1] = *(uint64_t *)(uintptr_t)c->x.hint_rsp;
+	c->x.hint_rsp = t->hint_empty - kept;
+}
+
 /* Is the translation one for the half of the address space and the CPL of now? */
 static bool fits(const struct interp *c, const struct block *b, uint64_t rip)
 {
@@ -103,6 +124,7 @@ static bool hop(struct bt *t, struct interp *c, enum step step)
 	c->x.vector_ok = vector_ok(t, c);
 	c->x.vector_live = false;
 	c->x.target = (uintptr_t)b->native;
+	hints_check(t, c, 8);
 	t->hops++;
 	return true;
 }
@@ -118,9 +140,7 @@ static void translate_again(struct interp *c, struct insn *i)
 
 int bt_slow(struct interp *c, uint32_t name)
 {
-	const struct insn *i =
-		(const struct insn *)(const void *)(c->cache->arena +
-						    (name & ((1u << BT_PAID_SHIFT) - 1)));
+	const struct insn *i = bt_named(c, name);
 	uint64_t low = c->tlb.generation_now[0], high = c->tlb.generation_now[1];
 	struct bt *t = c->executor;
 	enum step step;
@@ -140,6 +160,7 @@ int bt_slow(struct interp *c, uint32_t name)
 	if (UNLIKELY(attention(c)) || low != c->tlb.generation_now[0] ||
 	    high != c->tlb.generation_now[1])
 		bt_come_back(t, c);
+	hints_check(t, c, 8);
 	return go_on(t, c, i);
 }
 
@@ -160,6 +181,29 @@ static enum step refuse(struct bt *t, struct interp *c, const struct bt_place *p
 	c->retired_before = t->end - c->x.left - (p->i->n + 1u);
 	c->r[R_RIP] = c->x.code_va + c->block->offset;
 	if (p->is_call)
+		c->r[RSP] += 8;
+	return raise_gp(c, 0);
+}
+
+static bool is_call(const struct bt *t, const struct interp *c, const struct insn *i)
+{
+	const uint8_t *bytes = (const uint8_t *)(uintptr_t)(c->block->key >> 2) + i->at;
+	ZydisDecodedInstruction zi;
+
+	return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&t->zydis, NULL, bytes, i->len, &zi)) &&
+	       zi.mnemonic == ZYDIS_MNEMONIC_CALL;
+}
+
+/* The same of an indirect one. RET asks before it comes here. */
+static enum step refuse_indirect(struct bt *t, struct interp *c)
+{
+	const struct insn *i = bt_named(c, c->x.insn);
+
+	c->block = (struct block *)(i - i->n) - 1;
+	c->current = i;
+	c->retired_before = t->end - c->x.left - (i->n + 1u);
+	c->r[R_RIP] = c->x.code_va + c->block->offset;
+	if (is_call(t, c, i))
 		c->r[RSP] += 8;
 	return raise_gp(c, 0);
 }
@@ -187,6 +231,7 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	c->x.code_va = c->r[R_RIP] - b->offset;
 	c->x.flags = (uint16_t)alu_pack(c->arith);
 	c->x.vector_ok = vector_ok(t, c);
+	hints_check(t, c, 0);
 	kind = t->enter(c, b->native);
 	c->arith = alu_unpack(c->x.flags);
 	if (kind >= BT_STEP)
@@ -195,6 +240,8 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	if (kind == BT_EDGE)
 		return at_edge(t, c);
 	if (kind == BT_INDIRECT) {
+		if (UNLIKELY(!gva_canonical(c->r[R_RIP])))
+			return refuse_indirect(t, c);
 		t->pending_indirect = true;
 		t->pending_rip = c->r[R_RIP];
 	}

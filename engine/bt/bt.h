@@ -24,7 +24,7 @@
  * guest CALL pushes one and is a host CALL, a guest RET is a host RET; the landing compares
  * what the guest's stack says with what was pushed. So the host's return predictor
  * works for the guest. Losing the hint stack's contents is always right: the frame beyond its top
- * leads to a look-up.
+ * leads to a look-up. It is emptied when mappings of code or the CPL change.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -72,7 +72,7 @@ struct bt_memory {
 #define BT_SCORE_MAX 64
 #define BT_RAPID     64 /* instructions: a page change after fewer counts */
 
-enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS, PLACE_RETURN };
+enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
 
 /* A direct jump from one block to another. */
 struct bt_place {
@@ -88,6 +88,7 @@ struct bt_place {
 	uint8_t kind;
 	uint8_t half;
 	uint8_t variant; /* BT_HIGH, BT_USER */
+	uint32_t page;   /* its own, as part of struct block's key */
 	bool is_call;
 };
 
@@ -115,8 +116,8 @@ struct bt {
 	unsigned memories;
 	struct bt_memory **live[2]; /* lists of cells that are not dead */
 	int (*enter)(struct interp *c, const uint8_t *native);
-	uint8_t *hint; /* the whole mapping */
-	uint64_t hint_empty;
+	uint8_t *hint;                           /* the whole mapping */
+	uint64_t hint_empty, hint_generation[2]; /* code mappings that the hints are for */
 	struct bt_place *place;
 	unsigned places;
 	struct bt_jump *jumps;

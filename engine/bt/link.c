@@ -34,7 +34,8 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 {
 	uint64_t rip = c->r[R_RIP];
 
-	if (bt_variant(c, rip) != p->variant)
+	if (bt_variant(c, rip) != p->variant ||
+	    (!p->cell && p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
 		return;
 	if (p->to && p->to != b)
 		unlink(p);
