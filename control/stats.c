@@ -55,6 +55,30 @@ static json_t *exits_object(const struct vm *vm)
 	return exits;
 }
 
+static void add_figure(void *arg, const char *part, const char *name, uint64_t value)
+{
+	json_t *o = arg, *in = part ? json_object_get(o, part) : o;
+
+	if (!in) {
+		in = json_object();
+		json_object_set_new(o, part, in);
+	}
+	value += (uint64_t)json_integer_value(json_object_get(in, name)); /* other vCPUs' */
+	json_object_set_new(in, name, json_integer((json_int_t)value));
+}
+
+static void set_figures(json_t *o, const struct vm *vm)
+{
+	json_t *figures;
+
+	if (!vm->engine->figures)
+		return;
+	figures = json_object();
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		vm->engine->figures(vm->vcpu[i], add_figure, figures);
+	json_object_set_new(o, vm->engine->figures_name, figures);
+}
+
 static json_t *hash_string(struct vm *vm)
 {
 	struct save_hash hash = save_hash(vm);
@@ -77,6 +101,7 @@ static json_t *stats_object(const struct stats_file *f, struct vm *vm, const cha
 	json_object_set_new(o, "instructions", json_integer((json_int_t)instructions));
 	json_object_set_new(o, "engine_switches", json_integer((json_int_t)vm->switches.done));
 	json_object_set_new(o, "exits", exits_object(vm));
+	set_figures(o, vm);
 	json_object_set_new(o, "guest_seconds", json_real((double)clock_now(&vm->clock) / 1e9));
 	json_object_set_new(o, "host_seconds",
 			    json_real((double)(host_monotonic_ns() - f->host_start_ns) / 1e9));

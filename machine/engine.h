@@ -71,6 +71,10 @@ struct event {
 	uint8_t vector;
 };
 
+/* One figure of those that an engine keeps: `part`/`name`, or only `name` when part is NULL. Both
+ * strings are constant. */
+typedef void (*figure_fn)(void *arg, const char *part, const char *name, uint64_t value);
+
 struct engine_ops {
 	const char *name; /* as typed after --engine */
 	unsigned caps;    /* enum engine_cap */
@@ -123,6 +127,12 @@ struct engine_ops {
 
 	/* Drops everything cached about the guest (TLB, decoded code): a snapshot was taken. */
 	void (*forget)(struct vcpu *vcpu);
+
+	/* For --stats: tells what the engine counted for this vCPU since it was opened, the figures
+	 * of a part one after the other. They form the object `figures_name`. Not while vm_run is on
+	 * the stack. Both NULL: it counts nothing. */
+	const char *figures_name;
+	void (*figures)(const struct vcpu *vcpu, figure_fn tell, void *arg);
 };
 
 #endif

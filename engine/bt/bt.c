@@ -151,6 +151,7 @@ int bt_slow(struct interp *c, uint32_t name)
 	c->r[R_RIP] = c->x.code_va + c->block->offset;
 	c->arith = alu_unpack(c->x.flags);
 	t->slows++;
+	t->figures.slow[i->tag]++;
 	if (UNLIKELY(c->x.hops != NULL))
 		translate_again(c, (struct insn *)i);
 	step = i->fn(c, i);
@@ -223,7 +224,7 @@ static enum step at_edge(struct bt *t, struct interp *c)
 
 static enum step run_native(struct bt *t, struct interp *c, const struct block *b)
 {
-	uint64_t left = c->end - c->s.instructions;
+	uint64_t begin = c->s.instructions, left = c->end - begin;
 	int kind;
 
 	c->x.left = left < t->slice ? left : t->slice;
@@ -234,8 +235,12 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	hints_check(t, c, 0);
 	kind = t->enter(c, b->native);
 	c->arith = alu_unpack(c->x.flags);
-	if (kind >= BT_STEP)
+	if (kind >= BT_STEP) {
+		t->figures.steps[kind - BT_STEP]++;
+		t->figures.instructions += c->retired_before + c->current->n - begin;
 		return (enum step)(kind - BT_STEP);
+	}
+	t->figures.instructions += t->end - c->x.left - begin;
 	t->exits[kind]++;
 	if (kind == BT_EDGE)
 		return at_edge(t, c);
@@ -475,4 +480,6 @@ const struct engine_ops bt_ops = {
 	.get_state = get_state,
 	.set_state = set_state,
 	.forget = forget,
+	.figures_name = "translation",
+	.figures = bt_figures,
 };

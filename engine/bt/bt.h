@@ -34,6 +34,7 @@
 #include <Zydis/Zydis.h>
 
 #include "engine/bt/code.h"
+#include "engine/bt/figures.h"
 #include "engine/interp/cache.h"
 #include "host/host.h"
 
@@ -137,6 +138,7 @@ struct bt {
 	bool exact;   /* a counted machine, see flow.c */
 	bool full;    /* no room for another block: all have to go */
 	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
+	struct bt_figures figures;
 };
 
 #define BT_VECTOR 1u  /* block.native_flags: touches YMM registers */

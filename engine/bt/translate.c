@@ -32,7 +32,10 @@ static void decode_all(struct translation *x)
 {
 	for (unsigned n = 0; n < x->b->count; n++) {
 		x->known[n] = decode(x, n);
-		if (!x->known[n] || !x->t->vectors)
+		if (!x->known[n])
+			continue;
+		x->b->insn[n].tag = bt_tag(&x->t->figures, x->all_zi[n].mnemonic);
+		if (!x->t->vectors)
 			continue;
 		bt_take(x, n);
 		x->vector |= bt_is_vector(x);
@@ -148,6 +151,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	b->native = bt_exec(t, t->at);
 	b->native_flags =
 		(uint8_t)((x->vector ? BT_VECTOR : 0) | x->variant | (x->flags_in ? BT_FLAGS : 0));
+	t->figures.bytes += (uint64_t)(x->e.at - t->at);
 	t->at = t->code.write_at + (((size_t)(x->e.at - t->code.write_at) + 15) & ~(size_t)15);
 	t->blocks++;
 }

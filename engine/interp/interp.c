@@ -155,6 +155,17 @@ static int set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail 
 	return 0;
 }
 
+static void figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
+{
+	const struct interp *c = vcpu->engine;
+
+	tell(arg, NULL, "blocks", c->cache->blocks);
+	tell(arg, NULL, "blocks_killed", c->cache->killed);
+	tell(arg, NULL, "cache_flushes", c->cache->flushes);
+	tell(arg, NULL, "tlb_fills", c->tlb.fills);
+	tell(arg, NULL, "tlb_flushes", c->tlb.flushes);
+}
+
 const struct engine_ops interp_ops = {
 	.name = "interp",
 	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED,
@@ -173,4 +184,6 @@ const struct engine_ops interp_ops = {
 	.get_state = get_state,
 	.set_state = set_state,
 	.forget = forget,
+	.figures_name = "interpretation",
+	.figures = figures,
 };

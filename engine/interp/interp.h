@@ -78,6 +78,7 @@ struct insn {
 	uint8_t op;    /* per handler: condition code, register number, ... */
 	uint8_t c;     /* third operand: register offset or a small number */
 	uint8_t n;     /* instructions before it in its block (cache.c) */
+	uint8_t tag;   /* another executor's own (engine/bt/figures.h) */
 };
 
 /* A fault or trap on its way to the guest. */
