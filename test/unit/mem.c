@@ -66,6 +66,11 @@ static void test_copies_cross_slots_or_do_nothing(void **state)
 	assert_int_equal(mem_write(&vm->mem, gpa(0xf0000), in, 4), -EFAULT);
 	assert_int_equal(mem_load(&vm->mem, gpa(0xf0000), in, 4), 0);
 	assert_int_equal(mem_read(&vm->mem, gpa(UINT64_MAX - 3), out, 8), -EFAULT);
+	assert_true(mem_is_memory(&vm->mem, gpa(0xfff8), 16, true)); /* over a seam */
+	assert_false(mem_is_memory(&vm->mem, gpa(0x13ff8), 16, true));
+	assert_false(mem_is_memory(&vm->mem, gpa(0xf0000), 4, true)); /* ROM */
+	assert_true(mem_is_memory(&vm->mem, gpa(0xf0000), 4, false));
+	assert_false(mem_is_memory(&vm->mem, gpa(UINT64_MAX - 3), 8, false));
 	vm_close(vm);
 }
 

@@ -13,6 +13,7 @@ struct listener {
 	uint64_t fired_at;
 	uint8_t got[64];
 	size_t bytes;
+	unsigned rings;
 };
 
 static void listener_reset(struct device *dev)
@@ -30,6 +31,12 @@ static void listener_input(struct device *dev, const void *data, size_t bytes)
 {
 	struct listener *l = (struct listener *)dev;
 
+	if (!data) {
+		l->rings++;
+		if (atomic_load(&dev->vm->expected))
+			device_expect(dev, -1);
+		return;
+	}
 	memcpy(l->got + l->bytes, data, bytes);
 	l->bytes += bytes;
 }
@@ -142,6 +149,51 @@ static void test_posted_input_arrives_in_order(void **state)
 	assert_int_equal(vm_run(vm, 1, &status, &why), VM_NONE);
 	assert_int_equal(l->bytes, 3);
 	assert_memory_equal(l->got, "abc", 3);
+	vm_close(vm);
+}
+
+static atomic_bool slept;
+
+/* A backend's thread: rings when the guest sleeps. */
+static void ring_when_asleep(void *arg)
+{
+	struct device *dev = arg;
+
+	while (!atomic_load(&slept)) {
+		if (atomic_load(&dev->vm->sleeping)) {
+			atomic_store(&slept, true);
+			device_ring(dev);
+		}
+	}
+}
+
+/* Rings are never refused, several before one is taken are one, and a guest that sleeps for one
+ * does not sleep for ever. */
+static void test_rings(void **state)
+{
+	struct vm *vm = fake_vm(true);
+	struct listener *l = add(vm);
+	struct host_thread *thread;
+	struct fail why;
+	int status;
+
+	(void)state;
+	device_ring(&l->dev);
+	device_ring(&l->dev);
+	assert_int_equal(l->rings, 0);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_NONE);
+	assert_int_equal(l->rings, 1);
+	vm->halt_ends = true;
+	vm->vcpu[0]->halted = true;
+	vm_input_ended(vm);
+	device_expect(&l->dev, +1);
+	atomic_store(&slept, false);
+	thread = host_thread_start(ring_when_asleep, &l->dev, "ring");
+	assert_non_null(thread);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_HALTED);
+	assert_true(atomic_exchange(&slept, true));
+	host_thread_join(thread);
+	assert_int_equal(l->rings, 2);
 	vm_close(vm);
 }
 
@@ -300,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_halt_skips_to_the_alarm),
 		cmocka_unit_test(test_halted_for_ever),
 		cmocka_unit_test(test_posted_input_arrives_in_order),
+		cmocka_unit_test(test_rings),
 		cmocka_unit_test(test_posting_is_bounded),
 		cmocka_unit_test(test_interrupt_waits_for_its_window),
 		cmocka_unit_test(test_first_request_wins),
