@@ -123,9 +123,6 @@ static void push_return(struct translation *x)
 	struct code *e = &x->e;
 	unsigned rsp = bt_home(RSP);
 
-	bt_flags_give(x);
-	code_lea(e, true, R11, rsp, NO_REGISTER, 0, -8);
-	bt_check(x, 8, ACCESS_WRITE, 1);
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
 	code_lea(e, true, RCX, RCX, NO_REGISTER, 0, x->b->offset + x->i->at + x->i->len);
 	code_mem(e, OP_STORE, RCX, R11, 0);
@@ -133,6 +130,21 @@ static void push_return(struct translation *x)
 	CODE(e, 0x48, 0x81, 0xcc); /* or rsp, HINT_BYTES */
 	code32(e, (uint32_t)HINT_BYTES);
 	code8(e, 0x51); /* push rcx */
+}
+
+static void check_push(struct translation *x)
+{
+	bt_flags_give(x);
+	code_lea(&x->e, true, R11, bt_home(RSP), NO_REGISTER, 0, -8);
+	bt_check(x, 8, ACCESS_WRITE, 1);
+}
+
+/* To the target and back. */
+static void go_relative(struct translation *x)
+{
+	struct cold *k = bt_cold(x, COLD_CALL, code_go(&x->e, OP_CALL, NULL));
+
+	k->target = x->b->offset + (int32_t)x->i->imm;
 }
 
 static bool call(struct translation *x, bool relative)
@@ -144,11 +156,10 @@ static bool call(struct translation *x, bool relative)
 		indirect_target(x);
 		code_state(e, OP_STORE, R11, AT(x.target));
 	}
+	check_push(x);
 	push_return(x);
 	if (relative) {
-		struct cold *k = bt_cold(x, COLD_CALL, code_go(e, OP_CALL, NULL));
-
-		k->target = x->b->offset + (int32_t)x->i->imm;
+		go_relative(x);
 	} else {
 		code_state(e, OP_LOAD, R11, AT(x.target));
 		code_go(e, OP_CALL, x->t->indirect[x->half]);
@@ -169,14 +180,30 @@ static bool jump(struct translation *x, bool relative)
 }
 
 /* RSP moves where the return arrives, which finds out whether the address is canonical. */
+static void return_to(struct translation *x, int32_t at)
+{
+	code_mem(&x->e, OP_LOAD, R11, R11, at);
+	code_constant(&x->e, RCX, bt_name(x, x->i));
+	code8(&x->e, 0xc3);
+}
+
 static void ret(struct translation *x)
 {
 	bt_flags_give(x);
 	code_move(&x->e, R11, bt_home(RSP));
 	bt_check(x, 8, ACCESS_READ, 1);
-	code_mem(&x->e, OP_LOAD, R11, R11, 0);
-	code_constant(&x->e, RCX, bt_name(x, x->i));
-	code8(&x->e, 0xc3);
+	return_to(x, 0);
+}
+
+void bt_row_branch(struct translation *x, int32_t at)
+{
+	if (x->zi.mnemonic == ZYDIS_MNEMONIC_RET) {
+		return_to(x, at);
+		return;
+	}
+	push_return(x);
+	go_relative(x);
+	landing(x, x->b->offset + x->i->at + x->i->len);
 }
 
 bool bt_ends_segment(const struct translation *x)
@@ -263,7 +290,8 @@ static void give_back(struct code *e, int32_t n)
 
 static void cold_slow(struct translation *x, const struct cold *k)
 {
-	bt_slow_call(x, k->name);
+	for (unsigned n = 0; n <= k->row; n++)
+		bt_slow_call(x, k->name + n * (uint32_t)sizeof(struct insn));
 	if (!k->join)
 		return;
 	if (k->load)

@@ -159,6 +159,7 @@ enum cold_kind { COLD_CELL, COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COL
 struct cold {
 	uint8_t *from, *join; /* join NULL: does not come back */
 	const struct insn *i;
+	unsigned row;  /* handlers of as many that follow come after i's */
 	uint32_t name; /* of i */
 	enum cold_kind kind;
 	int32_t target;
@@ -186,6 +187,7 @@ struct translation {
 	bool vector;
 	bool exact; /* see flow.c */
 	bool flags_in;
+	unsigned row;         /* instructions after the one at hand that share its check */
 	unsigned segment_end; /* instructions that were paid for before the one at hand runs */
 	unsigned colds;
 	struct cold cold[10 * BLOCK_INSNS];
@@ -242,10 +244,15 @@ bool bt_insn(struct translation *x);
 bool bt_is_vector(const struct translation *x); /* does it touch XMM or YMM registers? */
 
 /* arith.c, system.c: the same, each for its own. */
+bool bt_stack(struct translation *x);
+/* A row of PUSH or POP from the instruction at hand on: how many were emitted, 0: it is none. */
+unsigned bt_row(struct translation *x, bool *ended);
 bool bt_arith(struct translation *x);
 bool bt_system(struct translation *x);
 
 /* branch.c */
+/* The CALL or RET at hand, whose word is checked: CALL's at R11, RET's at R11 + at. */
+void bt_row_branch(struct translation *x, int32_t at);
 bool bt_branch(struct translation *x, bool *ended); /* false: not one that is known here */
 /* Jumps to x.code_va + target. i: the branch, or NULL: the block's end. */
 struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,

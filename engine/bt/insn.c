@@ -498,93 +498,17 @@ static bool lea(struct translation *x)
 	return true;
 }
 
-static bool push(struct translation *x)
-{
-	const ZydisDecodedOperand *o = &x->op[0];
-	bool reg = o->type == ZYDIS_OPERAND_TYPE_REGISTER;
-	unsigned first = x->colds, from, home = bt_home(RSP);
-
-	bool mem = o->type == ZYDIS_OPERAND_TYPE_MEMORY;
-
-	if (x->i->osz != 8 || (mem && !bt_address_known(x->i)) || (reg && !is_gpr(o->reg.value)))
-		return false;
-	if (mem) {
-		bt_address(x);
-		bt_check(x, 8, ACCESS_READ, 1);
-		code_mem(&x->e, OP_LOAD, R11, R11, 0);
-		code_state(&x->e, OP_STORE, R11, AT(x.target));
-	}
-	bt_flags_give(x);
-	code_lea(&x->e, true, R11, home, NO_REGISTER, 0, -8);
-	bt_check(x, 8, ACCESS_WRITE, 1);
-	if (mem) {
-		code_state(&x->e, OP_LOAD, RCX, AT(x.target));
-		code_mem(&x->e, OP_STORE, RCX, R11, 0);
-	} else if (reg) {
-		from = bt_home(guest_of(o->reg.value));
-		if (from == NO_REGISTER)
-			bt_read(&x->e, from = RCX, guest_of(o->reg.value));
-		code_mem(&x->e, OP_STORE, from, R11, 0);
-	} else {
-		CODE(&x->e, 0x49, 0xc7); /* mov qword [r11], imm32 */
-		code_modrm_mem(&x->e, 0, R11, 0);
-		code32(&x->e, (uint32_t)x->i->imm);
-	}
-	code_lea(&x->e, true, home, home, NO_REGISTER, 0, -8);
-	bt_join(x, first);
-	return true;
-}
-
-/* RSP has moved when the register is written: it may be RSP. */
-static bool pop(struct translation *x)
-{
-	const ZydisDecodedOperand *o = &x->op[0];
-	unsigned first = x->colds, g, to, home = bt_home(RSP);
-
-	if (x->i->osz != 8 || o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value))
-		return false;
-	g = guest_of(o->reg.value);
-	to = bt_home(g);
-	bt_flags_give(x);
-	code_move(&x->e, R11, home);
-	bt_check(x, 8, ACCESS_READ, 1);
-	code_lea(&x->e, true, home, home, NO_REGISTER, 0, 8);
-	code_mem(&x->e, OP_LOAD, to == NO_REGISTER ? R11 : to, R11, 0);
-	if (to == NO_REGISTER)
-		bt_write(&x->e, g, R11);
-	bt_join(x, first);
-	return true;
-}
-
-static bool leave(struct translation *x)
-{
-	unsigned first = x->colds, home = bt_home(RSP);
-
-	if (x->i->osz != 8)
-		return false;
-	bt_flags_give(x);
-	code_move(&x->e, R11, RBP);
-	bt_check(x, 8, ACCESS_READ, 1);
-	code_lea(&x->e, true, home, RBP, NO_REGISTER, 0, 8);
-	code_mem(&x->e, OP_LOAD, RBP, R11, 0);
-	bt_join(x, first);
-	return true;
-}
-
 bool bt_insn(struct translation *x)
 {
 	unsigned rule = rules[x->zi.mnemonic];
 
 	switch (x->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_LEA: return lea(x);
-	case ZYDIS_MNEMONIC_PUSH: return push(x);
-	case ZYDIS_MNEMONIC_POP: return pop(x);
-	case ZYDIS_MNEMONIC_LEAVE: return leave(x);
 	default: break;
 	}
 	if (rule & NONE)
 		return true;
-	if (bt_arith(x) || bt_system(x))
+	if (bt_arith(x) || bt_system(x) || bt_stack(x))
 		return true;
 	return rule & PLAIN ? plain(x, rule) : vector(x);
 }

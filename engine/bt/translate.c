@@ -97,6 +97,7 @@ static void handle(struct translation *x)
 static void emit(struct translation *x)
 {
 	bool ended = false;
+	unsigned row;
 
 	emit_entry(x);
 	for (unsigned n = 0; n < x->b->count; n++) {
@@ -104,6 +105,10 @@ static void emit(struct translation *x)
 		if (n == x->segment_end) {
 			bt_flags_give(x);
 			bt_pay(x);
+		}
+		if (x->known[n] && (row = bt_row(x, &ended)) > 0) {
+			n += row - 1;
+			continue;
 		}
 		if (x->known[n] && (bt_branch(x, &ended) || bt_insn(x)))
 			x->t->native++;
@@ -144,6 +149,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->vector = false;
 	x->exact = t->exact;
 	x->colds = 0;
+	x->row = 0;
 	x->e.at = t->at;
 	decode_all(x);
 	bt_flow(x);

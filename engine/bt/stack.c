@@ -1,0 +1,209 @@
+/*
+ * stack.c - PUSH, POP and LEAVE; and rows of them, which are one access.
+ *
+ * The idea: functions begin with a row of pushes and end with a row of pops. One check of the whole
+ * row will do, and RSP moves once: nobody can look in between. If the check fails, each instruction
+ * is its handler's, one after the other. A CALL or RET may end the row.
+ *
+ * Spec: SDM vol. 2. Tested by test/unit/bt_random.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/bt.h"
+
+static bool is_gpr64(const ZydisDecodedOperand *o)
+{
+	return o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR64;
+}
+
+static unsigned guest_of(ZydisRegister reg)
+{
+	return (unsigned)ZydisRegisterGetId(reg);
+}
+
+static bool push(struct translation *x)
+{
+	const ZydisDecodedOperand *o = &x->op[0];
+	bool reg = o->type == ZYDIS_OPERAND_TYPE_REGISTER;
+	unsigned first = x->colds, from, home = bt_home(RSP);
+
+	bool mem = o->type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	if (x->i->osz != 8 || (mem && !bt_address_known(x->i)) || (reg && !is_gpr64(o)))
+		return false;
+	if (mem) {
+		bt_address(x);
+		bt_check(x, 8, ACCESS_READ, 1);
+		code_mem(&x->e, OP_LOAD, R11, R11, 0);
+		code_state(&x->e, OP_STORE, R11, AT(x.target));
+	}
+	bt_flags_give(x);
+	code_lea(&x->e, true, R11, home, NO_REGISTER, 0, -8);
+	bt_check(x, 8, ACCESS_WRITE, 1);
+	if (mem) {
+		code_state(&x->e, OP_LOAD, RCX, AT(x.target));
+		code_mem(&x->e, OP_STORE, RCX, R11, 0);
+	} else if (reg) {
+		from = bt_home(guest_of(o->reg.value));
+		if (from == NO_REGISTER)
+			bt_read(&x->e, from = RCX, guest_of(o->reg.value));
+		code_mem(&x->e, OP_STORE, from, R11, 0);
+	} else {
+		CODE(&x->e, 0x49, 0xc7); /* mov qword [r11], imm32 */
+		code_modrm_mem(&x->e, 0, R11, 0);
+		code32(&x->e, (uint32_t)x->i->imm);
+	}
+	code_lea(&x->e, true, home, home, NO_REGISTER, 0, -8);
+	bt_join(x, first);
+	return true;
+}
+
+/* RSP has moved when the register is written: it may be RSP. */
+static bool pop(struct translation *x)
+{
+	const ZydisDecodedOperand *o = &x->op[0];
+	unsigned first = x->colds, g, to, home = bt_home(RSP);
+
+	if (x->i->osz != 8 || o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr64(o))
+		return false;
+	g = guest_of(o->reg.value);
+	to = bt_home(g);
+	bt_flags_give(x);
+	code_move(&x->e, R11, home);
+	bt_check(x, 8, ACCESS_READ, 1);
+	code_lea(&x->e, true, home, home, NO_REGISTER, 0, 8);
+	code_mem(&x->e, OP_LOAD, to == NO_REGISTER ? R11 : to, R11, 0);
+	if (to == NO_REGISTER)
+		bt_write(&x->e, g, R11);
+	bt_join(x, first);
+	return true;
+}
+
+static bool leave(struct translation *x)
+{
+	unsigned first = x->colds, home = bt_home(RSP);
+
+	if (x->i->osz != 8)
+		return false;
+	bt_flags_give(x);
+	code_move(&x->e, R11, RBP);
+	bt_check(x, 8, ACCESS_READ, 1);
+	code_lea(&x->e, true, home, RBP, NO_REGISTER, 0, 8);
+	code_mem(&x->e, OP_LOAD, RBP, R11, 0);
+	bt_join(x, first);
+	return true;
+}
+
+bool bt_stack(struct translation *x)
+{
+	switch (x->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_PUSH: return push(x);
+	case ZYDIS_MNEMONIC_POP: return pop(x);
+	case ZYDIS_MNEMONIC_LEAVE: return leave(x);
+	default: return false;
+	}
+}
+
+/* --- rows --------------------------------------------------------------------------------- */
+
+/* Is instruction n a PUSH or POP that a row can have? RSP itself would show where it is. */
+static bool in_row(const struct translation *x, unsigned n, ZydisMnemonic m)
+{
+	const ZydisDecodedOperand *o = &x->all_op[n][0];
+
+	return x->known[n] && x->all_zi[n].mnemonic == m && x->b->insn[n].osz == 8 && is_gpr64(o) &&
+	       o->reg.value != ZYDIS_REGISTER_RSP;
+}
+
+/* A near CALL by a relative address, or RET without an operand. */
+static bool ends_row(const struct translation *x, unsigned n, ZydisMnemonic m)
+{
+	const ZydisDecodedInstruction *zi = &x->all_zi[n];
+
+	if (!x->known[n] || x->b->insn[n].osz != 8 ||
+	    x->b->insn[n].imm != (uint64_t)(int32_t)x->b->insn[n].imm ||
+	    (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NEAR &&
+	     zi->meta.branch_type != ZYDIS_BRANCH_TYPE_SHORT))
+		return false;
+	if (m == ZYDIS_MNEMONIC_PUSH)
+		return zi->mnemonic == ZYDIS_MNEMONIC_CALL &&
+		       x->all_op[n][0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+	return zi->mnemonic == ZYDIS_MNEMONIC_RET && x->b->insn[n].imm == 0;
+}
+
+/* How many instructions from the one at hand on are a row; *branch: the last is a branch. */
+static unsigned row_length(const struct translation *x, ZydisMnemonic m, bool *branch)
+{
+	unsigned n = x->i->n;
+
+	*branch = false;
+	while (n < x->segment_end && in_row(x, n, m))
+		n++;
+	if (n > x->i->n && n < x->segment_end && ends_row(x, n, m)) {
+		*branch = true;
+		n++;
+	}
+	return n - x->i->n;
+}
+
+/* R11 = host address of the row's lowest word. */
+static void check_row(struct translation *x, unsigned count, bool push_row)
+{
+	int32_t below = push_row ? -8 * (int32_t)count : 0;
+
+	bt_flags_give(x);
+	x->row = count - 1;
+	code_lea(&x->e, true, R11, bt_home(RSP), NO_REGISTER, 0, below);
+	bt_check(x, 8 * count, push_row ? ACCESS_WRITE : ACCESS_READ, 1);
+	x->row = 0;
+}
+
+static void push_word(struct translation *x, unsigned n, int32_t at)
+{
+	unsigned g = guest_of(x->all_op[n][0].reg.value), from = bt_home(g);
+
+	if (from == NO_REGISTER)
+		bt_read(&x->e, from = RCX, g);
+	code_mem(&x->e, OP_STORE, from, R11, at);
+}
+
+static void pop_word(struct translation *x, unsigned n, int32_t at)
+{
+	unsigned g = guest_of(x->all_op[n][0].reg.value), to = bt_home(g);
+
+	code_mem(&x->e, OP_LOAD, to == NO_REGISTER ? RCX : to, R11, at);
+	if (to == NO_REGISTER)
+		bt_write(&x->e, g, RCX);
+}
+
+unsigned bt_row(struct translation *x, bool *ended)
+{
+	ZydisMnemonic m = x->zi.mnemonic;
+	bool branch, is_push = m == ZYDIS_MNEMONIC_PUSH;
+	unsigned first = x->colds, from = x->i->n, count, words;
+
+	if (!is_push && m != ZYDIS_MNEMONIC_POP)
+		return 0;
+	count = row_length(x, m, &branch);
+	if (count < 2)
+		return 0;
+	check_row(x, count, is_push);
+	words = count - branch;
+	for (unsigned k = 0; k < words; k++) {
+		if (is_push)
+			push_word(x, from + k, 8 * (int32_t)(count - 1 - k));
+		else
+			pop_word(x, from + k, 8 * (int32_t)k);
+	}
+	code_lea(&x->e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0,
+		 (is_push ? -8 : 8) * (int32_t)words);
+	x->t->native += count;
+	*ended = branch;
+	if (branch) {
+		bt_take(x, from + words);
+		bt_row_branch(x, 8 * (int32_t)words);
+	} else {
+		bt_join(x, first);
+	}
+	return count;
+}
