@@ -81,13 +81,23 @@ static void derive_breakpoints(struct interp *c)
 	tlb_flush_all(&c->tlb);
 }
 
+static void derive_segments(struct interp *c)
+{
+	if (LIKELY(c->code_bits == 64)) {
+		c->flat_read = c->flat_write =
+			checks_alignment(c) ? 0 : 1u << ES | 1u << CS | 1u << SS | 1u << DS;
+		return;
+	}
+	for (unsigned seg = 0; seg < SEG_COUNT; seg++)
+		derive_segment(c, (enum seg)seg);
+}
+
 void interp_mode_changed(struct interp *c)
 {
 	c->cpl = (uint8_t)x86_cpl(&c->s);
 	c->user = c->cpl == 3;
 	derive_code(c);
-	for (unsigned seg = 0; seg < SEG_COUNT; seg++)
-		derive_segment(c, (enum seg)seg);
+	derive_segments(c);
 	c->based = c->code_bits == 64 && !checks_alignment(c) ? 1u << FS | 1u << GS : 0;
 	tlb_set_context(&c->tlb, derive_context(c));
 	if (UNLIKELY(c->s.dr7 & 0xff) || UNLIKELY(c->has_breakpoints))
