@@ -91,6 +91,21 @@ static void check_cell(struct translation *x, unsigned size, enum access access)
 	bt_cold(x, COLD_SLOW, NULL);
 }
 
+/*
+ * Will the operand be in the page where it was? A kernel's pointers lead to another object each
+ * time; its stack and what it addresses without a pointer stay.
+ */
+static bool stays(const struct translation *x)
+{
+	const struct insn *i = x->i;
+
+	if (i->flags & INSN_HOPS)
+		return false;
+	if (x->variant & BT_USER || !(i->flags & INSN_MEM))
+		return true;
+	return i->base == RSP || i->base >= R_ZERO || i->seg >= FS;
+}
+
 void bt_check(struct translation *x, unsigned size, enum access access, unsigned align)
 {
 	struct code *e = &x->e;
@@ -99,7 +114,7 @@ void bt_check(struct translation *x, unsigned size, enum access access, unsigned
 		CODE(e, 0x41, 0xf6, 0xc3, (uint8_t)(align - 1)); /* test r11b, align - 1 */
 		bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
 	}
-	if (x->cells && !(x->i->flags & INSN_HOPS))
+	if (x->cells && stays(x))
 		check_cell(x, size, access);
 	else
 		check_table(x, size, access);
