@@ -545,7 +545,7 @@ static struct x86_state initial(void)
 
 static void run_program(const struct program *program, unsigned torture, uint64_t code_cache)
 {
-	struct pair p = pair_open(program->name, torture, code_cache);
+	struct pair p = pair_open(program->name, true, torture, code_cache);
 	struct x86_state s = initial();
 
 	guest_tables(&p.a);
@@ -609,7 +609,8 @@ ASSEMBLE(endless,
 
 static void test_code_cache_is_bounded(void **state)
 {
-	struct guest g = guest_open_on(&bt_ops, TORTURE(HOT), CODE_CACHE_LEAST);
+	struct guest g = guest_open_on(&bt_ops, true,
+				       (struct engine_options){ CODE_CACHE_LEAST, TORTURE(HOT) });
 	struct x86_state s = initial();
 	const struct bt *t = g.c->executor;
 

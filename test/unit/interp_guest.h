@@ -1,6 +1,6 @@
 /*
- * interp_guest.h - a machine of 2 MiB with one vCPU on the interpreter (or bt), for tests that run a few
- * bytes of code without the machine's run loop.
+ * interp_guest.h - a machine of 2 MiB with one vCPU on the interpreter (or bt), for tests that run
+ * a few bytes of code without the machine's run loop.
  *
  * 64-bit: flat at CPL 0, memory mapped one to one by 4 KiB pages whose entries start at
  * GUEST_PT. Every exception vector leads to an HLT of its own: see guest_vector().
@@ -39,15 +39,13 @@ struct guest {
 	uint8_t *ram;
 };
 
-/* `engine`: interp, or one that keeps its state in a struct interp. `torture`: TORTURE() bits. */
-static inline struct guest guest_open_on(const struct engine_ops *engine, unsigned torture,
-					 uint64_t code_cache)
+/* `engine`: interp, or one that keeps its state in a struct interp. */
+static inline struct guest guest_open_on(const struct engine_ops *engine, bool counted,
+					 struct engine_options options)
 {
-	struct vm_config config = { .engine = engine,
-				    .vcpus = 1,
-				    .counted = true,
-				    .engine_options = { .code_cache = code_cache,
-							.torture = torture } };
+	struct vm_config config = {
+		.engine = engine, .vcpus = 1, .counted = counted, .engine_options = options
+	};
 	struct guest g;
 	struct fail why;
 
@@ -65,7 +63,7 @@ static inline struct guest guest_open_on(const struct engine_ops *engine, unsign
 
 static inline struct guest guest_open(void)
 {
-	return guest_open_on(&interp_ops, 0, 0);
+	return guest_open_on(&interp_ops, true, (struct engine_options){ 0 });
 }
 
 static inline void guest_close(struct guest *g)

@@ -25,10 +25,15 @@ static inline uint32_t chance(uint64_t *seed, uint32_t below)
 	return (uint32_t)((*seed >> 33) % below);
 }
 
-static inline struct pair pair_open(const char *name, unsigned torture, uint64_t code_cache)
+/* Not counted, the translator leaves flags that the program overwrites before it reads them: such
+ * a pair is the same only where it ends. */
+static inline struct pair pair_open(const char *name, bool counted, unsigned torture,
+				    uint64_t code_cache)
 {
-	return (struct pair){ .a = guest_open_on(&interp_ops, 0, 0),
-			      .b = guest_open_on(&bt_ops, torture, code_cache),
+	struct engine_options options = { .code_cache = code_cache, .torture = torture };
+
+	return (struct pair){ .a = guest_open_on(&interp_ops, counted, options),
+			      .b = guest_open_on(&bt_ops, counted, options),
 			      .chance = 1,
 			      .name = name };
 }
