@@ -14,8 +14,8 @@
 
 const struct engine_ops *const engines[] = {
 	&kvm_ops,
-	&interp_ops,
 	&bt_ops,
+	&interp_ops,
 	NULL,
 };
 
