@@ -19,7 +19,7 @@ CFLAGS += -std=gnu17 $(CFLAGS_$(MODE)) $(WARN) -fno-strict-aliasing -fPIC -pthre
 CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude -MMD -MP
 LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -pthread
 # What the library needs, and so every program on it.
-LIB_NEEDS := -lZydis -lz -lzstd -luring -lslirp
+LIB_NEEDS := -lZydis -lZycore -lz -lzstd -luring -lslirp
 LDLIBS += $(LIB_NEEDS) -ljansson
 JOBS ?= $(shell nproc)
 

@@ -26,6 +26,7 @@ enum kind {
 	KIND_FLAG,
 	KIND_TEXT,
 	KIND_FILE,
+	KIND_MAY, /* --name or --name=FILE; the former is "" */
 	KIND_SIZE,
 	KIND_COUNT,
 	KIND_TRACE,
@@ -72,7 +73,8 @@ static const struct option run_table[] = {
 	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several", AT(net) },
 	{ "vsock",      KIND_FILE,  "SOCKET[,cid=N]", "the guest's AF_VSOCK sockets, as Unix sockets of the host", AT(vsock) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
-	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot", AT(trace) },
+	{ "perf-map",   KIND_MAY,   "[=FILE]",       "write where translated code lies, for perf(1): into /tmp/perf-PID.map unless told", AT(perf_map) },
+	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot,translate", AT(trace) },
 };
 /* clang-format on */
 #define RUN_OPTIONS (sizeof(run_table) / sizeof(run_table[0]))
@@ -257,6 +259,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_FLAG: *(bool *)at = true; break;
 	case KIND_TEXT:
 	case KIND_FILE: *(const char **)at = value; break;
+	case KIND_MAY: *(const char **)at = value ? value : ""; break;
 	case KIND_SIZE: err = options_parse_size(value, at); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_LIST: return add_to_list(at, option->name, value, why);
@@ -343,7 +346,9 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 	value = word[length] ? word + length + 1 : NULL;
 	if (option->kind == KIND_FLAG && value)
 		return fail(why, -EINVAL, "--%s takes no value", option->name);
-	if (option->kind != KIND_FLAG && !value) {
+	if (option->kind == KIND_MAY && value && !*value)
+		return fail(why, -EINVAL, "--%s= needs a file's name", option->name);
+	if (option->kind != KIND_FLAG && option->kind != KIND_MAY && !value) {
 		/* A forgotten value; a file of such a name is written --stats=--name. */
 		if (left < 2 || (option->kind == KIND_FILE && strncmp(argv[1], "--", 2) == 0))
 			return fail(why, -EINVAL, "--%s needs a value: %s", option->name,
@@ -492,7 +497,8 @@ void options_help_run(FILE *to)
 		const struct option *o = &run_table[i];
 		char left[64];
 
-		snprintf(left, sizeof(left), "--%s %s", o->name, o->takes ? o->takes : "");
+		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->kind == KIND_MAY ? "" : " ",
+			 o->takes ? o->takes : "");
 		fprintf(to, "  %-26s %s\n", left, o->help);
 	}
 	fputs("\nExit status: 0 guest powered off (or reset under --no-reboot), 1 host failure,\n"

@@ -46,6 +46,7 @@ struct run_options {
 	const char *on_enospc; /* "stop", "report" */
 	const char *vsock;
 	const char *stats;
+	const char *perf_map; /* "": where perf looks */
 	unsigned trace; /* TRACE_BIT_* mask */
 };
 

@@ -18,6 +18,7 @@
 #include "control/console.h"
 #include "control/disks.h"
 #include "control/options.h"
+#include "control/perf_map.h"
 #include "control/stats.h"
 
 static const struct {
@@ -201,7 +202,7 @@ int command_run(int argc, char **argv)
 	struct run_options options;
 	struct stats_file stats = { .fd = -1 };
 	struct console *console = NULL;
-	struct pc_config config;
+	struct pc_config config = { 0 };
 	struct pc *pc = NULL;
 	struct disks *disks = NULL;
 	FILE *debugcon = NULL;
@@ -212,7 +213,8 @@ int command_run(int argc, char **argv)
 		return 2;
 	}
 	if (configure(&options, &config, &why) || stats_open(&stats, options.stats, &why) ||
-	    open_debugcon(options.debugcon, &debugcon, &config, &why))
+	    open_debugcon(options.debugcon, &debugcon, &config, &why) ||
+	    perf_map_open(options.perf_map, &config.engine_options, &why))
 		goto out;
 	disks = disks_open(&options, &config, &why);
 	if (!disks)
@@ -229,6 +231,7 @@ out:
 	if (status < 0)
 		host_warn("%s", why.text);
 	pc_close(pc);
+	perf_map_close(&config.engine_options);
 	if (disks_close(disks, &why)) {
 		host_warn("%s", why.text);
 		status = 1;

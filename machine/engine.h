@@ -61,6 +61,10 @@ enum torture {
 struct engine_options {
 	uint64_t code_cache; /* bytes of translated code, from CODE_CACHE_LEAST on; 0: default */
 	unsigned torture;    /* TORTURE(name) bits */
+	/* If set, a translator says which host code it has made: [at, +bytes) is `name`, and nothing
+	 * that was there any more. Any vCPU's thread. */
+	void (*code_made)(void *arg, const void *at, size_t bytes, const char *name);
+	void *code_made_arg;
 };
 #define CODE_CACHE_LEAST   (UINT64_C(1) << 20)
 #define CODE_CACHE_MOST    (UINT64_C(1) << 30) /* a direct jump reaches all of it */

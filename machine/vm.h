@@ -172,7 +172,7 @@ int vcpu_settle(struct vcpu *vcpu);
 void vcpu_dump(struct vcpu *vcpu);
 
 /* Trace topics: X(name). --trace takes the lower-case names, comma-separated. */
-#define TRACE_TOPICS(X) X(exits) X(irq) X(devices) X(exceptions) X(boot)
+#define TRACE_TOPICS(X) X(exits) X(irq) X(devices) X(exceptions) X(boot) X(translate)
 enum trace_topic {
 #define X(name) TRACE_BIT_##name,
 	TRACE_TOPICS(X)

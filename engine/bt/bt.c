@@ -370,6 +370,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	bt_torture(t, c, o->torture);
 	place_hints(t);
 	bt_stubs(t, c);
+	bt_name_stubs(t, c);
 	bt_flushed(c);
 	c->x.jumps = t->jumps;
 	decoder_init(&t->zydis, c->vcpu->vm->cpu_model);

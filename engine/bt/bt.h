@@ -35,6 +35,7 @@
 
 #include "engine/bt/code.h"
 #include "engine/bt/figures.h"
+#include "engine/bt/names.h"
 #include "engine/interp/cache.h"
 #include "host/host.h"
 
@@ -196,6 +197,8 @@ struct translation {
 	ZydisDecodedInstruction all_zi[BLOCK_INSNS];
 	ZydisDecodedOperand all_op[BLOCK_INSNS][ZYDIS_MAX_OPERAND_COUNT];
 	bool known[BLOCK_INSNS];
+	const uint8_t *begin[BLOCK_INSNS + 2]; /* of each one's code, of what follows the last, of
+						* the cold parts */
 };
 
 #define AT(member)     ((uint32_t)offsetof(struct interp, member))

@@ -102,6 +102,7 @@ static void emit(struct translation *x)
 	emit_entry(x);
 	for (unsigned n = 0; n < x->b->count; n++) {
 		bt_take(x, n);
+		x->begin[n] = x->e.at;
 		if (n == x->segment_end) {
 			bt_flags_give(x);
 			bt_pay(x);
@@ -115,8 +116,10 @@ static void emit(struct translation *x)
 		else
 			handle(x);
 	}
+	x->begin[x->b->count] = x->e.at;
 	if (!ended)
 		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at, x->flags);
+	x->begin[x->b->count + 1] = x->e.at;
 	bt_cold_code(x);
 }
 
@@ -125,6 +128,14 @@ static bool has_room(const struct bt *t)
 	return t->code.write_at + t->code.bytes - t->at > (ptrdiff_t)BT_ROOM &&
 	       t->cells_end - t->cell > (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) &&
 	       t->places + BT_PLACES_ROOM < BT_PLACES && t->memories + BT_PLACES_ROOM < BT_MEMORIES;
+}
+
+/* Whoever wants to know about it. */
+static void look(const struct translation *x)
+{
+	bt_name_block(x);
+	if (TRACE(x->c->vcpu->vm, translate))
+		bt_show(x);
 }
 
 void bt_translate(struct bt *t, struct interp *c, struct block *b)
@@ -154,6 +165,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	decode_all(x);
 	bt_flow(x);
 	emit(x);
+	look(x);
 	b->native = bt_exec(t, t->at);
 	b->native_flags =
 		(uint8_t)((x->vector ? BT_VECTOR : 0) | x->variant | (x->flags_in ? BT_FLAGS : 0));

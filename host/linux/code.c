@@ -1,8 +1,9 @@
 /*
  * code.c - executable memory that is never writable where it executes, and faults inside it.
  *
- * One anonymous memory file is mapped twice: read-write for whoever generates code, and
- * read-execute for whoever calls it. A native fault inside such code is not the
+ * Shared memory is mapped twice: read-write for whoever generates code, and read-execute for
+ * whoever calls it. It has no name, as a memory file would, so perf(1) looks for what lies
+ * there in a perf map. A native fault inside such code is not the
  * monitor's end: the signal handler moves the program counter to a landing that the
  * generator provided. A fault anywhere else goes to whichever handler was there before
  * (a sanitizer's, the embedder's, or the default), so crashes still look like crashes.
@@ -10,7 +11,7 @@
  * Does not model: asynchronous signals of these numbers sent by kill(2); they reach
  * the previous handler.
  *
- * Spec: Linux sigaction(2), memfd_create(2). Tested by test/unit/code.c.
+ * Spec: Linux sigaction(2), mremap(2). Tested by test/unit/code.c.
  * SPDX-License-Identifier: MIT
  */
 #include <asm/prctl.h>
@@ -43,16 +44,17 @@ static const int signals[] = { SIGFPE, SIGSEGV, SIGBUS, SIGILL };
 static struct sigaction previous[SIGNAL_COUNT];
 static _Thread_local volatile sig_atomic_t caught;
 
-/* Room for the data and behind it the file, executable. NULL: refused. */
-static uint8_t *map_exec(int fd, size_t bytes, size_t data_bytes)
+/* Room for the data and behind it what is at `w`, executable. NULL: refused. */
+static uint8_t *map_exec(void *w, size_t bytes, size_t data_bytes)
 {
 	uint8_t *at = mmap(NULL, data_bytes + bytes, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (at == MAP_FAILED)
 		return NULL;
-	if (mmap(at + data_bytes, bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) !=
-	    MAP_FAILED)
+	/* An old size of 0 leaves the old mapping of shared memory where it is. */
+	if (mremap(w, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at + data_bytes) != MAP_FAILED &&
+	    mprotect(at + data_bytes, bytes, PROT_READ | PROT_EXEC) == 0)
 		return at;
 	munmap(at, data_bytes + bytes);
 	return NULL;
@@ -63,26 +65,16 @@ int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, stru
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	uint8_t *x;
 	void *w;
-	int fd;
 
 	bytes = (bytes + page - 1) & ~(page - 1);
 	data_bytes = (data_bytes + page - 1) & ~(page - 1);
-	fd = memfd_create("trapeze-code", MFD_CLOEXEC);
-	if (fd < 0)
+	w = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+		 -1, 0);
+	if (w == MAP_FAILED)
 		return fail(why, -errno, "memory for generated code: %s", strerror(errno));
-	if (ftruncate(fd, (off_t)bytes) != 0) {
-		int e = errno;
-		close(fd);
-		return fail(why, -e, "memory for generated code: %s", strerror(e));
-	}
-	w = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	x = map_exec(fd, bytes, data_bytes);
-	close(fd);
-	if (w == MAP_FAILED || !x) {
-		if (w != MAP_FAILED)
-			munmap(w, bytes);
-		if (x)
-			munmap(x, data_bytes + bytes);
+	x = map_exec(w, bytes, data_bytes);
+	if (!x) {
+		munmap(w, bytes);
 		return fail(why, -ENOMEM, "executable memory: the host refuses to map it");
 	}
 	*code = (struct host_code){ .write_at = w,

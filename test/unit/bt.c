@@ -609,8 +609,8 @@ ASSEMBLE(endless,
 
 static void test_code_cache_is_bounded(void **state)
 {
-	struct guest g = guest_open_on(&bt_ops, true,
-				       (struct engine_options){ CODE_CACHE_LEAST, TORTURE(HOT) });
+	struct engine_options options = { .code_cache = CODE_CACHE_LEAST, .torture = TORTURE(HOT) };
+	struct guest g = guest_open_on(&bt_ops, true, options);
 	struct x86_state s = initial();
 	const struct bt *t = g.c->executor;
 

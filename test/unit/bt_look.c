@@ -1,9 +1,10 @@
 /*
- * bt_look.c - what engine bt tells about itself: its figures.
+ * bt_look.c - what engine bt tells about itself: figures, a map of its code, traces.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/bt/bt.h"
 #include "engine/bt/engine_bt.h"
@@ -16,14 +17,22 @@ static const uint8_t program[] = { 0xb9, ROUNDS & 255, ROUNDS >> 8, 0,    0,    
 				   0x59, 0x48,         0x89,        0x0c, 0x25, 0,    0,    0x10,
 				   0,    0xff,         0xc9,        0x75, 0xf0, 0xf4 };
 
-static struct guest open_program(unsigned torture)
+static void set_program(struct guest *g)
 {
-	struct guest g = guest_open_on(&bt_ops, torture, CODE_CACHE_LEAST);
 	struct x86_state s = guest_state64(0, GUEST_CODE);
 
-	guest_tables(&g);
-	memcpy(g.ram + GUEST_CODE, program, sizeof(program));
-	guest_set(&g, &s);
+	guest_tables(g);
+	memcpy(g->ram + GUEST_CODE, program, sizeof(program));
+	guest_set(g, &s);
+}
+
+static struct guest open_program(unsigned torture)
+{
+	struct guest g = guest_open_on(
+		&bt_ops, true,
+		(struct engine_options){ .torture = torture, .code_cache = CODE_CACHE_LEAST });
+
+	set_program(&g);
 	return g;
 }
 
@@ -104,7 +113,126 @@ static void test_tags_run_out(void **state)
 	assert_int_equal(shared, 300 - (BT_TAGS - 1));
 }
 
+/* --- a map of its code --------------------------------------------------------------------- */
+
+static struct made {
+	const uint8_t *at;
+	size_t bytes;
+	char name[64];
+} made[200];
+static unsigned makes;
+
+static void note(void *arg, const void *at, size_t bytes, const char *name)
+{
+	assert_ptr_equal(arg, made);
+	assert_in_range(makes, 0, 199);
+	made[makes].at = at;
+	made[makes].bytes = bytes;
+	snprintf(made[makes++].name, sizeof(made[0].name), "%s", name);
+}
+
+static struct made *find_made(const char *name)
+{
+	for (unsigned n = 0; n < makes; n++)
+		if (strcmp(made[n].name, name) == 0)
+			return &made[n];
+	print_error("%s was not made\n", name);
+	assert_true(false);
+	return NULL;
+}
+
+static void test_code_made(void **state)
+{
+	struct vm_config config = {
+		.engine = &bt_ops,
+		.vcpus = 1,
+		.engine_options = {.torture = TORTURE(HOT),
+                                   .code_made = note,
+                                   .code_made_arg = made}
+	};
+	struct guest g = guest_open_config(&config);
+	const struct bt *t = g.c->executor;
+	unsigned stubs = makes;
+
+	(void)state;
+	assert_in_range(stubs, 8, 40);
+	set_program(&g);
+	assert_int_equal(guest_run(&g, 100000), EXIT_HLT);
+	assert_int_equal(makes - stubs, t->blocks);
+	assert_non_null(find_made("guest_10005"));
+	assert_ptr_equal(find_made("bt_slow")->at, bt_exec(t, t->slow));
+	for (unsigned n = 0; n < makes; n++) {
+		assert_true(made[n].at >= t->code.exec_at && made[n].bytes > 0);
+		assert_true(made[n].at + made[n].bytes <= t->code.exec_at + t->code.bytes);
+		for (unsigned k = 0; k < n; k++)
+			assert_true(made[n].at >= made[k].at + made[k].bytes ||
+				    made[k].at >= made[n].at + made[n].bytes);
+	}
+	guest_close(&g);
+}
+
+/* --- traces -------------------------------------------------------------------------------- */
+
+/* Runs the program with standard error in a file, into text[]. */
+static char text[1 << 16];
+
+static void traced(unsigned topics)
+{
+	struct vm_config config = { .engine = &bt_ops,
+				    .vcpus = 1,
+				    .counted = true,
+				    .trace = topics,
+				    .engine_options = { .torture = TORTURE(HOT) } };
+	struct guest g = guest_open_config(&config);
+	int saved = dup(STDERR_FILENO);
+	FILE *file = tmpfile();
+
+	assert_non_null(file);
+	set_program(&g);
+	dup2(fileno(file), STDERR_FILENO);
+	guest_run(&g, 100000);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	rewind(file);
+	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+	fclose(file);
+	guest_close(&g);
+}
+
+/* Is there a line with the guest's instruction on the left and this on the right? */
+static bool beside(const char *guest, const char *host)
+{
+	for (const char *at = text; (at = strstr(at, guest)); at++) {
+		const char *bar = strchr(at, '|'), *end = strchr(at, '\n');
+		const char *found = bar ? strstr(bar, host) : NULL;
+
+		if (found && found < end)
+			return true;
+	}
+	return false;
+}
+
+static void test_trace_translate(void **state)
+{
+	(void)state;
+	traced(0);
+	assert_string_equal(text, "");
+	traced(1u << TRACE_BIT_translate);
+	assert_non_null(strstr(text, "translate 0x10005: "));
+	assert_true(beside("; entry", "mov rcx, gs:[x.left]"));
+	assert_true(beside("mov ecx, 0x1F4", "mov r9d, 0x1F4"));
+	assert_non_null(strstr(text, "dec r9d"));
+	assert_true(beside("pop rcx", "r11, r"));
+	assert_true(beside("cpuid", "r11d, 0x"));
+	assert_non_null(strstr(text, "call bt_slow"));
+	assert_true(beside("; budget: push rcx", "gs:[x.code_va]"));
+	for (const char *at = text; *at; at = strchr(at, '\n') + 1)
+		assert_memory_equal(at, "trace ", 6);
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_code_made),
+	cmocka_unit_test(test_trace_translate),
 	cmocka_unit_test(test_figures),
 	cmocka_unit_test(test_tags_run_out),
 };

@@ -39,17 +39,13 @@ struct guest {
 	uint8_t *ram;
 };
 
-/* `engine`: interp, or one that keeps its state in a struct interp. */
-static inline struct guest guest_open_on(const struct engine_ops *engine, bool counted,
-					 struct engine_options options)
+/* Its engine: interp, or one that keeps its state in a struct interp. */
+static inline struct guest guest_open_config(const struct vm_config *config)
 {
-	struct vm_config config = {
-		.engine = engine, .vcpus = 1, .counted = counted, .engine_options = options
-	};
 	struct guest g;
 	struct fail why;
 
-	g.vm = vm_open(&config, &why);
+	g.vm = vm_open(config, &why);
 	if (!g.vm)
 		print_error("%s\n", why.text);
 	assert_non_null(g.vm);
@@ -59,6 +55,16 @@ static inline struct guest guest_open_on(const struct engine_ops *engine, bool c
 	g.ram = mem_host(&g.vm->mem, gpa(0), GUEST_BYTES);
 	atomic_store(&g.vcpu->notice, false);
 	return g;
+}
+
+static inline struct guest guest_open_on(const struct engine_ops *engine, bool counted,
+					 struct engine_options options)
+{
+	struct vm_config config = {
+		.engine = engine, .vcpus = 1, .counted = counted, .engine_options = options
+	};
+
+	return guest_open_config(&config);
 }
 
 static inline struct guest guest_open(void)

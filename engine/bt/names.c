@@ -1,0 +1,127 @@
+/*
+ * names.c - names of stubs, blocks and members of struct interp (see names.h).
+ *
+ * The idea of a stub's end: stubs lie one behind the other, so it is the next one that has a name.
+ * What follows a stub without a name of its own counts as that stub's.
+ *
+ * Tested by test/unit/bt_look.c. SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/names.h"
+
+#include <stdio.h>
+
+#include "engine/bt/bt.h"
+
+struct stub {
+	const char *name;
+	const uint8_t *at; /* executable address */
+};
+#define STUBS 16u
+
+static const uint8_t *exec(const struct bt *t, const uint8_t *at)
+{
+	return at ? bt_exec(t, at) : NULL;
+}
+
+static unsigned list(const struct bt *t, struct stub stub[STUBS])
+{
+	const struct stub all[] = {
+		{"bt_vector",      exec(t,        t->vector) },
+		{ "bt_enter",               (const uint8_t *)(uintptr_t)t->enter                 },
+		{ "bt_edge",               exec(t,   t->edge) },
+		{ "bt_boundary",        exec(t,                  t->boundary) },
+		{ "bt_indirect0",   exec(t,t->indirect[0]) },
+		{ "bt_indirect1",  exec(t,       t->indirect[1]) },
+		{ "bt_slow",               exec(t,              t->slow) },
+		{ "bt_mismatch", exec(t,       t->mismatch) },
+		{ "bt_underflow",t->underflow},
+	};
+	unsigned count = 0;
+
+	_Static_assert(sizeof(all) / sizeof(all[0]) <= STUBS, "room");
+	for (unsigned n = 0; n < sizeof(all) / sizeof(all[0]); n++)
+		if (all[n].at)
+			stub[count++] = all[n];
+	return count;
+}
+
+const char *bt_stub_name(const struct bt *t, uint64_t address)
+{
+	struct stub stub[STUBS];
+	unsigned count = list(t, stub);
+
+	for (unsigned n = 0; n < count; n++)
+		if ((uintptr_t)stub[n].at == address)
+			return stub[n].name;
+	return NULL;
+}
+
+/* clang-format off */
+#define SEG(X, name) X(s.seg[name].base) X(s.seg[name].selector)
+#define FIELDS(X) \
+	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.insn) \
+	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) \
+	X(x.scratch) X(x.hops) X(x.cells) X(tlb.now[0]) X(tlb.now[1]) \
+	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(vcpu) X(s.rflags) \
+	X(s.kernel_gs_base) X(s.fpu.mxcsr) \
+	SEG(X, ES) SEG(X, CS) SEG(X, SS) SEG(X, DS) SEG(X, FS) SEG(X, GS)
+/* clang-format on */
+
+static const struct field_name {
+	const char *name;
+	uint32_t at, bytes;
+} fields[] = {
+#define X(member) { #member, AT(member), sizeof(((struct interp *)0)->member) },
+	FIELDS(X)
+#undef X
+};
+
+const char *bt_field_name(char *name, uint64_t at)
+{
+	if (at < (uint64_t)GPR_COUNT * 8 && at % 8 == 0) {
+		snprintf(name, BT_NAME_BYTES, "guest %s",
+			 ZydisRegisterGetString((ZydisRegister)(ZYDIS_REGISTER_RAX + at / 8)));
+		return name;
+	}
+	for (unsigned n = 0; n < sizeof(fields) / sizeof(fields[0]); n++) {
+		uint64_t in = at - fields[n].at;
+
+		if (in >= fields[n].bytes)
+			continue;
+		if (in == 0)
+			return fields[n].name;
+		snprintf(name, BT_NAME_BYTES, "%s+%u", fields[n].name, (unsigned)in);
+		return name;
+	}
+	return NULL;
+}
+
+void bt_name_stubs(const struct bt *t, const struct interp *c)
+{
+	const struct engine_options *o = &c->vcpu->vm->engine_options;
+	struct stub stub[STUBS];
+	unsigned count = list(t, stub);
+
+	if (!o->code_made)
+		return;
+	for (unsigned n = 0; n < count; n++) {
+		const uint8_t *end = bt_exec(t, t->begin);
+
+		for (unsigned k = 0; k < count; k++)
+			if (stub[k].at > stub[n].at && stub[k].at < end)
+				end = stub[k].at;
+		o->code_made(o->code_made_arg, stub[n].at, (size_t)(end - stub[n].at),
+			     stub[n].name);
+	}
+}
+
+void bt_name_block(const struct translation *x)
+{
+	const struct engine_options *o = &x->c->vcpu->vm->engine_options;
+	char name[BT_NAME_BYTES];
+
+	if (!o->code_made)
+		return;
+	snprintf(name, sizeof(name), "guest_%llx", (unsigned long long)x->c->r[R_RIP]);
+	o->code_made(o->code_made_arg, bt_exec(x->t, x->t->at), (size_t)(x->e.at - x->t->at), name);
+}
