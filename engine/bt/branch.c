@@ -197,6 +197,7 @@ static void ret(struct translation *x)
 
 void bt_row_branch(struct translation *x, int32_t at)
 {
+	bt_x87_give(x);
 	if (x->zi.mnemonic == ZYDIS_MNEMONIC_RET) {
 		return_to(x, at);
 		return;
@@ -290,6 +291,7 @@ static void give_back(struct code *e, int32_t n)
 
 static void cold_slow(struct translation *x, const struct cold *k)
 {
+	bt_x87_fip(&x->e, k->fip);
 	for (unsigned n = 0; n <= k->row; n++)
 		bt_slow_call(x, k->name + n * (uint32_t)sizeof(struct insn));
 	if (!k->join)
@@ -307,13 +309,14 @@ static void cold_out(struct translation *x, const struct cold *k)
 	code_go(&x->e, OP_JMP, x->t->boundary);
 }
 
-static void cold_vector(struct translation *x, const struct cold *k)
+/* A unit is loaded by subroutine `in` unless the byte at `ok` is 0. */
+static void cold_unit(struct translation *x, const struct cold *k, uint32_t ok, const uint8_t *in)
 {
 	uint8_t *refused;
 
-	code_state_cmp8(&x->e, AT(x.vector_ok), 0);
+	code_state_cmp8(&x->e, ok, 0);
 	refused = code_jump_if(&x->e, CC_E);
-	code_go(&x->e, OP_CALL, x->t->vector);
+	code_go(&x->e, OP_CALL, in);
 	code_go(&x->e, OP_JMP, k->join);
 	code_here(&x->e, refused);
 	cold_out(x, k);
@@ -363,7 +366,8 @@ static void put_cold(struct translation *x, const struct cold *k, struct cold *n
 	case COLD_SLOW: cold_slow(x, k); break;
 	case COLD_TAKEN: cold_taken(x, k); break;
 	case COLD_BUDGET: cold_out(x, k); break;
-	case COLD_VECTOR: cold_vector(x, k); break;
+	case COLD_VECTOR: cold_unit(x, k, AT(x.vector_ok), x->t->vector); break;
+	case COLD_X87: cold_unit(x, k, AT(x.x87_ok), x->t->x87); break;
 	case COLD_CALL: bt_edge(x, k->i, k->target, FLAGS_MEMORY)->is_call = true; break;
 	case COLD_EDGE: cold_edge(x, k); break;
 	}

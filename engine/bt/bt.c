@@ -39,6 +39,19 @@ static bool vector_ok(const struct bt *t, const struct interp *c)
 	       (c->s.fpu.mxcsr & MXCSR_MASKS) == MXCSR_MASKS;
 }
 
+static void units_ok(const struct bt *t, struct interp *c)
+{
+	c->x.vector_ok = vector_ok(t, c);
+	c->x.x87_ok = bt_x87_ok(c);
+}
+
+/* May the block's translation run at all? */
+static bool may_run(const struct bt *t, const struct interp *c, const struct block *b)
+{
+	return (!(b->native_flags & BT_VECTOR) || vector_ok(t, c)) &&
+	       (!(b->native_flags & BT_X87) || bt_x87_ok(c));
+}
+
 /* Translated code comes back at the next end of a block. */
 void bt_come_back(struct bt *t, struct interp *c)
 {
@@ -53,17 +66,19 @@ static bool attention(const struct interp *c)
 }
 
 /* After a handler said STEP_NEXT: may its block's translation go on? */
-static int go_on(struct bt *t, struct interp *c, const struct insn *i)
+static int go_on(struct bt *t, struct interp *c, const struct insn *i, bool x87_was)
 {
 	bool wanted = c->block->native_flags & BT_VECTOR && c->x.vector_live;
+	bool x87 = c->block->native_flags & BT_X87 && x87_was;
 
 	if (UNLIKELY(i[1].fn == op_stale)) {
 		c->current = i + 1;
 		return BT_STEP + STEP_STALE;
 	}
-	c->x.vector_ok = vector_ok(t, c);
+	units_ok(t, c);
 	c->x.vector_live = wanted && c->x.vector_ok;
-	if (UNLIKELY(wanted && !c->x.vector_ok)) {
+	c->x.x87_live = x87 && c->x.x87_ok;
+	if (UNLIKELY(wanted != c->x.vector_live || x87 != c->x.x87_live)) {
 		c->current = i + 1;
 		return BT_STEP + (i[1].fn == op_end ? STEP_END : STEP_STALE);
 	}
@@ -121,7 +136,7 @@ static bool hop(struct bt *t, struct interp *c, enum step step)
 	c->s.instructions = done;
 	c->x.left = t->end - done;
 	c->x.code_va = c->r[R_RIP] - b->offset;
-	c->x.vector_ok = vector_ok(t, c);
+	units_ok(t, c);
 	c->x.vector_live = false;
 	c->x.target = (uintptr_t)b->native;
 	hints_check(t, c, 8);
@@ -143,8 +158,11 @@ int bt_slow(struct interp *c, uint32_t name)
 	const struct insn *i = bt_named(c, name);
 	uint64_t low = c->tlb.generation_now[0], high = c->tlb.generation_now[1];
 	struct bt *t = c->executor;
+	bool x87 = c->x.x87_live;
 	enum step step;
 
+	if (x87)
+		bt_x87_take(c);
 	c->block = (struct block *)(i - i->n) - 1;
 	c->current = i;
 	c->retired_before = t->end - c->x.left - ((name >> BT_PAID_SHIFT) + 1);
@@ -162,7 +180,7 @@ int bt_slow(struct interp *c, uint32_t name)
 	    high != c->tlb.generation_now[1])
 		bt_come_back(t, c);
 	hints_check(t, c, 8);
-	return go_on(t, c, i);
+	return go_on(t, c, i, x87);
 }
 
 /* --- the executor --- */
@@ -231,9 +249,11 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	t->end = c->s.instructions + c->x.left;
 	c->x.code_va = c->r[R_RIP] - b->offset;
 	c->x.flags = (uint16_t)alu_pack(c->arith);
-	c->x.vector_ok = vector_ok(t, c);
+	units_ok(t, c);
 	hints_check(t, c, 0);
 	kind = t->enter(c, b->native);
+	if (c->x.x87_live)
+		bt_x87_take(c);
 	c->arith = alu_unpack(c->x.flags);
 	if (kind >= BT_STEP) {
 		t->figures.steps[kind - BT_STEP]++;
@@ -277,7 +297,7 @@ enum step bt_execute(struct interp *c, struct block *b)
 	if (UNLIKELY(t->full)) {
 		cache_flush(c->cache); /* `b` can still be read: memory is taken later */
 		step = STEP_STALE;
-	} else if (b->native && (!(b->native_flags & BT_VECTOR) || vector_ok(t, c))) {
+	} else if (b->native && may_run(t, c, b)) {
 		if (t->pending || t->pending_indirect)
 			bt_link(t, c, b);
 		t->pending = NULL;

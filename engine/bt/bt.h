@@ -16,6 +16,7 @@
  *   memory    guest R9, R10, R11: struct interp's r[]
  *   RFLAGS    at the beginning and the end of a block nothing; the arithmetic flags are in x.flags
  *   YMM       the guest's if x.vector_live, MXCSR too
+ *   x87 unit  the guest's if x.x87_live, but for its pointers
  *
  * Code is position-independent for the guest: x.code_va is the linear address of the page that
  * executes, so one translation serves every mapping of the page.
@@ -111,7 +112,7 @@ struct bt {
 	uint8_t *cell, *cells_end;
 	uint8_t *begin; /* behind the stubs */
 	/* Stubs, write addresses. */
-	const uint8_t *edge, *boundary, *slow, *vector, *mismatch, *indirect[2];
+	const uint8_t *edge, *boundary, *slow, *vector, *x87, *mismatch, *indirect[2];
 	const uint8_t *underflow;    /* executable address */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
 	struct bt_memory *memory;    /* cells, and how many are in use */
@@ -147,6 +148,7 @@ struct bt {
 #define BT_JUMPED 4u  /* is in the table of indirect jumps */
 #define BT_USER   16u /* translated for CPL 3 */
 #define BT_FLAGS  8u  /* needs the flags in x.flags when it is entered */
+#define BT_X87    32u /* touches the x87 unit */
 
 #define SCRATCH_A R11 /* an address */
 #define SCRATCH_T RCX
@@ -154,7 +156,16 @@ struct bt {
 /* Where the guest's arithmetic flags are. */
 enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH };
 
-enum cold_kind { COLD_CELL, COLD_SLOW, COLD_TAKEN, COLD_BUDGET, COLD_VECTOR, COLD_CALL, COLD_EDGE };
+enum cold_kind {
+	COLD_CELL,
+	COLD_SLOW,
+	COLD_TAKEN,
+	COLD_BUDGET,
+	COLD_VECTOR,
+	COLD_X87,
+	COLD_CALL,
+	COLD_EDGE
+};
 
 /* Code that goes behind the block. */
 struct cold {
@@ -164,6 +175,7 @@ struct cold {
 	uint32_t name; /* of i */
 	enum cold_kind kind;
 	int32_t target;
+	int32_t fip;            /* of x87.c, at `from` */
 	bool save;              /* flags are in RFLAGS at `from` only */
 	bool load;              /* and have to be there at `join` */
 	struct bt_place *place; /* COLD_EDGE */
@@ -185,8 +197,9 @@ struct translation {
 	unsigned half;    /* of the address space: where its data likely lies, too */
 	unsigned variant; /* see bt_variant() */
 	bool cells;       /* its data accesses may have them */
-	bool vector;
-	bool exact; /* see flow.c */
+	bool vector, x87;
+	int32_t fip; /* x87 FIP is x.code_va + this, if that is not negative */
+	bool exact;  /* see flow.c */
 	bool flags_in;
 	unsigned row;         /* instructions after the one at hand that share its check */
 	unsigned segment_end; /* instructions that were paid for before the one at hand runs */
@@ -252,6 +265,17 @@ bool bt_stack(struct translation *x);
 unsigned bt_row(struct translation *x, bool *ended);
 bool bt_arith(struct translation *x);
 bool bt_system(struct translation *x);
+
+/* x87.c */
+bool bt_x87_ok(const struct interp *c);       /* may x87 instructions run as they are? */
+void bt_x87_take(struct interp *c);           /* what the stubs saved becomes the guest's */
+const uint8_t *bt_put_x87_in(struct code *e); /* subroutines; the first clobbers RCX, R11 */
+const uint8_t *bt_put_x87_out(struct code *e);
+bool bt_is_x87(const struct translation *x); /* one that is known there? */
+bool bt_is_x87_compare(const struct translation *x);
+bool bt_x87(struct translation *x);
+void bt_x87_give(struct translation *x); /* FIP may be looked at. Clobbers RCX */
+void bt_x87_fip(struct code *e, int32_t fip);
 
 /* branch.c */
 /* The CALL or RET at hand, whose word is checked: CALL's at R11, RET's at R11 + at. */

@@ -49,7 +49,7 @@ static bool is_native(const struct translation *x)
 {
 	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 		return false;
-	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x));
+	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x)) || bt_is_x87(x);
 }
 
 /* live: flags read after the instruction at hand, number n. Returns those read before it. */
@@ -71,6 +71,8 @@ static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 	if (may && live & ~may)
 		in |= live & ~may;
 	if (x->exact && bt_rule(x->zi.mnemonic) & RULE_IN)
+		in = FLAG_ARITH;
+	if (bt_is_x87_compare(x)) /* which of them it clears differs from CPU to CPU */
 		in = FLAG_ARITH;
 	x->need[n] = in != 0;
 	live = (conditional ? live : live & ~may) | in;

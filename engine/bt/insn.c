@@ -38,7 +38,7 @@
 	X(MUL, IN | OUT) X(IMUL, IN | OUT) \
 	X(BT, IN | OUT) X(BTS, IN | OUT) X(BTR, IN | OUT) X(BTC, IN | OUT) \
 	X(BSF, IN | OUT) X(BSR, IN | OUT) X(TZCNT, IN | OUT) X(LZCNT, IN | OUT) X(POPCNT, IN | OUT) \
-	X(CLC, IN | OUT) X(STC, IN | OUT) X(CMC, IN | OUT) \
+	X(CLC, IN | OUT) X(STC, IN | OUT) X(CMC, IN | OUT) X(SAHF, IN | OUT) X(LAHF, IN) \
 	X(NOT, 0) X(XCHG, 0) X(BSWAP, 0) X(CRC32, 0) \
 	X(CBW, 0) X(CWDE, 0) X(CDQE, 0) X(CWD, 0) X(CDQ, 0) X(CQO, 0) \
 	X(MOV, PURE) X(MOVZX, PURE) X(MOVSX, PURE) X(MOVSXD, PURE) X(MOVBE, PURE) X(MOVNTI, PURE) \
@@ -508,7 +508,7 @@ bool bt_insn(struct translation *x)
 	}
 	if (rule & NONE)
 		return true;
-	if (bt_arith(x) || bt_system(x) || bt_stack(x))
+	if (bt_arith(x) || bt_system(x) || bt_stack(x) || bt_x87(x))
 		return true;
 	return rule & PLAIN ? plain(x, rule) : vector(x);
 }

@@ -51,9 +51,12 @@ struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
 {
 	struct cold *k = &x->cold[x->colds++];
 
-	*k = (struct cold){
-		.from = from, .kind = kind, .i = x->i, .row = x->row, .name = bt_name(x, x->i)
-	};
+	*k = (struct cold){ .from = from,
+			    .kind = kind,
+			    .i = x->i,
+			    .row = x->row,
+			    .name = bt_name(x, x->i),
+			    .fip = x->fip };
 	return k;
 }
 

@@ -51,11 +51,12 @@ static const uint8_t *put_vectors_out(struct code *e)
 	return begin;
 }
 
-static void call_if_live(struct code *e, const uint8_t *subroutine)
+/* live: which byte says that it is */
+static void call_if_live(struct code *e, uint32_t live, const uint8_t *subroutine)
 {
 	uint8_t *skip;
 
-	code_state_cmp8(e, AT(x.vector_live), 0);
+	code_state_cmp8(e, live, 0);
 	skip = code_jump_if(e, CC_E);
 	code_go(e, OP_CALL, subroutine);
 	code_here(e, skip);
@@ -91,7 +92,7 @@ static const uint8_t *put_return(struct code *e)
 }
 
 struct common {
-	const uint8_t *in, *out, *back, *leave;
+	const uint8_t *in, *out, *x87_in, *x87_out, *back, *leave;
 };
 
 static void to_host_stack(struct code *e)
@@ -101,14 +102,20 @@ static void to_host_stack(struct code *e)
 	code_state(e, OP_LOAD, RSP, AT(x.host_rsp));
 }
 
+static void units_out(struct code *e, const struct common *s)
+{
+	if (s->out)
+		call_if_live(e, AT(x.vector_live), s->out);
+	call_if_live(e, AT(x.x87_live), s->x87_out);
+}
+
 /* x.kind says why. */
 static const uint8_t *put_leave(struct code *e, const struct common *s)
 {
 	const uint8_t *begin = e->at;
 
 	to_host_stack(e);
-	if (s->out)
-		call_if_live(e, s->out);
+	units_out(e, s);
 	code_state32(e, OP_LOAD, RAX, AT(x.kind));
 	code_go(e, OP_JMP, s->back);
 	return begin;
@@ -285,15 +292,15 @@ static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
 	uint8_t *out;
 
 	to_host_stack(e);
-	if (s->out)
-		call_if_live(e, s->out);
+	units_out(e, s);
 	code_constant(e, RDI, (uintptr_t)c);
 	code_move32(e, RSI, R11);
 	code_constant(e, RAX, (uintptr_t)(t->torture ? bt_torture_slow : bt_slow));
 	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
 	out = code_jump_if(e, CC_NE);
 	if (s->in)
-		call_if_live(e, s->in);
+		call_if_live(e, AT(x.vector_live), s->in);
+	call_if_live(e, AT(x.x87_live), s->x87_in);
 	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
 	bt_load_all(e);
 	code8(e, 0xc3);
@@ -353,6 +360,8 @@ int bt_stubs(struct bt *t, struct interp *c)
 		t->vector = s.in = put_vectors_in(&e);
 		s.out = put_vectors_out(&e);
 	}
+	t->x87 = s.x87_in = bt_put_x87_in(&e);
+	s.x87_out = bt_put_x87_out(&e);
 	put_enter(t, &e);
 	s.back = put_return(&e);
 	s.leave = put_leave(&e, &s);

@@ -35,10 +35,9 @@ static void decode_all(struct translation *x)
 		if (!x->known[n])
 			continue;
 		x->b->insn[n].tag = bt_tag(&x->t->figures, x->all_zi[n].mnemonic);
-		if (!x->t->vectors)
-			continue;
 		bt_take(x, n);
-		x->vector |= bt_is_vector(x);
+		x->vector |= x->t->vectors && bt_is_vector(x);
+		x->x87 |= bt_is_x87(x);
 	}
 }
 
@@ -84,12 +83,17 @@ static void emit_entry(struct translation *x)
 		code_state_cmp8(&x->e, AT(x.vector_live), 0);
 		bt_cold(x, COLD_VECTOR, code_jump_if(&x->e, CC_E))->join = x->e.at;
 	}
+	if (x->x87) {
+		code_state_cmp8(&x->e, AT(x.x87_live), 0);
+		bt_cold(x, COLD_X87, code_jump_if(&x->e, CC_E))->join = x->e.at;
+	}
 	bt_pay(x);
 }
 
 static void handle(struct translation *x)
 {
 	bt_flags_give(x);
+	bt_x87_give(x);
 	bt_slow_call(x, bt_name(x, x->i));
 	x->t->handled++;
 }
@@ -111,12 +115,15 @@ static void emit(struct translation *x)
 			n += row - 1;
 			continue;
 		}
+		if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+			bt_x87_give(x);
 		if (x->known[n] && (bt_branch(x, &ended) || bt_insn(x)))
 			x->t->native++;
 		else
 			handle(x);
 	}
 	x->begin[x->b->count] = x->e.at;
+	bt_x87_give(x);
 	if (!ended)
 		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at, x->flags);
 	x->begin[x->b->count + 1] = x->e.at;
@@ -157,7 +164,8 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->variant = bt_variant(c, c->r[R_RIP]);
 	x->cells = x->variant == BT_HIGH || x->variant == BT_USER;
 	x->flags = FLAGS_MEMORY;
-	x->vector = false;
+	x->vector = x->x87 = false;
+	x->fip = -1;
 	x->exact = t->exact;
 	x->colds = 0;
 	x->row = 0;
@@ -167,8 +175,8 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	emit(x);
 	look(x);
 	b->native = bt_exec(t, t->at);
-	b->native_flags =
-		(uint8_t)((x->vector ? BT_VECTOR : 0) | x->variant | (x->flags_in ? BT_FLAGS : 0));
+	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->x87 ? BT_X87 : 0) |
+				    x->variant | (x->flags_in ? BT_FLAGS : 0));
 	t->figures.bytes += (uint64_t)(x->e.at - t->at);
 	t->at = t->code.write_at + (((size_t)(x->e.at - t->code.write_at) + 15) & ~(size_t)15);
 	t->blocks++;

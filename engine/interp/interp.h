@@ -105,6 +105,8 @@ struct executor_state {
 	void *cells[2];   /* ends of the lists of live cells */
 	uint16_t flags; /* arithmetic: AH and AL as LAHF and SETO leave them */
 	uint8_t vector_live, vector_ok;
+	uint8_t x87_live, x87_ok;
+	uint8_t image[108] __attribute__((aligned(64))); /* x87 unit as FRSTOR loads it */
 };
 
 struct interp {

@@ -146,6 +146,8 @@ void x87_set_top(struct x86_fpu *f, unsigned top);
 /* Recomputes ES and B from the flags and masks. */
 void x87_summary(struct x86_fpu *f);
 void x87_init(struct x86_fpu *f);
+/* Status, tags and stack from an image that FNSAVE made. `hidden`: flags kept from the host. */
+void x87_image_take(struct x86_fpu *f, const uint8_t *image, uint16_t hidden);
 /* x87 to MMX: TOP = 0, all registers valid. */
 void x87_enter_mmx(struct x86_fpu *f);
 

@@ -80,8 +80,7 @@ static void image_fill(uint8_t *image, const struct x86_fpu *f, uint16_t fsw)
 	}
 }
 
-/* After the instruction: status, tags and stack. `hidden`: flags kept from the host. */
-static void image_take(struct x86_fpu *f, const uint8_t *image, uint16_t hidden)
+void x87_image_take(struct x86_fpu *f, const uint8_t *image, uint16_t hidden)
 {
 	uint32_t env[3];
 
@@ -140,7 +139,7 @@ static enum step x87_arith(struct interp *c, const struct insn *i)
 	if ((i->op & THUNK_STORE) && !(fsw & ~f->fcw & (FSW_FLAGS & ~FSW_PE)) &&
 	    !mem_write_slow(c, (enum seg)i->seg, insn_ea(c, i), v->bounce, i->c))
 		return STEP_FAULT;
-	image_take(f, v->image, hidden);
+	x87_image_take(f, v->image, hidden);
 	if (t->flags & THUNK_FLAGS)
 		interp_set_arith(c, v->call.flags);
 	pointers_note(c, i, unmasked);

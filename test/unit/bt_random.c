@@ -23,6 +23,7 @@
 
 static uint64_t seed;
 static bool counted = true;
+static bool much_x87; /* does the program have? */
 
 static uint32_t any(uint32_t below)
 {
@@ -49,7 +50,7 @@ static void any_segment(struct code *e)
 {
 	static const uint8_t prefix[] = { 0x64, 0x65, 0x3e };
 
-	if (!any(10))
+	if (!any(much_x87 ? 4 : 10))
 		code8(e, prefix[any(3)]);
 }
 
@@ -224,6 +225,122 @@ static void any_vector(struct code *e)
 		code8(e, (uint8_t)any(256));
 }
 
+/* MMX: prefix and opcode. */
+static void any_mmx(struct code *e)
+{
+	static const uint8_t mmx[][2] = {
+		{0,     0x6f},
+                { 0,    0x7f},
+                { 0,    0xfc},
+                { 0,    0xef},
+		{ 0,    0x6e},
+                { 0,    0x7e},
+                { 0,    0xd9},
+                { 0,    0xf5},
+		{ 0,    0x60},
+                { 0,    0x2a},
+                { 0,    0x2d},
+                { 0x66, 0x2a},
+		{ 0x66, 0x2c},
+                { 0xf3, 0xd6},
+                { 0xf2, 0xd6},
+                { 0xf2, 0xf0},
+	};
+	unsigned n = any(sizeof(mmx) / sizeof(mmx[0])), reg = any(8);
+	uint8_t opcode[2] = { 0x0f, mmx[n][1] };
+
+	if (!any(6))
+		CODE(e, 0x0f, 0x77); /* emms */
+	if (any(2) && mmx[n][1] != 0xd6) {
+		operand(e, opcode, 2, reg, mmx[n][0], true);
+		return;
+	}
+	if (mmx[n][0])
+		code8(e, mmx[n][0]);
+	CODE(e, 0x0f, mmx[n][1], (uint8_t)(0xc0 | reg << 3 | any(8)));
+}
+
+/* mov word [rsp - 16], control word; fldcw [rsp - 16] */
+static void control_word(struct code *e, unsigned masks)
+{
+	CODE(e, 0x66, 0xc7, 0x44, 0x24, 0xf0, (uint8_t)(0x40 | masks), (uint8_t)any(16));
+	CODE(e, 0xd9, 0x6c, 0x24, 0xf0);
+}
+
+/* Environments that loads and stores and the save areas of other units go to: [rsp - 800h]. */
+static void x87_area(struct code *e)
+{
+	static const uint8_t area[][3] = {
+		{0xd9,  4, 1}, /* fldenv */
+		{ 0xd9, 6, 1}, /* fnstenv */
+		{ 0xdd, 4, 1}, /* frstor */
+		{ 0xdd, 6, 1}, /* fnsave */
+		{ 0xae, 0, 2}, /* fxsave */
+		{ 0xae, 1, 2}, /* fxrstor */
+		{ 0xae, 4, 2}, /* xsave */
+	};
+	const uint8_t *a = area[any(sizeof(area) / sizeof(area[0]))];
+
+	CODE(e, 0x48); /* fxsave64; the others do not mind */
+	if (a[2] == 2)
+		code8(e, 0x0f);
+	CODE(e, a[0], (uint8_t)(0x84 | a[1] << 3), 0x24);
+	code32(e, (uint32_t)-0x800);
+}
+
+static void any_x87(struct code *e)
+{
+	static const uint8_t other[][2] = {
+		{0xdf,  0xe0},
+                { 0x9b, 0x9b},
+                { 0xdb, 0xe2},
+                { 0xdb, 0xe3},
+                { 0x9e, 0x9f},
+		{ 0xd9, 0xe8},
+                { 0xd9, 0xeb},
+                { 0xd9, 0xee},
+                { 0xd9, 0xfa},
+                { 0xd9, 0xf6},
+	};
+	uint8_t opcode = (uint8_t)(0xd8 + any(8)), reg = (uint8_t)any(8);
+	unsigned n = any(sizeof(other) / sizeof(other[0]));
+
+	switch (any(10)) {
+	case 0: /* exceptions unmasked, for a while */
+		control_word(e, any(3) || !counted ? 0x3f : any(64));
+		if (any(2)) {
+			any_x87(e);
+			control_word(e, 0x3f);
+		}
+		break;
+	case 1: CODE(e, other[n][0], other[n][1]); break;
+	case 2:
+		if (!any(4))
+			any_mmx(e);
+		break;
+	case 3:
+		if (!any(6))
+			x87_area(e);
+		else if (!any(20)) /* CR0.TS: mov rax, cr0; xor al, 8; mov cr0, rax */
+			CODE(e, 0x0f, 0x20, 0xc0, 0x34, 8, 0x0f, 0x22, 0xc0);
+		break;
+	case 4:
+	case 5:
+	case 6:
+		if ((opcode & 0xfb) == 0xd9 && (reg == 4 || (opcode == 0xd9 && reg == 5)))
+			break; /* random control words: see above */
+		operand(e, &opcode, 1, reg, 0, true);
+		break;
+	case 7: /* fcomi and fcmov */
+		CODE(e, (uint8_t)(0xda + any(2)), (uint8_t)(0xc0 | any(4) << 3 | any(8)));
+		CODE(e, (uint8_t)(any(2) ? 0xdb : 0xdf), (uint8_t)(0xe8 | any(2) << 4 | any(8)));
+		break;
+	default: /* not those that are none: #UD */
+		if (opcode != 0xd9 || reg < 2 || reg > 6)
+			CODE(e, opcode, (uint8_t)(0xc0 | reg << 3 | any(8)));
+	}
+}
+
 /* Control flow that comes back to the next instruction. */
 static void any_flow(struct code *e)
 {
@@ -285,6 +402,10 @@ static void any_insn(struct code *e)
 	uint8_t opcode[2] = { 0x0f };
 	unsigned r;
 
+	if (much_x87 && any(3)) {
+		any_x87(e);
+		return;
+	}
 	switch (any(17)) {
 	case 0: /* cmov, setcc */
 		opcode[1] = (uint8_t)((any(2) ? 0x40 : 0x90) | any(16));
@@ -360,7 +481,11 @@ static void handlers(struct guest *g)
 		bool error =
 			v == 8 || v == 10 || v == 11 || v == 12 || v == 13 || v == 14 || v == 17;
 
-		if (v != 0 && v != 13 && v != 14 && v != 19)
+		if (v == 16)
+			CODE(&h, 0xdb, 0xe2); /* fnclex */
+		if (v == 7)
+			CODE(&h, 0x0f, 0x06); /* clts */
+		if (v != 0 && v != 6 && v != 7 && v != 16 && v != 13 && v != 14 && v != 19)
 			continue;
 		if (error)
 			CODE(&h, 0x58);
@@ -374,6 +499,7 @@ static void prepare(struct guest *g)
 	uint64_t at = GUEST_CODE + (any(3) ? 0 : 0xe00 + any(0x100));
 
 	guest_tables(g);
+	much_x87 = !any(3);
 	program(g->ram + at, at);
 	if (any(6) && counted)
 		handlers(g);
@@ -396,6 +522,14 @@ static void any_state(struct x86_state *s)
 	for (unsigned r = 0; r < 16; r++)
 		for (unsigned q = 0; q < 4; q++)
 			s->fpu.ymm[r][q] = (uint64_t)any(UINT32_MAX) << 32 | any(UINT32_MAX);
+	for (unsigned r = 0; r < 8; r++) {
+		s->fpu.st[r].mant = (uint64_t)any(UINT32_MAX) << 32 | (uint64_t)any(2) << 63;
+		s->fpu.st[r].exp = any(3) ? 0x3ff0 + any(0x20) : any(0x10000);
+	}
+	s->fpu.ftw = (uint8_t)any(256);
+	s->fpu.fsw = (uint16_t)(any(256) << 8 & 0x7f00);
+	s->fpu.fcw = (uint16_t)((any(8) || !counted ? 0x7f : 0x40 | any(64)) | any(16) << 8);
+	s->fpu.fip = s->fpu.fdp = any(UINT32_MAX);
 	s->seg[FS].base = counted ? any(64) : 48;
 	s->seg[GS].base = any(2) ? any(64) * 16 : 0;
 	s->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
@@ -429,6 +563,8 @@ static uint64_t run_both(unsigned n, unsigned torture, uint64_t code_cache)
 	any_state(&s);
 	s.rip = end_of_loop;
 	pair_set(&p, &s);
+	if (!any(4)) /* from now on: FDP follows every operand */
+		p.a.vm->cpu_model = p.b.vm->cpu_model = cpu_model_find("trapeze-v1-base");
 	run_pair(&p);
 	native = pair_native(&p);
 	pair_close(&p);
