@@ -393,6 +393,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	bt_name_stubs(t, c);
 	bt_flushed(c);
 	c->x.jumps = t->jumps;
+	c->x.places = t->place;
 	decoder_init(&t->zydis, c->vcpu->vm->cpu_model);
 	c->flushed = bt_flushed;
 	c->killed = bt_killed;

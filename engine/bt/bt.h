@@ -80,6 +80,8 @@ enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
 /* A direct jump from one block to another. */
 struct bt_place {
 	struct block *to;        /* linked to, or NULL */
+	const uint8_t *native;   /* where that is, or NULL; */
+	uint64_t host;           /* its page */
 	struct bt_place *next;   /* of those linked to the same block */
 	struct bt_cell *cell;    /* write address; NULL: same page */
 	uint8_t *jump;           /* end of its rel32, write address */

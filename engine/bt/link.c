@@ -28,6 +28,7 @@ static void unlink(struct bt_place *p)
 		at = &(*at)->next;
 	*at = p->next;
 	p->to = NULL;
+	p->native = NULL;
 }
 
 static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struct block *b)
@@ -47,6 +48,8 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	if (p->to == b)
 		return;
 	p->to = b;
+	p->native = b->native;
+	p->host = b->key >> 2 & ~PAGE_MASK;
 	p->next = b->links;
 	b->links = p;
 	if (p->save_jump && b->native_flags & BT_FLAGS)

@@ -121,12 +121,97 @@ static const uint8_t *put_leave(struct code *e, const struct common *s)
 	return begin;
 }
 
-/* A place in R11D. */
+/* mov reg, gs:[scratch n], or the other way round */
+static void scratch(struct code *e, uint8_t opcode, unsigned reg, unsigned n)
+{
+	code_state(e, opcode, reg, AT(x.scratch) + n * 8);
+}
+
+/* op to, gs:[index * 8 + at] */
+static void code_indexed(struct code *e, uint8_t opcode, unsigned to, unsigned index, uint32_t at)
+{
+	CODE(e, PREFIX_GS, 0x48, opcode, (uint8_t)(to << 3 | 4), (uint8_t)(0xc0 | index << 3 | 5));
+	code32(e, at);
+}
+
+/* RDX = linear address that the place at R11 leads to, RCX = its half. */
+static uint8_t *put_place_target(struct code *e)
+{
+	CODE(e, 0x49, 0x63); /* movsxd rdx, dword [r11 + target] */
+	code_modrm_mem(e, RDX, R11, offsetof(struct bt_place, target));
+	code_state(e, OP_ADD, RDX, AT(x.code_va));
+	code_move(e, RCX, RDX);
+	CODE(e, 0x48, 0xc1, 0xe9, 63, 0x41, 0x3a); /* shr rcx, 63; cmp cl, [r11 + half] */
+	code_modrm_mem(e, RCX, R11, offsetof(struct bt_place, half));
+	return code_jump_if(e, CC_NE);
+}
+
+/* Is code at RDX where it was when the place at R11 was linked? */
+static void put_place_check(struct code *e, uint8_t *out[2])
+{
+	code_move(e, RAX, RDX);
+	CODE(e, 0x48, 0xc1, 0xe8, 7, 0x25); /* shr rax, 7; and eax, mask */
+	code32(e, (TLB_ENTRIES - 1) * (uint32_t)sizeof(struct tlb_entry));
+	code_indexed(e, OP_ADD, RAX, RCX, AT(tlb.code_now));
+	code_mem(e, OP_LOAD, RCX, RAX, ACCESS_EXEC * 8);
+	CODE(e, 0x48, 0x31, 0xd1, 0x48, 0x81, 0xf9); /* xor rcx, rdx; cmp rcx, 4095 */
+	code32(e, PAGE_SIZE - 1);
+	out[0] = code_jump_if(e, CC_A);
+	code_mem(e, OP_LOAD, RCX, RAX, offsetof(struct tlb_entry, host));
+	code_mem(e, OP_CMP, RCX, R11, offsetof(struct bt_place, host));
+	out[1] = code_jump_if(e, CC_NE);
+}
+
+/* The cell of the place at R11 is made good, and the place taken. */
+static void put_place_renew(struct code *e)
+{
+	code_mem(e, OP_LOAD, RCX, R11, offsetof(struct bt_place, cell));
+	code_state(e, OP_LOAD, RAX, AT(x.code_va));
+	code_mem(e, OP_STORE, RAX, RCX, offsetof(struct bt_cell, from));
+	CODE(e, 0x41, 0x0f, 0xb6); /* movzx eax, byte [r11 + half] */
+	code_modrm_mem(e, RAX, R11, offsetof(struct bt_place, half));
+	code_indexed(e, OP_LOAD, RAX, RAX, AT(tlb.generation_now));
+	code_mem(e, OP_STORE, RAX, RCX, offsetof(struct bt_cell, generation));
+	CODE(e, 0x48, 0x81, 0xe2); /* and rdx, -4096 */
+	code32(e, (uint32_t) - (int32_t)PAGE_SIZE);
+	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_cell, to));
+	code_state(e, OP_STORE, RDX, AT(x.code_va));
+	code_mem(e, OP_LOAD, R11, R11, offsetof(struct bt_place, native));
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
+	CODE(e, 0x41, 0xff, 0xe3); /* jmp r11 */
+}
+
+/*
+ * A place in R11D. It may be linked, only that mappings of code have changed since: if not those
+ * that it needs, it goes on being linked.
+ */
 static const uint8_t *put_edge(struct code *e, const struct common *s)
 {
 	const uint8_t *begin = e->at;
+	uint8_t *out[5];
 
 	code_state32(e, OP_STORE, R11, AT(x.place));
+	scratch(e, OP_STORE, RAX, 0);
+	scratch(e, OP_STORE, RDX, 1);
+	CODE(e, 0x4d, 0x69, 0xdb); /* imul r11, r11, size */
+	code32(e, (uint32_t)sizeof(struct bt_place));
+	code_state(e, OP_ADD, R11, AT(x.places));
+	for (unsigned n = 0; n < 2; n++) {
+		CODE(e, 0x49, 0x83); /* cmp qword [r11 + cell or native], 0 */
+		code_modrm_mem(e, 7, R11,
+			       n ? offsetof(struct bt_place, native)
+				 : offsetof(struct bt_place, cell));
+		code8(e, 0);
+		out[n] = code_jump_if(e, CC_E);
+	}
+	out[2] = put_place_target(e);
+	put_place_check(e, out + 3);
+	put_place_renew(e);
+	for (unsigned n = 0; n < 5; n++)
+		code_here(e, out[n]);
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
 	code_state_set32(e, AT(x.kind), BT_EDGE);
 	code_go(e, OP_JMP, s->leave);
 	return begin;
@@ -170,12 +255,6 @@ static const uint8_t *put_indirect(struct code *e, const struct common *s, unsig
 	code_here(e, miss);
 	put_rip(e, s, BT_INDIRECT);
 	return begin;
-}
-
-/* mov reg, gs:[scratch n], or the other way round */
-static void scratch(struct code *e, uint8_t opcode, unsigned reg, unsigned n)
-{
-	code_state(e, opcode, reg, AT(x.scratch) + n * 8);
 }
 
 /* RAX = the TLB entry of the address in R11, of either half; RDX = which half. */

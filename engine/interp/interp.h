@@ -98,7 +98,7 @@ struct executor_state {
 	uint64_t left;    /* instructions until it has to come back */
 	uint64_t code_va; /* linear address of the page whose code runs */
 	uint64_t host_rsp, hint_rsp, target;
-	const void *jumps;
+	const void *jumps, *places;
 	uint32_t insn, place, kind, host_mxcsr;
 	uint64_t scratch[3];
 	void *hops; /* a cell whose operand hops from page to page, or NULL */
