@@ -66,6 +66,8 @@ static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 	if (!f)
 		return may_fault(x) && x->exact ? FLAG_ARITH : live;
 	may = (f->modified | f->set_0 | f->set_1 | f->undefined) & FLAG_ARITH;
+	if (FLAG_ARITH & ~may) /* BT leaves ZF alone, by the manual, and in fact all but CF */
+		may &= ~f->undefined;
 	conditional = is_conditional(x, x->op);
 	in = (f->tested & FLAG_ARITH) | (conditional && live & may ? FLAG_ARITH : 0);
 	if (may && live & ~may)
