@@ -70,7 +70,7 @@ static const struct option run_table[] = {
 	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
 	{ "disk",       KIND_LIST,  "FILE[,...]",    "a disk: raw or qcow2 image; ,readonly ,overlay ,format=raw|qcow2 and others follow the name; several times for several", AT(disk) },
 	{ "on-enospc",  KIND_TEXT,  "stop|report",   "when the host's disk is full the guest's writes wait for room (default), or fail", AT(on_enospc) },
-	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several", AT(net) },
+	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several; none: no card", AT(net) },
 	{ "vsock",      KIND_FILE,  "SOCKET[,cid=N]", "the guest's AF_VSOCK sockets, as Unix sockets of the host", AT(vsock) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "perf-map",   KIND_MAY,   "[=FILE]",       "write where translated code lies, for perf(1): into /tmp/perf-PID.map unless told", AT(perf_map) },
@@ -375,6 +375,21 @@ static int check_disks(const struct run_options *o, struct fail *why)
 	return err;
 }
 
+/* An image alone gets the user's network, "none" takes it away. */
+static int settle_networks(struct run_options *o, struct fail *why)
+{
+	if (o->net.count == 0 && o->image && !o->counted)
+		o->net.text[o->net.count++] = "user";
+	for (unsigned i = 0; i < o->net.count; i++)
+		if (strcmp(o->net.text[i], "none") == 0) {
+			if (o->net.count > 1)
+				return fail(why, -EINVAL,
+					    "--net none: not together with a network");
+			o->net.count = 0;
+		}
+	return 0;
+}
+
 static int check_networks(const struct run_options *o, struct fail *why)
 {
 	int err = 0;
@@ -454,6 +469,7 @@ static int take_image(struct run_options *o, const char *word, struct fail *why)
 int options_parse_run(struct run_options *o, int argc, char **argv, struct fail *why)
 {
 	bool seen[RUN_OPTIONS] = { false };
+	int err;
 
 	*o = (struct run_options){
 		.engine = "auto",
@@ -476,8 +492,9 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 	}
 	if (o->image && !seen[find_option("memory", 6) - run_table])
 		o->memory = UINT64_C(1) << 30;
-	if (o->image && o->net.count == 0 && !o->counted)
-		o->net.text[o->net.count++] = "user";
+	err = settle_networks(o, why);
+	if (err)
+		return err;
 	if (o->disk.count && !o->kernel && !o->flat && !o->firmware)
 		o->firmware = FIRMWARE_DEFAULT; /* it boots what it finds there */
 	return check_together(o, why);
