@@ -1,0 +1,57 @@
+/*
+ * debian.c - Debian 12 from its own disk: SeaBIOS, GRUB's menu on the serial line, systemd, a
+ * login; a file, a reboot, and the file is still there; and the same disk by --kernel.
+ *
+ * test/soak/debian.c does it with each engine, and reboots.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "test/guest/debian.h"
+
+static struct debian debian;
+
+/* What `trapeze run debian.qcow2` alone is: 1 GiB, the user's network. */
+static void test_disk(void **state)
+{
+	struct debian *d = &debian;
+
+	(void)state;
+	debian_start(d);
+	debian_menu(d);
+	debian_login(d);
+	debian_ask(d, "free -m | awk '/^Mem/ { print ($2 > 900 && $2 < 1024) }'", "1\r");
+	debian_ask(d, "echo kept >note", "");
+	debian_network(d);
+	debian_well(d);
+	debian_poweroff(d);
+}
+
+static void test_kernel(void **state)
+{
+	struct debian *d = &debian;
+
+	(void)state;
+	debian_start_kernel(d);
+	debian_login(d);
+	debian_ask(d, "cat note", "kept");
+	debian_ask(d, "findmnt -n -o SOURCE /", "/dev/vda1");
+	debian_ask(d, "ls /sys/class/net | xargs echo cards:", "cards: lo\r");
+	debian_well(d);
+	debian_poweroff(d);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_disk),
+		cmocka_unit_test(test_kernel),
+	};
+	int status;
+
+	(void)argc;
+	session_engine_of(argv[0]);
+	debian_open(&debian);
+	status = cmocka_run_group_tests(tests, NULL, NULL);
+	debian_close(&debian);
+	return status;
+}
