@@ -123,11 +123,34 @@ static bool bit_string(struct translation *x, uint8_t opcode)
 	return true;
 }
 
+/* CMPXCHG16B and 8B: RCX comes home for it. Only ZF comes out. */
+static bool exchange(struct translation *x, unsigned size)
+{
+	unsigned first = x->colds;
+	struct code *e = &x->e;
+
+	if (!bt_address_known(x->i))
+		return false;
+	bt_address(x);
+	bt_check(x, size, ACCESS_WRITE, size == 16 ? 16 : 1);
+	if (x->need[x->i->n])
+		bt_flags_need(x);
+	bt_read(e, RCX, RCX);
+	if (x->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+		code8(e, 0xf0);
+	CODE(e, rex_of(size == 16, 0, R11), 0x0f, 0xc7, 0x0b); /* cmpxchg16b [r11] */
+	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+	bt_join(x, first);
+	return true;
+}
+
 bool bt_arith(struct translation *x)
 {
 	switch (x->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_DIV: return divide(x, false);
 	case ZYDIS_MNEMONIC_IDIV: return divide(x, true);
+	case ZYDIS_MNEMONIC_CMPXCHG16B: return exchange(x, 16);
+	case ZYDIS_MNEMONIC_CMPXCHG8B: return exchange(x, 8);
 	case ZYDIS_MNEMONIC_BT: return bit_string(x, 0xa3);
 	case ZYDIS_MNEMONIC_BTS: return bit_string(x, 0xab);
 	case ZYDIS_MNEMONIC_BTR: return bit_string(x, 0xb3);

@@ -358,11 +358,22 @@ static void cold_cell(struct translation *x, const struct cold *k, struct cold *
 	code_go(&x->e, OP_JMP, k->join);
 }
 
+/* R11 is address XOR tag, RCX the entry: perhaps the address is one of the other half. */
+static void cold_table(struct translation *x, const struct cold *k, struct cold *slow)
+{
+	code_mem(&x->e, OP_XOR, R11, RCX, (int32_t)k->access * 8);
+	code_constant(&x->e, RCX, k->limit);
+	code_go(&x->e, OP_CALL, x->t->either[k->access]);
+	slow->from = code_jump_if(&x->e, CC_A);
+	code_go(&x->e, OP_JMP, k->join);
+}
+
 static void put_cold(struct translation *x, const struct cold *k, struct cold *next)
 {
 	code_here(&x->e, k->from);
 	switch (k->kind) {
 	case COLD_CELL: cold_cell(x, k, next); break;
+	case COLD_TABLE: cold_table(x, k, next); break;
 	case COLD_SLOW: cold_slow(x, k); break;
 	case COLD_TAKEN: cold_taken(x, k); break;
 	case COLD_BUDGET: cold_out(x, k); break;

@@ -116,6 +116,7 @@ struct bt {
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *vector, *x87, *mismatch, *indirect[2];
 	const uint8_t *underflow;    /* executable address */
+	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
 	struct bt_memory *memory;    /* cells, and how many are in use */
 	unsigned memories;
@@ -160,6 +161,7 @@ enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH };
 
 enum cold_kind {
 	COLD_CELL,
+	COLD_TABLE,
 	COLD_SLOW,
 	COLD_TAKEN,
 	COLD_BUDGET,
@@ -182,7 +184,8 @@ struct cold {
 	bool load;              /* and have to be there at `join` */
 	struct bt_place *place; /* COLD_EDGE */
 	const uint8_t *memory;  /* COLD_CELL: see bt_memory() */
-	enum access access;     /* COLD_CELL; a COLD_SLOW follows it */
+	enum access access;     /* COLD_CELL, COLD_TABLE; a COLD_SLOW follows it */
+	unsigned limit;         /* COLD_TABLE: as of a cell */
 	uint8_t *others[2];     /* more that come here, or NULL */
 };
 

@@ -63,6 +63,7 @@ struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
 static void check_table(struct translation *x, unsigned size, enum access access)
 {
 	struct code *e = &x->e;
+	struct cold *k;
 
 	code_move(e, SCRATCH_T, SCRATCH_A);
 	CODE(e, 0x48, 0xc1, 0xe9, 7, 0x81, 0xe1); /* shr rcx, 7; and ecx, mask */
@@ -71,8 +72,12 @@ static void check_table(struct translation *x, unsigned size, enum access access
 	code_mem(e, OP_XOR, SCRATCH_A, SCRATCH_T, (int32_t)access * 8);
 	CODE(e, 0x49, 0x81, 0xfb); /* cmp r11, 4096 - size */
 	code32(e, PAGE_SIZE - size);
-	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_A));
+	k = bt_cold(x, COLD_TABLE, code_jump_if(e, CC_A));
+	k->access = access;
+	k->limit = (unsigned)(PAGE_SIZE - size + 1);
 	code_mem(e, OP_ADD, SCRATCH_A, SCRATCH_T, (int32_t)offsetof(struct tlb_entry, host));
+	k->join = e->at;
+	bt_cold(x, COLD_SLOW, NULL);
 }
 
 static void check_cell(struct translation *x, unsigned size, enum access access)

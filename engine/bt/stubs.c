@@ -363,6 +363,27 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	return begin;
 }
 
+/* A subroutine: R11 linear address, RCX limit of a cell for it. As put_refill(), without a cell. */
+static const uint8_t *put_either(struct code *e, enum access access)
+{
+	const uint8_t *begin = e->at;
+	uint8_t *miss;
+
+	scratch(e, OP_STORE, RAX, 0);
+	scratch(e, OP_STORE, RDX, 1);
+	put_entry(e);
+	code_mem(e, OP_XOR, R11, RAX, (int32_t)access * 8);
+	CODE(e, 0x49, 0x39, 0xcb); /* cmp r11, rcx */
+	miss = code_jump_if(e, CC_AE);
+	code_mem(e, OP_ADD, R11, RAX, offsetof(struct tlb_entry, host));
+	CODE(e, 0x31, 0xc9); /* xor ecx, ecx */
+	code_here(e, miss);
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
+	CODE(e, 0x48, 0x85, 0xc9, 0xc3); /* test rcx, rcx; ret: above unless zero */
+	return begin;
+}
+
 /* The handler of the instruction that R11D names; a subroutine. */
 static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
 			       const struct common *s)
@@ -451,6 +472,8 @@ int bt_stubs(struct bt *t, struct interp *c)
 		t->refill[half][ACCESS_READ] = put_refill(&e, half, ACCESS_READ);
 		t->refill[half][ACCESS_WRITE] = put_refill(&e, half, ACCESS_WRITE);
 	}
+	t->either[ACCESS_READ] = put_either(&e, ACCESS_READ);
+	t->either[ACCESS_WRITE] = put_either(&e, ACCESS_WRITE);
 	t->slow = put_slow(t, c, &e, &s);
 	t->mismatch = put_mismatch(t, &e);
 	t->underflow = bt_exec(t, put_underflow(t, &e));

@@ -1,8 +1,8 @@
 /*
  * system.c - what kernels do all the time, without leaving translated code.
  *
- * The idea: CLI, STI, SWAPGS, STAC and PUSHF only move bits in struct interp, once it is known
- * that nobody waits for the change and no privilege is missing; else the handler does it.
+ * The idea: CLI, STI, SWAPGS, STAC, CLAC and PUSHF only move bits in struct interp, once it is
+ * known that nobody waits for the change and no privilege is missing; else the handler does it.
  *
  * STI's shadow is never set: the instruction after it follows in the same piece of code, with
  * nothing between them. Where none follows, the handler does it.
@@ -73,6 +73,26 @@ static bool swapgs(struct translation *x)
 	return true;
 }
 
+/* Under SMAP, which has an array of the low half for either value. */
+static bool set_ac(struct translation *x, bool ac)
+{
+	unsigned first = x->colds;
+	struct code *e = &x->e;
+
+	bt_flags_give(x);
+	unless(x, AT(cpl), 0);
+	CODE(e, PREFIX_GS, 0xf7); /* test dword [s.cr4], SMAP */
+	code_modrm_state(e, 0, AT(s.cr4));
+	code32(e, CR4_SMAP);
+	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_E));
+	rflags(x, ac ? 1 : 4, ac ? FLAG_AC : ~(uint32_t)FLAG_AC);
+	code_state(e, OP_LOAD, RCX, AT(tlb.low_ac) + ac * 8);
+	code_state(e, OP_STORE, RCX, AT(tlb.now));
+	code_state_set32(e, AT(tlb.context), ac ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR);
+	bt_join(x, first);
+	return true;
+}
+
 static bool pushf(struct translation *x)
 {
 	unsigned first = x->colds, home = bt_home(RSP);
@@ -127,6 +147,8 @@ bool bt_system(struct translation *x)
 	case ZYDIS_MNEMONIC_CLI: return cli(x);
 	case ZYDIS_MNEMONIC_STI: return sti(x);
 	case ZYDIS_MNEMONIC_SWAPGS: return swapgs(x);
+	case ZYDIS_MNEMONIC_STAC: return set_ac(x, true);
+	case ZYDIS_MNEMONIC_CLAC: return set_ac(x, false);
 	case ZYDIS_MNEMONIC_MOV: return mov_from_segment(x);
 	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
 	default: return false;

@@ -109,6 +109,8 @@ static void select_arrays(struct tlb *t)
 
 	t->now[0] = t->low[t->slot][t->context].entry;
 	t->now[1] = t->high[high].entry;
+	t->low_ac[0] = t->low[t->slot][TLB_SUPERVISOR].entry;
+	t->low_ac[1] = t->low[t->slot][TLB_SUPERVISOR_AC].entry;
 	t->code_now[0] = code_low->entry;
 	t->code_now[1] = code_high->entry;
 	t->generation_now[0] = code_low->code_generation;

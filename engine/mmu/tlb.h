@@ -66,7 +66,8 @@ struct tlb_array {
 
 struct tlb {
 	/* The current context's arrays: [0] low half, [1] high half. */
-	struct tlb_entry *now[2]; /* each the first member of its array */
+	struct tlb_entry *now[2];    /* each the first member of its array */
+	struct tlb_entry *low_ac[2]; /* what now[0] is for supervisors without and with EFLAGS.AC */
 	struct tlb_entry *code_now[2];
 	uint64_t generation_now[2]; /* code_generation of code_now */
 	enum tlb_context context;
