@@ -263,6 +263,7 @@ void bt_flow(struct translation *x);
 /* Emits the instruction. false: nothing was emitted, its handler must do it. */
 bool bt_insn(struct translation *x);
 bool bt_is_vector(const struct translation *x); /* does it touch XMM or YMM registers? */
+bool bt_is_mmx(const struct translation *x);    /* MMX registers? Then it needs the x87 unit */
 
 /* arith.c, system.c: the same, each for its own. */
 bool bt_stack(struct translation *x);

@@ -49,7 +49,8 @@ static bool is_native(const struct translation *x)
 {
 	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 		return false;
-	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x)) || bt_is_x87(x);
+	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x)) || bt_is_x87(x) ||
+	       bt_is_mmx(x);
 }
 
 /* live: flags read after the instruction at hand, number n. Returns those read before it. */

@@ -92,6 +92,11 @@ static bool is_vector(ZydisRegister reg)
 	return k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM;
 }
 
+static bool is_mmx(ZydisRegister reg)
+{
+	return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_MMX;
+}
+
 static bool is_high_byte(ZydisRegister reg)
 {
 	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
@@ -217,7 +222,7 @@ static bool place_operand(struct translation *x, struct places *p, const ZydisDe
 		return o->type != ZYDIS_OPERAND_TYPE_POINTER;
 	if (is_gpr(o->reg.value))
 		return place_gpr(x, p, o, rule);
-	if (is_vector(o->reg.value)) {
+	if (is_vector(o->reg.value) || is_mmx(o->reg.value)) {
 		p->host[o - x->op] = (uint8_t)ZydisRegisterGetId(o->reg.value);
 		return o->encoding != ZYDIS_OPERAND_ENCODING_IS4;
 	}
@@ -419,6 +424,14 @@ static unsigned vector_align(const struct translation *x, const ZydisDecodedOper
 	}
 }
 
+bool bt_is_mmx(const struct translation *x)
+{
+	for (unsigned n = 0; n < x->zi.operand_count; n++)
+		if (x->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER && is_mmx(x->op[n].reg.value))
+			return true;
+	return false;
+}
+
 /* And nothing else that is not known here. */
 bool bt_is_vector(const struct translation *x)
 {
@@ -426,7 +439,11 @@ bool bt_is_vector(const struct translation *x)
 
 	switch (x->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_VZEROUPPER:
-	case ZYDIS_MNEMONIC_VZEROALL: return true;
+	case ZYDIS_MNEMONIC_VZEROALL:
+	case ZYDIS_MNEMONIC_CVTPS2PI: /* need MXCSR */
+	case ZYDIS_MNEMONIC_CVTTPS2PI:
+	case ZYDIS_MNEMONIC_CVTPD2PI:
+	case ZYDIS_MNEMONIC_CVTTPD2PI: return true;
 	default: break;
 	}
 	for (unsigned n = 0; n < x->zi.operand_count; n++) {
@@ -434,7 +451,7 @@ bool bt_is_vector(const struct translation *x)
 			continue;
 		if (is_vector(x->op[n].reg.value))
 			vector = true;
-		else if (!is_gpr(x->op[n].reg.value) &&
+		else if (!is_gpr(x->op[n].reg.value) && !is_mmx(x->op[n].reg.value) &&
 			 ZydisRegisterGetClass(x->op[n].reg.value) != ZYDIS_REGCLASS_FLAGS &&
 			 x->op[n].reg.value != ZYDIS_REGISTER_MXCSR)
 			return false;
@@ -457,7 +474,7 @@ static bool vector(struct translation *x)
 	unsigned rule = PURE;
 	struct places p;
 
-	if (!x->t->vectors || !bt_is_vector(x))
+	if (bt_is_vector(x) ? !x->t->vectors : !bt_is_mmx(x))
 		return false;
 	drop_mxcsr(x);
 	if (flags && (flags->modified | flags->set_0 | flags->set_1 | flags->undefined))

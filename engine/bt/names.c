@@ -25,18 +25,20 @@ static const uint8_t *exec(const struct bt *t, const uint8_t *at)
 
 static unsigned list(const struct bt *t, struct stub stub[STUBS])
 {
+	/* clang-format off */
 	const struct stub all[] = {
-		{"bt_vector",                           exec(t,                                     t->vector) },
-		{ "bt_x87",				    exec(t,								      t->x87) },
-		{ "bt_enter",			      (const uint8_t *)(uintptr_t)t->enter },
-		{ "bt_edge",exec(t,             t->edge) },
-		{ "bt_boundary",							    exec(t,										  t->boundary) },
-		{ "bt_indirect0",                        exec(t, t->indirect[0]) },
-		{ "bt_indirect1",				    exec(t,								t->indirect[1]) },
-		{ "bt_slow",                      exec(t,							       t->slow) },
-		{ "bt_mismatch",exec(t,t->mismatch) },
-		{ "bt_underflow",                            t->underflow                                          },
+		{ "bt_vector", exec(t, t->vector) },
+		{ "bt_x87", exec(t, t->x87) },
+		{ "bt_enter", (const uint8_t *)(uintptr_t)t->enter },
+		{ "bt_edge", exec(t, t->edge) },
+		{ "bt_boundary", exec(t, t->boundary) },
+		{ "bt_indirect0", exec(t, t->indirect[0]) },
+		{ "bt_indirect1", exec(t, t->indirect[1]) },
+		{ "bt_slow", exec(t, t->slow) },
+		{ "bt_mismatch", exec(t, t->mismatch) },
+		{ "bt_underflow", t->underflow },
 	};
+	/* clang-format on */
 	unsigned count = 0;
 
 	_Static_assert(sizeof(all) / sizeof(all[0]) <= STUBS, "room");
@@ -61,8 +63,8 @@ const char *bt_stub_name(const struct bt *t, uint64_t address)
 #define SEG(X, name) X(s.seg[name].base) X(s.seg[name].selector)
 #define FIELDS(X) \
 	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.insn) \
-	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) X(x.x87_live) X(x.x87_ok) X(x.image) \
-	X(x.scratch) X(x.hops) X(x.cells) X(tlb.now[0]) X(tlb.now[1]) \
+	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) \
+	X(x.x87_live) X(x.x87_ok) X(x.image) X(x.scratch) X(x.hops) X(x.cells) X(tlb.now[0]) X(tlb.now[1]) \
 	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(vcpu) X(s.rflags) \
 	X(s.kernel_gs_base) X(s.fpu.mxcsr) X(s.fpu.fcw) X(s.fpu.fip) X(s.fpu.fdp) \
 	SEG(X, ES) SEG(X, CS) SEG(X, SS) SEG(X, DS) SEG(X, FS) SEG(X, GS)

@@ -37,7 +37,7 @@ static void decode_all(struct translation *x)
 		x->b->insn[n].tag = bt_tag(&x->t->figures, x->all_zi[n].mnemonic);
 		bt_take(x, n);
 		x->vector |= x->t->vectors && bt_is_vector(x);
-		x->x87 |= bt_is_x87(x);
+		x->x87 |= bt_is_x87(x) || bt_is_mmx(x);
 	}
 }
 

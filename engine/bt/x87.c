@@ -11,6 +11,8 @@
  * and not for each instruction. FDP is stored by each that has an operand, if the CPU model
  * has one that follows; FOP only ever changes with an unmasked exception.
  *
+ * MMX registers are the unit's; insn.c has their instructions, as it has those of YMM registers.
+ *
  * Left to handlers: what touches more than memory, AX and the control word.
  *
  * Spec: SDM vol. 1 ch. 8, vol. 2. Tested by test/unit/bt_random.c. SPDX-License-Identifier: MIT
@@ -118,7 +120,8 @@ bool bt_is_x87(const struct translation *x)
 	case ZYDIS_MNEMONIC_FLDCW:
 	case ZYDIS_MNEMONIC_FNSTCW:
 	case ZYDIS_MNEMONIC_FNSTSW:
-	case ZYDIS_MNEMONIC_FWAIT: return true;
+	case ZYDIS_MNEMONIC_FWAIT:
+	case ZYDIS_MNEMONIC_EMMS: return true;
 	case ZYDIS_MNEMONIC_FLDENV:
 	case ZYDIS_MNEMONIC_FNSTENV:
 	case ZYDIS_MNEMONIC_FRSTOR:
@@ -256,6 +259,7 @@ bool bt_x87(struct translation *x)
 	case ZYDIS_MNEMONIC_FNSTCW: fnstcw(x); break;
 	case ZYDIS_MNEMONIC_FNSTSW: fnstsw(x); break;
 	case ZYDIS_MNEMONIC_FWAIT: break;
+	case ZYDIS_MNEMONIC_EMMS: CODE(&x->e, 0x0f, 0x77); break;
 	default: arith(x);
 	}
 	return true;

@@ -23,7 +23,7 @@
 
 static uint64_t seed;
 static bool counted = true;
-static bool much_x87; /* does the program have? */
+static bool much_x87, much_mmx; /* does the program have? */
 
 static uint32_t any(uint32_t below)
 {
@@ -305,7 +305,7 @@ static void any_x87(struct code *e)
 	uint8_t opcode = (uint8_t)(0xd8 + any(8)), reg = (uint8_t)any(8);
 	unsigned n = any(sizeof(other) / sizeof(other[0]));
 
-	switch (any(10)) {
+	switch (much_mmx ? any(4) : any(10)) {
 	case 0: /* exceptions unmasked, for a while */
 		control_word(e, any(3) || !counted ? 0x3f : any(64));
 		if (any(2)) {
@@ -315,7 +315,7 @@ static void any_x87(struct code *e)
 		break;
 	case 1: CODE(e, other[n][0], other[n][1]); break;
 	case 2:
-		if (!any(4))
+		if (much_mmx || !any(4))
 			any_mmx(e);
 		break;
 	case 3:
@@ -500,6 +500,7 @@ static void prepare(struct guest *g)
 
 	guest_tables(g);
 	much_x87 = !any(3);
+	much_mmx = much_x87 && any(2);
 	program(g->ram + at, at);
 	if (any(6) && counted)
 		handlers(g);
