@@ -31,6 +31,7 @@
  *	PCI    0.0                     host bridge
  *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
  *	PCI    2.0 - 9.0               virtio-blk
+ *	PCI    10.0-13.0               virtio-9p, a directory each, when asked for
  *	PCI    15.0                    virtio-vsock, when asked for
  *	PCI    16.0 - 23.0             virtio-net, when asked for
  *	PCI    31.0                    ISA bridge
@@ -43,6 +44,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/p9.h"
 #include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
@@ -66,6 +68,7 @@
 #include "device/vga.h"
 #include "device/virtio_blk.h"
 #include "device/virtio_rng.h"
+#include "device/virtio_9p.h"
 #include "device/virtio_vsock.h"
 
 enum {
@@ -99,7 +102,7 @@ enum {
 };
 
 /* Device numbers on the PCI bus. */
-enum { SLOT_RNG = 1, SLOT_DISK = 2, SLOT_VSOCK = 15, SLOT_NET = 16 };
+enum { SLOT_RNG = 1, SLOT_DISK = 2, SLOT_SHARE = 10, SLOT_VSOCK = 15, SLOT_NET = 16 };
 
 #define DISK_QUEUES 8 /* at most: one a CPU */
 /* A counted machine's disk takes this long, whatever the host's does. */
@@ -301,6 +304,28 @@ static int add_vsock(struct pc *pc, struct fail *why)
 	return err ? err : vsock_start(pc->vsock, dev, why);
 }
 
+static int add_shares(struct pc *pc, struct fail *why)
+{
+	static const char *const id[PC_SHARES] = { "share0", "share1", "share2", "share3" };
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < pc->config.shares; i++) {
+		struct virtio_9p_config config = {
+			.id = id[i],
+			.devfn = (uint8_t)((SLOT_SHARE + i) << 3),
+			.latency_ns = pc->config.counted ? DISK_LATENCY_NS : 0,
+		};
+
+		pc->share[i] = p9_open(pc->config.share[i], why);
+		if (!pc->share[i])
+			return why->code;
+		config.tag = p9_tag(pc->share[i]);
+		config.backend = p9_backend(pc->share[i]);
+		err = virtio_9p_create(pc->pci, &config, why);
+	}
+	return err;
+}
+
 static bool has_screen(const struct pc *pc)
 {
 	return pc->config.screen || pc->config.firmware;
@@ -489,8 +514,9 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory,  add_interrupts, add_timers, add_power,  add_pci,      add_virtio,
-		add_network, add_vsock,      add_screen, add_serial, add_firmware, boot,
+		add_memory, add_interrupts, add_timers, add_power,  add_pci,
+		add_virtio, add_network,    add_vsock,  add_shares, add_screen,
+		add_serial, add_firmware,   boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -542,6 +568,8 @@ void pc_close(struct pc *pc)
 	vsock_close(pc->vsock); /* no more input from here on */
 	network_close(pc->network);
 	vm_close(pc->vm);
+	for (unsigned i = 0; i < PC_SHARES; i++)
+		p9_close(pc->share[i]);
 	firmware_close(pc->firmware);
 	host_free(pc);
 }

@@ -18,6 +18,7 @@
 
 #define PC_FLAT_DEFAULT UINT64_C(0x7c00)
 #define PC_DISKS        8
+#define PC_SHARES       4
 
 /* An open disk: its owner closes it after pc_close(). */
 struct pc_disk {
@@ -47,7 +48,9 @@ struct pc_config {
 	const char *const *net; /* `nets` cards: backend/net.h */
 	unsigned nets;
 	const char *identity; /* a name that this machine alone has: its first disk's; or NULL */
-	const char *vsock; /* backend/vsock.h; NULL: none */
+	const char *vsock;    /* backend/vsock.h; NULL: none */
+	const char *const *share; /* `shares` directories: backend/p9.h */
+	unsigned shares;
 	struct char_backend serial; /* what COM1 is connected to */
 	struct char_backend debug;  /* what firmware prints; not set: no debug port */
 	struct char_backend keys;   /* who types: device/i8042.h */
@@ -68,6 +71,7 @@ struct pc {
 	struct firmware *firmware;
 	struct network *network;
 	struct vsock *vsock;
+	struct p9 *share[PC_SHARES];
 	struct pc_config config;
 	uint64_t rsdp;
 };

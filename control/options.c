@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "backend/net.h"
+#include "backend/p9.h"
 #include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
@@ -72,6 +73,7 @@ static const struct option run_table[] = {
 	{ "on-enospc",  KIND_TEXT,  "stop|report",   "when the host's disk is full the guest's writes wait for room (default), or fail", AT(on_enospc) },
 	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several; none: no card", AT(net) },
 	{ "vsock",      KIND_FILE,  "SOCKET[,cid=N]", "the guest's AF_VSOCK sockets, as Unix sockets of the host", AT(vsock) },
+	{ "share",      KIND_LIST,  "DIR:TAG[,readonly]", "a directory for the guest to mount (-t 9p) by its tag; several times for several", AT(share) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "perf-map",   KIND_MAY,   "[=FILE]",       "write where translated code lies, for perf(1): into /tmp/perf-PID.map unless told", AT(perf_map) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot,translate", AT(trace) },
@@ -401,6 +403,17 @@ static int check_networks(const struct run_options *o, struct fail *why)
 	return err || !o->vsock ? err : vsock_check(o->vsock, why);
 }
 
+static int check_shares(const struct run_options *o, struct fail *why)
+{
+	int err = 0;
+
+	if (o->share.count > PC_SHARES)
+		return fail(why, -EINVAL, "--share: at most %d directories", PC_SHARES);
+	for (unsigned i = 0; i < o->share.count && !err; i++)
+		err = p9_check(o->share.text[i], why);
+	return err;
+}
+
 static int check_together(const struct run_options *o, struct fail *why)
 {
 	uint64_t address;
@@ -441,7 +454,7 @@ static int check_together(const struct run_options *o, struct fail *why)
 			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);
 	if (check_disks(o, why))
 		return -EINVAL;
-	return check_networks(o, why);
+	return check_networks(o, why) ? -EINVAL : check_shares(o, why);
 }
 
 /* A word that is no option: the disk image to boot from, before all other disks. Returns the words

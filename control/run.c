@@ -114,6 +114,8 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.net = o->net.text,
 		.nets = o->net.count,
 		.vsock = o->vsock,
+		.share = o->share.text,
+		.shares = o->share.count,
 	};
 	if (choose_engine(o, config, why))
 		return why->code;
