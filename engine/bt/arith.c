@@ -10,7 +10,7 @@
  * Spec: SDM vol. 2 "DIV", "IDIV", "BT". Tested by test/unit/bt_random.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 static uint8_t rex_of(bool wide, unsigned reg, unsigned rm)
 {

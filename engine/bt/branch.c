@@ -10,7 +10,7 @@
  * Spec: engine/interp/run.c. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 static struct bt_place *new_place(struct translation *x, enum place_kind kind, int32_t target,
 				  const struct insn *i)

@@ -11,7 +11,7 @@
  * Tested by test/unit/bt.c, and by `make lockstep`.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 #include <errno.h>
 

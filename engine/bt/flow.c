@@ -14,7 +14,7 @@
  * Spec: SDM vol. 1 app. A. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 static bool is_conditional(const struct translation *x, const ZydisDecodedOperand *op)
 {

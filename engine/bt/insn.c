@@ -12,7 +12,7 @@
  * Spec: SDM vol. 2 ch. 2. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 #define PLAIN RULE_PLAIN
 #define IN    RULE_IN

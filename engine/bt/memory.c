@@ -9,7 +9,7 @@
  * Spec: engine/mmu/tlb.h. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 #define ENTRY_MASK ((TLB_ENTRIES - 1) * (uint32_t)sizeof(struct tlb_entry))
 _Static_assert(sizeof(struct tlb_entry) == 1u << 5, "the index is made by one shift");

@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 struct stub {
 	const char *name;

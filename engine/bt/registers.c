@@ -7,7 +7,7 @@
  * Spec: engine/bt/bt.h. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 unsigned bt_home(unsigned guest)
 {

@@ -11,7 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 #define TEXT_BYTES 128u
 

@@ -8,7 +8,7 @@
  * Spec: SDM vol. 2. Tested by test/unit/bt_random.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 static bool is_gpr64(const ZydisDecodedOperand *o)
 {

@@ -7,7 +7,7 @@
  * Spec: engine/bt/bt.h; System V ABI 3.2. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 #define VECTORS 16u
 

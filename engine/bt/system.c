@@ -10,7 +10,7 @@
  * Spec: SDM vol. 2. Tested by test/unit/bt_random.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 /* The handler does it unless the byte at `at` has the value. Flags given. */
 static void unless(struct translation *x, uint32_t at, uint8_t value)

@@ -10,7 +10,7 @@
  * Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 static bool decode(struct translation *x, unsigned n)
 {

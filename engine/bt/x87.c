@@ -17,7 +17,7 @@
  *
  * Spec: SDM vol. 1 ch. 8, vol. 2. Tested by test/unit/bt_random.c. SPDX-License-Identifier: MIT
  */
-#include "engine/bt/bt.h"
+#include "engine/bt/translation.h"
 
 #include "engine/interp/vector.h"
 
