@@ -13,7 +13,7 @@
  *
  * Spec: virtio 1.2, 5.8 only reserves the device ID; the configuration space (a mount tag) and the
  * single queue are what Linux's net/9p/trans_virtio.c drives. Tested by test/device/virtio_9p.c
- *.
+ * and test/guest/share.c.
  * SPDX-License-Identifier: MIT
  */
 #include "device/virtio_9p.h"

@@ -17,6 +17,18 @@ $(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GU
 	@mkdir -p $(@D)
 	@tools/guest/make-initramfs $@ $(GUEST)/modules $(GUEST)/vsock
 
+# Debian's stock kernel and the same guest, for what its cloud kernel lacks.
+STOCK := $(GUEST)/stock
+$(STOCK)/vmlinuz $(STOCK)/modules/list &: tools/guest/modules-9p
+	@tools/guest/fetch-kernel $(STOCK) $< linux-image-amd64
+	@touch $(STOCK)/vmlinuz
+
+$(STOCK)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(STOCK)/modules/list $(GUEST)/vsock
+	@tools/guest/make-initramfs $@ $(STOCK)/modules $(GUEST)/vsock
+
+.PHONY: guest-stock
+guest-stock: $(STOCK)/vmlinuz $(STOCK)/initramfs.gz
+
 ## make run          install what is missing, build, boot Debian's kernel to a shell
 ## make run </dev/null   the guest introduces itself and powers off
 .PHONY: run run-guest guest

@@ -23,7 +23,7 @@ TESTS += $(GUEST_TEST) $(UNIT_BIN) $(TEST_SCRIPTS)
 .PHONY: test run-tests
 test:
 	@tools/setup test
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest tests
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock tests
 	@$(MAKE) --no-print-directory run-tests
 
 .PHONY: tests
