@@ -384,6 +384,9 @@ static int open_translator(struct interp *c, struct fail *why)
 		c->x.cells[half] = t->live[half];
 	c->tlb.cells_arg = c;
 	c->tlb.cells_die = bt_cells_die;
+#ifdef TRAPEZE_DEBUG
+	t->verify = true;
+#endif
 	t->slice = BT_SLICE;
 	t->hot = BT_HOT;
 	c->execute = bt_execute;

@@ -37,6 +37,7 @@
 #include "engine/bt/code.h"
 #include "engine/bt/figures.h"
 #include "engine/bt/names.h"
+#include "engine/bt/verify.h"
 #include "engine/interp/cache.h"
 #include "host/host.h"
 
@@ -143,6 +144,7 @@ struct bt {
 	struct translation *work;
 	bool vectors; /* the host has AVX */
 	bool exact;   /* a counted machine, see flow.c */
+	bool verify;  /* every block, before it can run: a debug build, tests */
 	bool full;    /* no room for another block: all have to go */
 	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
 	struct bt_figures figures;

@@ -16,7 +16,7 @@ struct stub {
 	const char *name;
 	const uint8_t *at; /* executable address */
 };
-#define STUBS 16u
+#define STUBS 24u
 
 static const uint8_t *exec(const struct bt *t, const uint8_t *at)
 {
@@ -32,8 +32,14 @@ static unsigned list(const struct bt *t, struct stub stub[STUBS])
 		{ "bt_enter", (const uint8_t *)(uintptr_t)t->enter },
 		{ "bt_edge", exec(t, t->edge) },
 		{ "bt_boundary", exec(t, t->boundary) },
-		{ "bt_indirect0", exec(t, t->indirect[0]) },
-		{ "bt_indirect1", exec(t, t->indirect[1]) },
+		{ "bt_indirect_low", exec(t, t->indirect[0]) },
+		{ "bt_indirect_high", exec(t, t->indirect[1]) },
+		{ "bt_either_read", exec(t, t->either[ACCESS_READ]) },
+		{ "bt_either_write", exec(t, t->either[ACCESS_WRITE]) },
+		{ "bt_refill_low_read", exec(t, t->refill[0][ACCESS_READ]) },
+		{ "bt_refill_low_write", exec(t, t->refill[0][ACCESS_WRITE]) },
+		{ "bt_refill_high_read", exec(t, t->refill[1][ACCESS_READ]) },
+		{ "bt_refill_high_write", exec(t, t->refill[1][ACCESS_WRITE]) },
 		{ "bt_slow", exec(t, t->slow) },
 		{ "bt_mismatch", exec(t, t->mismatch) },
 		{ "bt_underflow", t->underflow },

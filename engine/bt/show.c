@@ -167,9 +167,9 @@ static const struct cold *next_cold(const struct translation *x, const uint8_t *
 static void show_cold(const struct show *s)
 {
 	static const char *const kinds[] = {
-		[COLD_CELL] = "refill",   [COLD_SLOW] = "handler",   [COLD_TAKEN] = "taken",
-		[COLD_BUDGET] = "budget", [COLD_VECTOR] = "vectors", [COLD_X87] = "x87",
-		[COLD_CALL] = "call",     [COLD_EDGE] = "unlinked",
+		[COLD_CELL] = "refill", [COLD_TABLE] = "table",   [COLD_SLOW] = "handler",
+		[COLD_TAKEN] = "taken", [COLD_BUDGET] = "budget", [COLD_VECTOR] = "vectors",
+		[COLD_X87] = "x87",     [COLD_CALL] = "call",     [COLD_EDGE] = "unlinked",
 	};
 	const struct translation *x = s->x;
 	char guest[TEXT_BYTES], text[2 * TEXT_BYTES];

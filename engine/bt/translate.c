@@ -112,7 +112,8 @@ static void emit(struct translation *x)
 			bt_pay(x);
 		}
 		if (x->known[n] && (row = bt_row(x, &ended)) > 0) {
-			n += row - 1;
+			while (--row > 0)
+				x->begin[++n] = x->e.at;
 			continue;
 		}
 		if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
@@ -140,6 +141,8 @@ static bool has_room(const struct bt *t)
 /* Whoever wants to know about it. */
 static void look(const struct translation *x)
 {
+	if (x->t->verify)
+		bt_verify_block(x);
 	bt_name_block(x);
 	if (TRACE(x->c->vcpu->vm, translate))
 		bt_show(x);

@@ -32,10 +32,13 @@ static inline struct pair pair_open(const char *name, bool counted, unsigned tor
 {
 	struct engine_options options = { .code_cache = code_cache, .torture = torture };
 
-	return (struct pair){ .a = guest_open_on(&interp_ops, counted, options),
-			      .b = guest_open_on(&bt_ops, counted, options),
-			      .chance = 1,
-			      .name = name };
+	struct pair p = { .a = guest_open_on(&interp_ops, counted, options),
+			  .b = guest_open_on(&bt_ops, counted, options),
+			  .chance = 1,
+			  .name = name };
+
+	((struct bt *)p.b.c->executor)->verify = true;
+	return p;
 }
 
 static inline void pair_close(struct pair *p)
