@@ -372,6 +372,23 @@ bool cache_straddles(const struct block_cache *k, uint64_t linear, enum decode_m
 	return s->count && s->linear == linear && s->block.mode == mode;
 }
 
+struct block *cache_straddle_again(struct block_cache *k, uint64_t linear)
+{
+	struct straddle *s = straddle_at(k, linear);
+	unsigned here = (unsigned)(PAGE_SIZE - (linear & PAGE_MASK)), known = s->block.bytes;
+	struct tlb *tlb = &k->c->tlb;
+	const uint8_t *first, *second;
+
+	if (!cache_straddles(k, linear, DECODE_64) || known <= here)
+		return NULL;
+	first = tlb_hit(tlb, linear, here, ACCESS_EXEC);
+	second = tlb_hit(tlb, linear + here, known - here, ACCESS_EXEC);
+	if (!first || !second || memcmp(s->bytes, first, here) != 0 ||
+	    memcmp(s->bytes + here, second, known - here) != 0)
+		return NULL;
+	return &s->block;
+}
+
 struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode_mode mode,
 			     const uint8_t *bytes, unsigned count)
 {

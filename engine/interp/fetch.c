@@ -105,9 +105,11 @@ static struct block *fetch_new(struct interp *c, uint64_t linear, bool *faulted)
 
 struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear)
 {
-	struct block *b;
+	struct block *b = c->code_bits == 64 ? cache_straddle_again(c->cache, linear) : NULL;
 	bool faulted;
 
+	if (b)
+		return b;
 	if (limit_room(c, rip, 1) == 0) {
 		raise_gp(c, 0);
 		return NULL;
