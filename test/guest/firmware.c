@@ -93,6 +93,7 @@ static void test_killed(void **state)
 	static const char *const options[] = { "--display", "text", NULL };
 	static const int signals[] = { SIGTERM, SIGSEGV };
 	struct session s;
+	int status;
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
@@ -101,6 +102,9 @@ static void test_killed(void **state)
 		kill(s.pid, SIGTSTP);
 		session_expect(&s, "\033[0m\033[?25h\033[?7h", SECONDS);
 		session_check_terminal(&s);
+		/* It stops after the terminal is whole: to go on before would be lost. */
+		assert_int_equal(waitpid(s.pid, &status, WUNTRACED), s.pid);
+		assert_true(WIFSTOPPED(status));
 		kill(s.pid, SIGCONT);
 		session_expect(&s, "\033[?7l", SECONDS);
 		session_expect(&s, "No bootable device.", SECONDS);
