@@ -114,9 +114,11 @@ static bool take_queue(struct disk *d)
 		job_new(d, r);
 	}
 	d->drain_seen = d->draining > 0;
+	d->asked |= d->retry && d->parked;
+	d->retry = false;
 	end = d->ending && !d->jobs;
 	host_mutex_unlock(d->lock);
-	if (d->parked && (d->drain_seen || host_monotonic_ns() >= d->retry_at))
+	if (d->parked && (d->drain_seen || d->asked || host_monotonic_ns() >= d->retry_at))
 		jobs_unpark(d);
 	return end;
 }
@@ -204,6 +206,8 @@ struct blk *blk_open(const struct blk_options *options, struct fail *why)
 	d->on_enospc = options->on_enospc;
 	d->say = options->say;
 	d->say_arg = options->say_arg;
+	d->stalled = options->stalled;
+	d->stalled_arg = options->stalled_arg;
 	d->blk.ops = &disk_ops;
 	d->blk.info = (struct blk_info){
 		.bytes = image->bytes,
@@ -242,6 +246,16 @@ int blk_close(struct blk *blk, struct fail *why)
 		     strerror(-err));
 	stop(d);
 	return err;
+}
+
+void blk_retry(struct blk *blk)
+{
+	struct disk *d = (struct disk *)blk;
+
+	host_mutex_lock(d->lock);
+	d->retry = true;
+	host_mutex_unlock(d->lock);
+	aio_wake(d->aio);
 }
 
 struct run {

@@ -42,17 +42,24 @@ struct blk_options {
 	/* A message for the user (no newline), on the disk's thread; NULL: host_warn(). */
 	void (*say)(void *arg, const char *text);
 	void *say_arg;
+	/* BLK_ENOSPC_STOP: requests wait for room from now on, or do no longer. Disk's thread; it
+	 * must not submit, wait, drain or close. May be NULL. */
+	void (*stalled)(void *arg, bool waits);
+	void *stalled_arg;
 };
 
 /*
  * Opens an image and its backing chain, takes the image locks and starts the disk's thread. NULL
  * and one sentence: not an image, damaged, in use (with the owner's process number), a feature that
- * is not supported (by name). Any thread; nothing of `options` is kept but say and its argument.
+ * is not supported (by name). Any thread; nothing of `options` is kept but the calls and their arguments.
  */
 struct blk *blk_open(const struct blk_options *options, struct fail *why);
 /* Drains, flushes, unlocks, frees. 0, or the -E* of the last flush and *why: data may be lost.
  * NULL is allowed. */
 int blk_close(struct blk *blk, struct fail *why);
+
+/* What waits for room is tried again at once. Any thread. */
+void blk_retry(struct blk *blk);
 
 /* Submits one operation on one buffer and waits. The same errors; for tools and tests. */
 int blk_run(struct blk *blk, enum blk_op op, uint64_t offset, void *buffer, uint64_t bytes);

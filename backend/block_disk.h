@@ -61,6 +61,8 @@ struct disk {
 	enum blk_enospc on_enospc;
 	void (*say)(void *arg, const char *text);
 	void *say_arg;
+	void (*stalled)(void *arg, bool waits);
+	void *stalled_arg;
 
 	struct host_mutex
 		*lock; /* from here to `jobs`; jobs: changed with it by the disk's thread */
@@ -69,6 +71,7 @@ struct disk {
 	unsigned in_flight;
 	unsigned draining;
 	bool ending;
+	bool retry; /* blk_retry() */
 	struct job *jobs, *jobs_last;
 
 	/* The disk's thread. */
@@ -77,6 +80,7 @@ struct disk {
 	bool look_again;      /* a job ended or stalled ones may go on: others may start */
 	bool told_full, told_damaged, told_guard;
 	bool drain_seen; /* somebody drains: nothing parks */
+	bool asked;      /* somebody wants to know whether there is room now */
 	unsigned parked;
 	uint64_t retry_at; /* host_monotonic_ns() */
 	int sync_error;    /* a sync failed: what was written before may be gone, for good */

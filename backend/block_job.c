@@ -112,17 +112,25 @@ static void drop_unserved(struct disk *d, struct blk_request *r)
 	host_mutex_unlock(d->lock);
 }
 
+/* Nothing waits any more; err: it did not end well. */
+static void say_room(struct disk *d, int err)
+{
+	d->told_full = d->asked = false;
+	if (!err)
+		disk_say(d, "%s: there is room again: the guest's writes have gone on",
+			 d->image->path);
+	if (d->stalled)
+		d->stalled(d->stalled_arg, false);
+}
+
 static void job_end(struct job *job, int err)
 {
 	struct disk *d = job->disk;
 
 	if (d->flushing == job)
 		d->flushing = NULL;
-	if (job->was_parked && !err && d->told_full && d->parked == 0) {
-		d->told_full = false;
-		disk_say(d, "%s: there is room again: the guest's writes have gone on",
-			 d->image->path);
-	}
+	if (job->was_parked && d->told_full && d->parked == 0)
+		say_room(d, err);
 	job_report(job, err);
 	job_free(job);
 	d->look_again = true;
@@ -190,6 +198,11 @@ static void say_full(struct disk *d, int err)
 			 "%s: %s: the guest's writes wait until there is room (--on-enospc "
 			 "stop), then go on",
 			 d->image->path, strerror(-err));
+	else if (d->asked)
+		disk_say(d, "%s: there is still no room", d->image->path);
+	d->asked = false;
+	if (!d->told_full && d->stalled)
+		d->stalled(d->stalled_arg, true);
 	d->told_full = true;
 }
 

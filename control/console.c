@@ -48,8 +48,10 @@
 struct console {
 	enum console_kind kind;
 	struct vm *vm;
-	struct device *sink;     /* the serial port or the keyboard; NULL: not running */
-	struct display *display; /* CONSOLE_text */
+	struct device *sink;      /* the serial port or the keyboard; NULL: not running */
+	struct display *display;  /* CONSOLE_text */
+	void (*go_on)(void *arg); /* Ctrl-A c */
+	void *go_on_arg;
 	struct host_thread *thread;
 	int signals, wake; /* signalfd, eventfd */
 	int ending;        /* eventfd: readable from when the run is asked to end */
@@ -176,6 +178,7 @@ static void help(struct console *c)
 	static const char text[] = "\r\n  Ctrl-A h       this help\r\n"
 				   "  Ctrl-A x       end the virtual machine\r\n"
 				   "  Ctrl-A e       change to the next engine\r\n"
+				   "  Ctrl-A c       paused by a full disk: look for room now\r\n"
 				   "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
 	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
@@ -210,6 +213,8 @@ static size_t take_escapes(struct console *c, uint8_t *buf, size_t n)
 			end_run(c);
 		else if (c->prefix && (key == 'e' || key == 'E'))
 			vm_ask_switch(c->vm, engine_next);
+		else if (c->prefix && (key == 'c' || key == 'C'))
+			c->go_on(c->go_on_arg);
 		else if (c->prefix && (key == 'h' || key == 'H' || key == '?'))
 			help(c);
 		else
@@ -314,6 +319,7 @@ static void take_signal(struct console *c)
 	case SIGCONT:
 		if (c->terminal)
 			terminal_continue();
+		c->go_on(c->go_on_arg);
 		__attribute__((fallthrough)); /* who had the terminal has written to it */
 	case SIGWINCH:
 		if (c->display)
@@ -371,6 +377,17 @@ static void input_thread(void *arg)
 	}
 }
 
+static void nothing_waits(void *arg)
+{
+	(void)arg;
+}
+
+void console_continue(struct console *c, void (*go_on)(void *arg), void *arg)
+{
+	c->go_on = go_on;
+	c->go_on_arg = arg;
+}
+
 static bool is_regular_file(int fd)
 {
 	struct stat st;
@@ -402,6 +419,7 @@ struct console *console_open(enum console_kind kind, struct fail *why)
 		return NULL;
 	}
 	c->kind = kind;
+	c->go_on = nothing_waits;
 	c->file = kind == CONSOLE_serial && is_regular_file(STDIN_FILENO);
 	c->polled = kind != CONSOLE_none && !c->file;
 	if (kind == CONSOLE_text)

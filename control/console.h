@@ -31,6 +31,8 @@ struct console *console_open(enum console_kind kind, struct fail *why);
 /* Sets what the board connects its serial port, screen and keyboard to, and where what the
  * guest prints by hypercall goes. */
 void console_connect(struct console *c, struct pc_config *config);
+/* Ctrl-A c and SIGCONT call it, from the console's thread: what stands still for its user goes on. */
+void console_continue(struct console *c, void (*go_on)(void *arg), void *arg);
 /* Starts the threads: keystrokes go to the serial port or the keyboard, quit keys and signals
  * to the machine. */
 int console_start(struct console *c, struct pc *pc, struct fail *why);

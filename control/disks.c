@@ -17,6 +17,10 @@ struct disks {
 	struct disk_word words[PC_DISKS];
 	struct blk *blk[PC_DISKS];
 	unsigned count;
+
+	struct host_mutex *lock; /* of what follows */
+	struct vm *vm;
+	unsigned stalled; /* disks that wait for room */
 };
 
 /* What may follow the file's name. `value`: one of a list, in the order of its enum. */
@@ -130,12 +134,50 @@ int disk_word_peek(const char *text, struct fail *why)
 	return 0;
 }
 
+/* A disk waits for room, or does no longer. Disk's thread. */
+static void stalled(void *arg, bool waits)
+{
+	struct disks *disks = arg;
+
+	host_mutex_lock(disks->lock);
+	disks->stalled += waits ? 1 : -1u;
+	if (disks->vm && waits) {
+		vm_pause(disks->vm);
+		host_warn(
+			"the guest is paused; it goes on when there is room (Ctrl-A c or SIGCONT: "
+			"look now)");
+	} else if (disks->vm) {
+		vm_resume(disks->vm);
+	}
+	host_mutex_unlock(disks->lock);
+}
+
+void disks_connect(struct disks *disks, struct vm *vm)
+{
+	host_mutex_lock(disks->lock);
+	disks->vm = vm;
+	for (unsigned i = 0; vm && i < disks->stalled; i++)
+		vm_pause(vm);
+	host_mutex_unlock(disks->lock);
+}
+
+void disks_retry(void *arg)
+{
+	struct disks *disks = arg;
+
+	for (unsigned i = 0; i < disks->count; i++)
+		blk_retry(disks->blk[i]);
+}
+
 struct disks *disks_open(const struct run_options *options, struct pc_config *config,
 			 struct fail *why)
 {
 	struct disks *disks = host_alloc(sizeof(*disks));
 
-	if (!disks) {
+	if (disks)
+		disks->lock = host_mutex_new();
+	if (!disks || !disks->lock) {
+		host_free(disks);
 		fail(why, -ENOMEM, "no memory");
 		return NULL;
 	}
@@ -147,6 +189,8 @@ struct disks *disks_open(const struct run_options *options, struct pc_config *co
 		d->options.path = d->path;
 		d->options.on_enospc = strcmp(options->on_enospc, "report") == 0 ? BLK_ENOSPC_REPORT
 										 : BLK_ENOSPC_STOP;
+		d->options.stalled = stalled;
+		d->options.stalled_arg = disks;
 		disks->blk[i] = blk_open(&d->options, why);
 		if (!disks->blk[i])
 			break;
@@ -170,6 +214,8 @@ int disks_close(struct disks *disks, struct fail *why)
 
 		err = err ? err : e;
 	}
+	if (disks)
+		host_mutex_free(disks->lock);
 	host_free(disks);
 	return err;
 }

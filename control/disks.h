@@ -30,6 +30,10 @@ struct disks;
 /* Opens them in order, into config->disk. NULL and a sentence: none is open. */
 struct disks *disks_open(const struct run_options *options, struct pc_config *config,
 			 struct fail *why);
+/* The machine that stands still while one of the disks waits for room; NULL: none any more. */
+void disks_connect(struct disks *disks, struct vm *vm);
+/* What waits for room is tried again at once. Any thread; disks: struct disks. */
+void disks_retry(void *disks);
 /* After pc_close(). 0, or -E* and a sentence: what a disk was told last may be lost. NULL is
  * allowed. */
 int disks_close(struct disks *disks, struct fail *why);

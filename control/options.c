@@ -70,7 +70,7 @@ static const struct option run_table[] = {
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
 	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
 	{ "disk",       KIND_LIST,  "FILE[,...]",    "a disk: raw or qcow2 image; ,readonly ,overlay ,format=raw|qcow2 and others follow the name; several times for several", AT(disk) },
-	{ "on-enospc",  KIND_TEXT,  "stop|report",   "when the host's disk is full the guest's writes wait for room (default), or fail", AT(on_enospc) },
+	{ "on-enospc",  KIND_TEXT,  "stop|report",   "when the host's disk is full the guest is paused until there is room (default), or gets an error", AT(on_enospc) },
 	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several; none: no card", AT(net) },
 	{ "vsock",      KIND_FILE,  "SOCKET[,cid=N]", "the guest's AF_VSOCK sockets, as Unix sockets of the host", AT(vsock) },
 	{ "share",      KIND_LIST,  "DIR:TAG[,readonly]", "a directory for the guest to mount (-t 9p) by its tag; several times for several", AT(share) },

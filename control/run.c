@@ -179,7 +179,7 @@ static int finish(enum vm_request ended, int asked, struct console *console, str
 }
 
 static int run_machine(struct pc *pc, const struct run_options *options, struct console *console,
-		       struct stats_file *stats, struct fail *why)
+		       struct disks *disks, struct stats_file *stats, struct fail *why)
 {
 	int asked = 0, status, err;
 	enum vm_request ended;
@@ -191,7 +191,9 @@ static int run_machine(struct pc *pc, const struct run_options *options, struct 
 	/* On a terminal a halted guest waits for its user, as a real machine does. */
 	pc->vm->halt_ends = pc->config.counted || !console_interactive(console);
 	vm_plan_switches(pc->vm, options->switch_to, options->switches);
+	disks_connect(disks, pc->vm);
 	ended = vm_run(pc->vm, UINT64_MAX, &asked, why);
+	disks_connect(disks, NULL);
 	console_stop(console);
 	status = finish(ended, asked, console, pc, why);
 	err = stats_write(stats, pc->vm, endings[ended].word, why);
@@ -225,9 +227,10 @@ int command_run(int argc, char **argv)
 	if (!console)
 		goto out;
 	console_connect(console, &config);
+	console_continue(console, disks_retry, disks);
 	pc = pc_open(&config, &why);
 	if (pc)
-		status = run_machine(pc, &options, console, &stats, &why);
+		status = run_machine(pc, &options, console, disks, &stats, &why);
 	console_stop(console);
 out:
 	if (status < 0)

@@ -270,6 +270,7 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 
 	if (vcpu->trouble.code)
 		return vcpu->trouble.code;
+	vm_wait_resumed(vm);
 	atomic_store(&vcpu->notice, false);
 	posted_take(vm);
 	fire_alarms(vm);

@@ -51,8 +51,9 @@ static int open_host_things(struct vm *vm, struct fail *why)
 	vm->lock = host_mutex_new();
 	vm->wake_lock = host_mutex_new();
 	vm->wake = host_cond_new();
+	vm->resumed = host_cond_new();
 	vm->posted = posted_new();
-	if (!vm->lock || !vm->wake_lock || !vm->wake || !vm->posted)
+	if (!vm->lock || !vm->wake_lock || !vm->wake || !vm->resumed || !vm->posted)
 		return fail(why, -ENOMEM, "no memory for a virtual machine");
 	return 0;
 }
@@ -153,6 +154,7 @@ void vm_close(struct vm *vm)
 	bus_free(&vm->mmio);
 	posted_free(vm->posted);
 	host_cond_free(vm->wake);
+	host_cond_free(vm->resumed);
 	host_mutex_free(vm->wake_lock);
 	host_mutex_free(vm->lock);
 	host_free(vm);
@@ -203,6 +205,7 @@ void vm_request(struct vm *vm, enum vm_request what, int status)
 		atomic_store(&vm->request_status, status);
 		atomic_store(&vm->request, (int)what);
 	}
+	host_cond_broadcast(vm->resumed); /* who is paused looks at requests, too */
 	host_mutex_unlock(vm->wake_lock);
 	vm_wake(vm, 0);
 }

@@ -123,6 +123,8 @@ struct vm {
 	struct host_cond *wake; /* vCPU thread sleeps here in HLT */
 	bool woken;
 	atomic_bool sleeping;
+	atomic_uint pauses; /* vm_pause() less vm_resume(); changed with wake_lock held */
+	struct host_cond *resumed;
 };
 
 /* Opens the machine with its vCPUs (no memory, no devices). NULL and *why on failure. */
@@ -148,6 +150,18 @@ void vm_request(struct vm *vm, enum vm_request what, int status);
 void vm_input_ended(struct vm *vm);
 /* Wakes a halted vCPU and sets notice. Any thread. */
 void vm_wake(struct vm *vm, unsigned vcpu_index);
+
+/*
+ * Something outside that the guest cannot know of has to be put right first: every vCPU stands still
+ * from its next instruction boundary on, until there was a vm_resume() for each vm_pause(), or until a
+ * request ends the run. Input waits. The host's time, and with it the guest's, goes on, as it does
+ * for a stopped process; a counted machine's stands. Any thread; neither waits for the vCPUs.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+/* The run loop's part: returns when the machine is not paused, or a request waits. vCPU thread, no
+ * lock held. */
+void vm_wait_resumed(struct vm *vm);
 
 /* What CPUID answers on this vCPU; `s` gives the dynamic bits. */
 struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uint32_t leaf,

@@ -17,7 +17,8 @@
 #define DISK_BYTES (16u << 20)
 
 static bool mounted;
-static _Atomic unsigned said_full, said_room;
+static _Atomic unsigned said_full, said_room, said_still;
+static _Atomic bool waiting;
 
 static void say(void *arg, const char *text)
 {
@@ -26,8 +27,17 @@ static void say(void *arg, const char *text)
 		said_full++;
 	else if (strstr(text, "there is room again"))
 		said_room++;
+	else if (strstr(text, "there is still no room"))
+		said_still++;
 	else
 		print_message("%s\n", text);
+}
+
+static void stalled(void *arg, bool waits)
+{
+	(void)arg;
+	assert_true(waiting != waits);
+	waiting = waits;
 }
 
 static void map_id(const char *file, const char *format, unsigned id)
@@ -70,11 +80,13 @@ static int leave(void **state)
 
 static struct blk *open_disk(const char *name, enum blk_enospc policy)
 {
-	struct blk_options o = { .path = model_path(name), .on_enospc = policy, .say = say };
+	struct blk_options o = {
+		.path = model_path(name), .on_enospc = policy, .say = say, .stalled = stalled
+	};
 	struct fail why = { 0, "" };
 	struct blk *blk;
 
-	said_full = said_room = 0;
+	said_full = said_room = said_still = 0;
 	blk = blk_open(&o, &why);
 	if (!blk)
 		print_message("%s\n", why.text);
@@ -154,8 +166,15 @@ static void waited_for(bool qcow2)
 		usleep(1000);
 	assert_int_equal(s.err, 1);
 	assert_int_equal(blk_run(blk, BLK_READ, DISK_BYTES / 2, back, 4096), 0); /* reads go on */
+	while (!waiting)
+		usleep(1000);
+	blk_retry(blk);
+	while (said_still == 0)
+		usleep(1000);
 	unlink(model_path("ballast"));
+	blk_retry(blk);
 	blk_wait(blk, &s.request);
+	assert_false(waiting);
 	assert_int_equal(s.err, 0);
 	assert_int_equal(said_full, 1);
 	assert_int_equal(said_room, 1);
@@ -191,6 +210,7 @@ static void ended_while_waiting(void **state)
 	while (said_full == 0)
 		usleep(1000);
 	blk_drain(blk);
+	assert_false(waiting);
 	assert_int_equal(s.err, -ENOSPC);
 	blk_close(blk, NULL);
 	free(data);

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
@@ -300,6 +301,48 @@ static void test_quit_wins_over_a_restart(void **state)
 	vm_close(vm);
 }
 
+struct pause {
+	struct vm *vm;
+	struct device *dev;
+	_Atomic int resumed;
+};
+
+static void resume_twice(void *arg)
+{
+	struct pause *p = arg;
+
+	device_post(p->dev, "x", 1);
+	vm_resume(p->vm);
+	usleep(20000);
+	atomic_store(&p->resumed, 1);
+	vm_resume(p->vm);
+}
+
+/* As often resumed as paused, and no input taken before; and a request ends it anyway. */
+static void test_pause(void **state)
+{
+	struct pause p = { .vm = fake_vm(true) };
+	struct listener *l = add(p.vm);
+	struct host_thread *thread;
+	struct fail why;
+	int status;
+
+	(void)state;
+	p.dev = &l->dev;
+	vm_pause(p.vm);
+	vm_pause(p.vm);
+	thread = host_thread_start(resume_twice, &p, "resume");
+	assert_int_equal(vm_run(p.vm, 100, &status, &why), VM_NONE);
+	assert_int_equal(atomic_load(&p.resumed), 1);
+	assert_int_equal(l->bytes, 1);
+	host_thread_join(thread);
+	vm_resume(p.vm); /* once too often: nothing */
+	vm_pause(p.vm);
+	vm_request(p.vm, VM_QUIT, 0);
+	assert_int_equal(vm_run(p.vm, 100, &status, &why), VM_QUIT);
+	vm_close(p.vm);
+}
+
 static void test_failed_restart_is_the_host_s_failure(void **state)
 {
 	struct vm *vm = fake_vm(true);
@@ -357,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_interrupt_waits_for_its_window),
 		cmocka_unit_test(test_first_request_wins),
 		cmocka_unit_test(test_quit_wins_over_a_restart),
+		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_failed_restart_is_the_host_s_failure),
 		cmocka_unit_test(test_what_was_opened_is_closed),
 	};

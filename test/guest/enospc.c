@@ -1,0 +1,225 @@
+/*
+ * enospc.c - Debian's kernel writes to a disk whose file system on the host is full: the machine
+ * stands still and says why, looks when it is asked to, goes on when there is room, and nothing is
+ * lost; with --on-enospc report the guest gets the error.
+ *
+ * Needs a file system of its own: a small tmpfs in a name space of its own.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "test/guest/session.h"
+
+#define SECONDS    300 /* a sanitizer build on a busy machine; a release build takes seconds */
+#define DISK_BYTES (32u << 20)
+#define TEXT_BYTES (6u << 20) /* what the guest writes: more than there is room for */
+
+static char kernel[4096], initrd[4096], dir[] = "/tmp/trapeze-enospc-XXXXXX", disk[100],
+					ballast[100];
+
+static void map_id(const char *file, const char *format, unsigned id)
+{
+	char text[64];
+	int fd = open(file, O_WRONLY);
+
+	snprintf(text, sizeof(text), format, id);
+	if (fd >= 0 && write(fd, text, strlen(text)) < 0)
+		fprintf(stderr, "%s: %s\n", file, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static bool mount_small(void)
+{
+	unsigned uid = getuid(), gid = getgid();
+
+	if (unshare(CLONE_NEWNS) != 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+			return false;
+		map_id("/proc/self/setgroups", "deny", 0);
+		map_id("/proc/self/uid_map", "0 %u 1", uid);
+		map_id("/proc/self/gid_map", "0 %u 1", gid);
+	}
+	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("none", dir, "tmpfs", 0, "size=8m") == 0;
+}
+
+static void make_files(void)
+{
+	static const uint8_t some[5 << 20];
+	int fd = open(disk, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
+	close(fd);
+	fd = open(ballast, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(write(fd, some, sizeof(some)), sizeof(some));
+	close(fd);
+}
+
+/* Starts the guest and has it write, with a program beside it that never rests. */
+static void start(struct session *s, const char *word, const char *value)
+{
+	char words[120];
+	char *argv[] = { (char *)session_need("TRAPEZE"),
+			 "run",
+			 "--kernel",
+			 kernel,
+			 "--initrd",
+			 initrd,
+			 "--append",
+			 "console=ttyS0 quiet",
+			 "--disk",
+			 words,
+			 (char *)word,
+			 (char *)value,
+			 NULL };
+
+	snprintf(words, sizeof(words), "%s,format=raw", disk);
+	make_files();
+	session_start(s, argv);
+	session_expect(s, "/root # ", SECONDS);
+	session_type(s, "yes 'a line that the guest wrote' | head -c 6291456 >/tmp/text\r");
+	session_expect(s, "/root # ", SECONDS);
+	session_type(s, "while :; do :; done & ");
+	session_type(s, "dd if=/tmp/text of=/dev/vda bs=64k conv=fsync; echo status $?.\r");
+}
+
+/* Seconds of processor time that the monitor has used. */
+static double used(const struct session *s)
+{
+	char name[64], line[1024] = "", *at;
+	unsigned long user, system;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)s->pid);
+	f = fopen(name, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	at = strrchr(line, ')');
+	assert_int_equal(sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				&user, &system),
+			 2);
+	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double used_in_a_second(struct session *s)
+{
+	double before = used(s), end = session_now() + 1;
+
+	while (session_now() < end)
+		session_read(s, 100);
+	return used(s) - before;
+}
+
+static void check_disk(void)
+{
+	static const char line[] = "a line that the guest wrote\n";
+	static char text[TEXT_BYTES];
+	int fd = open(disk, O_RDONLY);
+
+	assert_int_equal(read(fd, text, sizeof(text)), sizeof(text));
+	close(fd);
+	for (size_t i = 0; i < sizeof(text); i++)
+		assert_int_equal(text[i], line[i % (sizeof(line) - 1)]);
+}
+
+static void end(struct session *s)
+{
+	int status;
+
+	session_type(s, "poweroff -f\r");
+	status = session_end(s, SECONDS);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	session_close(s);
+}
+
+static void paused(const char *word)
+{
+	struct session s;
+
+	start(&s, word, NULL);
+	session_expect(&s, "the guest is paused", SECONDS);
+	assert_true(used_in_a_second(&s) < 0.3);
+	session_type(&s, "\001c");
+	session_expect(&s, "there is still no room", SECONDS);
+	assert_true(used_in_a_second(&s) < 0.3);
+	unlink(ballast);
+	kill(s.pid, SIGCONT);
+	session_expect(&s, "there is room again", SECONDS);
+	session_expect(&s, "status 0.", SECONDS);
+	assert_true(used_in_a_second(&s) > 0.0);
+	end(&s);
+	check_disk();
+}
+
+static void test_pause(void **state)
+{
+	(void)state;
+	paused(NULL);
+}
+
+static void test_pause_counted(void **state)
+{
+	(void)state;
+	paused("--counted");
+}
+
+/* Who does not want to wait for room ends the machine. */
+static void test_end_while_paused(void **state)
+{
+	struct session s;
+
+	(void)state;
+	start(&s, NULL, NULL);
+	session_expect(&s, "the guest is paused", SECONDS);
+	session_type(&s, "\001x");
+	session_expect(&s, "ended by Ctrl-A x", SECONDS);
+	session_end(&s, SECONDS);
+	session_check_terminal(&s);
+	session_close(&s);
+}
+
+static void test_report(void **state)
+{
+	struct session s;
+
+	(void)state;
+	start(&s, "--on-enospc", "report");
+	session_expect(&s, "status 1.", SECONDS);
+	assert_null(memmem(s.text, s.bytes, "is paused", 9));
+	end(&s);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_pause_counted),
+		cmocka_unit_test(test_end_while_paused),
+		cmocka_unit_test(test_report),
+	};
+	int failed;
+
+	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
+	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
+	if (!mkdtemp(dir))
+		return 1;
+	snprintf(disk, sizeof(disk), "%s/disk.img", dir);
+	snprintf(ballast, sizeof(ballast), "%s/ballast", dir);
+	if (!mount_small()) {
+		rmdir(dir);
+		printf("skip - enospc: this host gives no file system of its own\n");
+		return 77;
+	}
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	return failed;
+}
