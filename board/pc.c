@@ -374,22 +374,32 @@ static int add_serial(struct pc *pc, struct fail *why)
 	return err || !debugcon.backend.write ? err : debugcon_create(pc->vm, &debugcon, why);
 }
 
+/* One piece of the host's for all of it; the hole below 640 KiB is a hole there, too. */
 static int add_memory(struct pc *pc, struct fail *why)
 {
 	struct boot_range slot[BOOT_SLOTS_MAX];
 	unsigned count = pc->config.memory ? boot_map_slots(slot, pc->config.memory) : 0;
+	const uint64_t hole = MAP_HIGH - MAP_LOW_END;
+	uint64_t end = 0;
+	int err = 0;
 
 	/* It would start, and be killed when the guest has touched as much as there is. */
 	if (pc->config.memory > host_memory_bytes())
 		return fail(why, -ENOMEM, "the host has no %llu MiB for guest memory",
 			    (unsigned long long)(pc->config.memory >> 20));
-	for (unsigned i = 0; i < count; i++) {
-		int err = mem_add(pc->vm, gpa(slot[i].start), slot[i].bytes, NULL, false, why);
+	for (unsigned i = 0; i < count; i++)
+		if (slot[i].start + slot[i].bytes > end)
+			end = slot[i].start + slot[i].bytes;
+	if (count)
+		err = host_ram_open(&pc->ram, end < MAP_HIGH ? end : end - hole, pc->config.pages,
+				    why);
+	for (unsigned i = 0; !err && i < count; i++) {
+		uint64_t at = slot[i].start < MAP_HIGH ? slot[i].start : slot[i].start - hole;
 
-		if (err)
-			return err;
+		err = mem_add_ram(pc->vm, gpa(slot[i].start), slot[i].bytes, pc->ram.at + at,
+				  pc->config.pages != HOST_PAGES_RESERVED, why);
 	}
-	return 0;
+	return err;
 }
 
 static struct acpi_config describe(struct pc *pc)
@@ -568,6 +578,7 @@ void pc_close(struct pc *pc)
 	vsock_close(pc->vsock); /* no more input from here on */
 	network_close(pc->network);
 	vm_close(pc->vm);
+	host_ram_close(&pc->ram);
 	for (unsigned i = 0; i < PC_SHARES; i++)
 		p9_close(pc->share[i]);
 	firmware_close(pc->firmware);

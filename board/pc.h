@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "host/fail.h"
+#include "host/host.h"
 #include "device/vga.h"
 #include "machine/backend.h"
 #include "machine/blk.h"
@@ -31,6 +32,7 @@ struct pc_config {
 	const struct engine_ops *engine;
 	const struct cpu_model *cpu; /* NULL: the best the engine can show */
 	uint64_t memory;             /* bytes, whole pages; 0: none yet, the owner adds it */
+	enum host_pages pages;       /* that it is made of */
 	unsigned vcpus;
 	const char *kernel, *initrd, *append;
 	const char *flat;
@@ -73,6 +75,7 @@ struct pc {
 	struct vsock *vsock;
 	struct p9 *share[PC_SHARES];
 	struct pc_config config;
+	struct host_ram ram;
 	uint64_t rsdp;
 };
 

@@ -40,7 +40,7 @@ static int zero(struct boot_job *job, uint64_t at, uint64_t bytes, struct fail *
 		const struct mem_slot *slot = mem_find(job->mem, gpa(at));
 		uint64_t n = PAGE_SIZE - (at & PAGE_MASK);
 
-		if (slot && slot->owned && n == PAGE_SIZE && bytes >= PAGE_SIZE) {
+		if (slot && slot->discards && n == PAGE_SIZE && bytes >= PAGE_SIZE) {
 			uint64_t offset = at - slot->start.v;
 			n = bytes & ~PAGE_MASK;
 			if (n > slot->bytes - offset)

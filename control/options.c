@@ -29,6 +29,7 @@ enum kind {
 	KIND_FILE,
 	KIND_MAY, /* --name or --name=FILE; the former is "" */
 	KIND_SIZE,
+	KIND_MEMORY,
 	KIND_COUNT,
 	KIND_TRACE,
 	KIND_DISPLAY,
@@ -57,7 +58,7 @@ static const struct option run_table[] = {
 	{ "firmware",   KIND_FILE,  "FILE",          "BIOS image, started when there is no kernel (Debian's SeaBIOS: " FIRMWARE_DEFAULT ")", AT(firmware) },
 	{ "boot-menu",  KIND_FLAG,  NULL,            "the firmware waits a moment for Esc, which opens its boot menu", AT(boot_menu) },
 	{ "display",    KIND_DISPLAY, "serial|text|none", "what this terminal is: the serial port (default), the VGA text screen and the keyboard, or nothing", AT(display) },
-	{ "memory",     KIND_SIZE,  "SIZE",          "guest memory: 16K, 512M, 2G (default 512M)", AT(memory) },
+	{ "memory",     KIND_MEMORY, "SIZE[,hugepages[=reserved]]", "guest memory: 16K, 512M, 2G (default 512M); of the host's 2 MiB pages, transparent or reserved ones", AT(memory) },
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
@@ -113,6 +114,26 @@ int options_parse_size(const char *text, uint64_t *bytes)
 		return -EINVAL;
 	*bytes = n << shift;
 	return 0;
+}
+
+/* SIZE[,hugepages[=reserved]] */
+static int parse_memory(const char *text, struct run_options *o)
+{
+	size_t n = strcspn(text, ",");
+	char size[32];
+
+	if (n >= sizeof(size))
+		return -EINVAL;
+	memcpy(size, text, n);
+	size[n] = '\0';
+	text += n;
+	if (strcmp(text, ",hugepages") == 0)
+		o->pages = HOST_PAGES_TRANSPARENT;
+	else if (strcmp(text, ",hugepages=reserved") == 0)
+		o->pages = HOST_PAGES_RESERVED;
+	else if (*text)
+		return -EINVAL;
+	return options_parse_size(size, &o->memory);
 }
 
 static int parse_count(const char *text, uint64_t *value)
@@ -231,6 +252,7 @@ static int parse_switches(const char *text, struct run_options *o)
 static const char *const expected[] = {
 #define X(name) " " #name
 	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
+	[KIND_MEMORY] = "a size, as 512M or 2G, or one with ,hugepages or ,hugepages=reserved",
 	[KIND_COUNT] = "a number from 1 on",
 	[KIND_SWITCH] = "a list like interp@1000000,kvm@2.5s of engines in this build",
 	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),
@@ -263,6 +285,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_FILE: *(const char **)at = value; break;
 	case KIND_MAY: *(const char **)at = value ? value : ""; break;
 	case KIND_SIZE: err = options_parse_size(value, at); break;
+	case KIND_MEMORY: err = parse_memory(value, o); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_LIST: return add_to_list(at, option->name, value, why);
 	case KIND_TRACE: err = parse_bits(value, topics, TRACE_TOPIC_COUNT, at); break;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "host/fail.h"
+#include "host/host.h"
 #include "machine/engine.h"
 #include "machine/switch.h"
 
@@ -32,12 +33,13 @@ struct run_options {
 	const char *kernel, *initrd, *append, *flat, *firmware;
 	uint64_t display; /* enum console_kind */
 	const char *debugcon;
-	uint64_t memory; /* bytes */
+	uint64_t memory;       /* bytes */
+	enum host_pages pages; /* that it is made of */
 	uint64_t cpus;
 	bool no_reboot, debug_exit, counted, boot_menu;
 	uint64_t slice;   /* instructions; 0: default */
 	uint64_t stop_at; /* instructions; UINT64_MAX: never */
-	const char *cpu; /* a name from cpu_models[]; NULL: the best there is */
+	const char *cpu;  /* a name from cpu_models[]; NULL: the best there is */
 	struct engine_options engine_options;
 	struct switch_point switch_to[SWITCHES_MAX];
 	unsigned switches;
@@ -47,7 +49,7 @@ struct run_options {
 	const char *vsock;
 	const char *stats;
 	const char *perf_map; /* "": where perf looks */
-	unsigned trace; /* TRACE_BIT_* mask */
+	unsigned trace;       /* TRACE_BIT_* mask */
 };
 
 /* Fills *o from the words after "run". -EINVAL with a sentence: exit status 2. */

@@ -96,6 +96,7 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 {
 	*config = (struct pc_config){
 		.memory = o->memory,
+		.pages = o->pages,
 		.vcpus = (unsigned)o->cpus,
 		.kernel = o->kernel,
 		.initrd = o->initrd,

@@ -27,9 +27,25 @@ void host_free(void *p);
  */
 void *host_map(size_t bytes);
 void host_unmap(void *p, size_t bytes);
+/* RAM of a guest, in one piece. `at` is a multiple of 2 MiB; all zero, and costs host memory only
+ * when touched. */
+enum host_pages {
+	HOST_PAGES_PLAIN,
+	HOST_PAGES_TRANSPARENT, /* of 2 MiB, where the host finds them free */
+	HOST_PAGES_RESERVED,    /* of 2 MiB, from the host's pool; refused when it has too few */
+};
+struct host_ram {
+	uint8_t *at; /* NULL: not open */
+	size_t bytes;
+	int fd; /* a file that is this memory; -1: it is private */
+};
+/* 0; -ENOMEM or -ENOTSUP and a sentence. */
+int host_ram_open(struct host_ram *ram, uint64_t bytes, enum host_pages pages, struct fail *why);
+void host_ram_close(struct host_ram *ram);
 /* What the host could give at most: memory and swap space, in bytes. */
 uint64_t host_memory_bytes(void);
-/* Gives the contents back to the host: the range reads as zero afterwards. */
+/* Gives the contents back to the host: the range, whole pages of host_map() or of a host_ram_open()
+ * without HOST_PAGES_RESERVED, reads as zero afterwards. */
 void host_discard(void *p, size_t bytes);
 
 /* Executable memory, mapped twice so that no page is ever writable and

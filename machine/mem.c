@@ -45,7 +45,7 @@ static struct mem_slot *new_slot(gpa_t start, uint64_t bytes, void *host, bool r
 	slot->start = start;
 	slot->bytes = bytes;
 	slot->readonly = readonly;
-	slot->owned = !host;
+	slot->owned = slot->discards = !host;
 	slot->host = host ? host : host_map(bytes);
 	slot->marks = host_map(bytes >> PAGE_SHIFT);
 	if (slot->host && slot->marks)
@@ -82,6 +82,16 @@ int mem_add(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool readonl
 	if (!readonly)
 		m->ram_bytes += bytes;
 	return 0;
+}
+
+int mem_add_ram(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool discards,
+		struct fail *why)
+{
+	int err = mem_add(vm, start, bytes, host, false, why);
+
+	if (!err)
+		mem_find(&vm->mem, start)->discards = discards;
+	return err;
 }
 
 void mem_free(struct vm *vm)

@@ -34,6 +34,7 @@ struct mem_slot {
 	uint8_t *host;  /* outlives the mapping */
 	bool readonly;  /* writes are ignored (ROM) */
 	bool owned;     /* host came from host_map: freed with the machine */
+	bool discards;  /* host_discard() is good for it */
 	uint8_t *marks; /* one byte a page */
 	struct mem_slot *next;
 };
@@ -59,6 +60,10 @@ struct mem {
 /* Adds RAM or ROM. host NULL: allocated. Vcpus parked. -EEXIST: overlaps; -ENOMEM. */
 int mem_add(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool readonly,
 	    struct fail *why);
+/* The same with RAM out of host_ram_open(), which outlives the machine. `discards`: pages can be
+ * given back. */
+int mem_add_ram(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool discards,
+		struct fail *why);
 void mem_free(struct vm *vm);
 
 /* The slot that holds `at`, or NULL: a device (or nothing) is there. */
@@ -67,7 +72,8 @@ struct mem_slot *mem_find(struct mem *m, gpa_t at);
 /* Host bytes of [at, at + bytes), or NULL when they do not lie in one slot. */
 void *mem_host(struct mem *m, gpa_t at, uint64_t bytes);
 
-/* Is every byte of [at, at + bytes) RAM, or, when not `writable`, at least ROM? Slots may adjoin. */
+/* Is every byte of [at, at + bytes) RAM, or, when not `writable`, at least ROM? Slots may adjoin.
+ */
 bool mem_is_memory(struct mem *m, gpa_t at, uint64_t bytes, bool writable);
 
 /* Copies; 0, or -EFAULT with nothing copied when any byte is not RAM (write: or is ROM). */

@@ -129,7 +129,7 @@ static int read_fields(const struct section *s, const struct found *f, bool appl
 
 static void clear(struct mem_slot *slot)
 {
-	if (slot->owned)
+	if (slot->discards)
 		host_discard(slot->host, slot->bytes);
 	else
 		memset(slot->host, 0, slot->bytes); /* may be a file: zeros, not what is in it */

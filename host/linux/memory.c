@@ -1,8 +1,8 @@
 /*
- * memory.c - host memory on Linux: the heap for small things, mmap for guest RAM.
+ * memory.c - host memory on Linux: the heap for small things, mmap for large ones.
  *
- * Guest RAM is anonymous and unreserved: guests together may have more than the
- * host, and each costs what it touches.
+ * What is mapped is unreserved: guests together may have more than the host, and each costs what
+ * it touches. See ram.c for guest RAM.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -62,8 +62,10 @@ uint64_t host_memory_bytes(void)
 	return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
+/* Shared memory is given back by its file; of private memory there is none. */
 void host_discard(void *p, size_t bytes)
 {
-	if (madvise(p, whole_pages(bytes), MADV_DONTNEED) != 0)
+	if (madvise(p, whole_pages(bytes), MADV_REMOVE) != 0 &&
+	    madvise(p, whole_pages(bytes), MADV_DONTNEED) != 0)
 		memset(p, 0, bytes);
 }
