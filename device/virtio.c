@@ -27,6 +27,9 @@
 #define VIRTIO_VENDOR      0x1af4
 #define VIRTIO_DEVICE_BASE 0x1040 /* 4.1.2 */
 
+#define ALARM_AGAIN (DEVICE_ALARMS - 1)
+#define AGAIN_NS    1000u
+
 static struct virtio *of(struct device *dev)
 {
 	return (struct virtio *)dev;
@@ -59,6 +62,8 @@ static void forget(struct virtio *v)
 	v->status = v->isr = 0;
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		virtio_queue_clear(v, &v->queue[i]);
+	v->again = v->again_at = 0;
+	device_alarm(&v->pci.dev, ALARM_AGAIN, ALARM_NONE);
 }
 
 void virtio_dev_reset(struct device *dev)
@@ -119,8 +124,45 @@ void virtio_set_status(struct virtio *v, uint8_t status)
 
 void virtio_kick(struct virtio *v, unsigned q)
 {
-	if (q < v->queues && v->queue[q].enabled && virtio_running(v) && v->class->notify)
-		v->class->notify(v, q);
+	if (q >= v->queues || !v->queue[q].enabled || !virtio_running(v) || !v->class->notify)
+		return;
+	v->turn = VIRTIO_TURN;
+	v->class->notify(v, q);
+}
+
+/* --- Turns --- */
+
+void virtio_again(struct virtio *v, unsigned q)
+{
+	v->again |= UINT64_C(1) << q;
+	if (v->again_at)
+		return;
+	v->again_at = device_now(&v->pci.dev) + AGAIN_NS;
+	device_alarm(&v->pci.dev, ALARM_AGAIN, v->again_at);
+}
+
+void virtio_dev_alarm(struct device *dev, unsigned which, uint64_t now)
+{
+	struct virtio *v = of(dev);
+	uint64_t queues = v->again;
+
+	v->turn = VIRTIO_TURN;
+	if (which != ALARM_AGAIN) {
+		v->class->alarm(dev, which, now);
+		return;
+	}
+	v->again = v->again_at = 0;
+	for (unsigned q = 0; q < v->queues; q++) {
+		if (queues >> q & 1)
+			virtio_kick(v, q);
+	}
+}
+
+void virtio_dev_input(struct device *dev, const void *data, size_t bytes)
+{
+	of(dev)->turn = VIRTIO_TURN;
+	if (of(dev)->class->input)
+		of(dev)->class->input(dev, data, bytes);
 }
 
 void virtio_needs_reset(struct virtio *v, const char *reason)
@@ -170,7 +212,8 @@ static bool possible(const struct virtio *v)
 		if (!queue_possible(v, &v->queue[i]) || (i >= v->queues && v->queue[i].enabled))
 			return false;
 	}
-	return true;
+	return v->again_at < CLOCK_END && !v->again == !v->again_at &&
+	       (v->queues == 64 || !(v->again >> v->queues));
 }
 
 int virtio_dev_loaded(struct device *dev, struct fail *why)
@@ -185,6 +228,8 @@ int virtio_dev_loaded(struct device *dev, struct fail *why)
 			    dev->id);
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		v->queue[i].used_new = 0;
+	v->turn = VIRTIO_TURN;
+	device_alarm(dev, ALARM_AGAIN, v->again_at ? v->again_at : ALARM_NONE);
 	return v->class->loaded ? v->class->loaded(v, why) : 0;
 }
 

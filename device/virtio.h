@@ -20,6 +20,11 @@
  * in the device's field table, and is forgotten in reset. Devices that can, leave
  * the buffer in the ring until they need it.
  *
+ * A turn - one entry into the device - is bounded: after VIRTIO_TURN chains virtio_pop() finds
+ * nothing, and the queue is notified again a little later in virtual time. So a driver on another
+ * CPU that keeps a ring full does not keep the device lock. A device whose chains are long does the
+ * same earlier, by virtio_again().
+ *
  * Everything with the device lock held. Spec: virtio 1.2. Tested by test/device/virtio.c.
  * SPDX-License-Identifier: MIT
  */
@@ -33,7 +38,8 @@
 
 #define VIRTIO_QUEUES_MAX     64
 #define VIRTIO_QUEUE_SIZE_MAX 256
-#define VIRTIO_SEGMENTS_MAX   256 /* of one chain */
+#define VIRTIO_SEGMENTS_MAX   256  /* of one chain */
+#define VIRTIO_TURN           1024 /* chains in one entry */
 
 /* Device IDs, section 5. */
 enum virtio_id {
@@ -72,6 +78,9 @@ struct virtio_class {
 	void (*config_write)(struct virtio *v, unsigned off, unsigned size, uint64_t value);
 	/* The driver reset queue q (RING_RESET): forget its chains. Offered when not NULL. */
 	void (*queue_reset)(struct virtio *v, unsigned q);
+	/* As in device_ops; alarm 3 is the core's. */
+	void (*alarm)(struct device *dev, unsigned which, uint64_t now);
+	void (*input)(struct device *dev, const void *data, size_t bytes);
 	/* Fields were loaded, the core's part is checked and rebuilt: check and rebuild. 0 or -E*.
 	 */
 	int (*loaded)(struct virtio *v, struct fail *why);
@@ -105,6 +114,7 @@ struct virtio {
 	uint16_t queue_size; /* the most the driver may choose */
 	uint8_t *config;     /* device-specific configuration space: config_bytes long */
 	unsigned config_bytes;
+	unsigned turn; /* chains that may be popped before this entry ends */
 
 	/* State. */
 	uint64_t features; /* what the driver accepted */
@@ -112,13 +122,18 @@ struct virtio {
 	uint16_t config_vector, queue_select;
 	uint8_t status, isr, generation;
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
+	uint64_t again;    /* queues to be notified again: a bit for each */
+	uint64_t again_at; /* virtual ns; 0: none is */
 };
 
-/* The core's entries of device_ops; a device adds type, state, state_version, input, alarm. */
+/* The core's entries of device_ops; a device adds type, state, state_version. */
 #define VIRTIO_DEVICE_OPS                                                                          \
 	.reset = virtio_dev_reset, .read = virtio_dev_read, .write = virtio_dev_write,             \
-	.loaded = virtio_dev_loaded, .destroy = virtio_dev_destroy
+	.alarm = virtio_dev_alarm, .input = virtio_dev_input, .loaded = virtio_dev_loaded,         \
+	.destroy = virtio_dev_destroy
 void virtio_dev_reset(struct device *dev);
+void virtio_dev_alarm(struct device *dev, unsigned which, uint64_t now);
+void virtio_dev_input(struct device *dev, const void *data, size_t bytes);
 uint64_t virtio_dev_read(struct device *dev, unsigned region, uint64_t off, unsigned size);
 void virtio_dev_write(struct device *dev, unsigned region, uint64_t off, unsigned size,
 		      uint64_t value);
@@ -163,12 +178,16 @@ static inline bool virtio_has(const struct virtio *v, uint64_t feature)
 }
 
 /* Takes the next available chain of queue q. false: none (the driver will notify when there is), or
- * the ring is broken (the device needs a reset now), or the queue is not enabled. */
+ * the ring is broken (the device needs a reset now), or the queue is not enabled, or this turn has
+ * been long enough (the core will notify). */
 bool virtio_pop(struct virtio *v, unsigned q, struct virtio_chain *chain);
 /* Puts back the chain popped last (then the one before): the next pop gives it again. */
 void virtio_unpop(struct virtio *v, unsigned q, const struct virtio_chain *chain);
 /* Is there something to pop? Asks for a notification when not. */
 bool virtio_waiting(struct virtio *v, unsigned q);
+
+/* Notifies queue q again, a little later: for a device that has done enough in one entry. */
+void virtio_again(struct virtio *v, unsigned q);
 
 /* Copies from what the device reads (at byte `off` of it) or to what it writes. Returns the bytes
  * moved: fewer than n where the chain ends. */

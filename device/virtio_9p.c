@@ -391,6 +391,8 @@ static const struct virtio_class p9_class = {
 	.notify = notify,
 	.reset = p9_reset,
 	.queue_reset = queue_reset,
+	.alarm = p9_alarm,
+	.input = p9_input,
 	.loaded = p9_loaded,
 	.destroy = p9_destroy,
 };
@@ -410,8 +412,10 @@ static const struct field p9_fields[] = {
 };
 
 static const struct device_ops p9_ops = {
-	VIRTIO_DEVICE_OPS, .type = "virtio_9p", .alarm = p9_alarm,
-	.input = p9_input, .state = p9_fields,  .state_version = 1,
+	VIRTIO_DEVICE_OPS,
+	.type = "virtio_9p",
+	.state = p9_fields,
+	.state_version = 1,
 };
 
 int virtio_9p_create(struct pci_host *host, const struct virtio_9p_config *config, struct fail *why)

@@ -393,6 +393,8 @@ static const struct virtio_class blk_class = {
 	.notify = notify,
 	.reset = blk_reset,
 	.queue_reset = queue_reset,
+	.alarm = blk_alarm,
+	.input = blk_input,
 	.loaded = blk_loaded,
 	.destroy = blk_destroy,
 };
@@ -415,8 +417,10 @@ static const struct field blk_fields[] = {
 };
 
 static const struct device_ops blk_ops = {
-	VIRTIO_DEVICE_OPS,  .type = "virtio_blk", .alarm = blk_alarm,
-	.input = blk_input, .state = blk_fields,  .state_version = 1,
+	VIRTIO_DEVICE_OPS,
+	.type = "virtio_blk",
+	.state = blk_fields,
+	.state_version = 1,
 };
 
 /* --- Making one --- */

@@ -19,6 +19,8 @@
 	FIELD(type, v.status, 1),                                                                  \
 	FIELD(type, v.isr, 1),                                                                     \
 	FIELD(type, v.generation, 1),                                                              \
+	FIELD(type, v.again, 1),                                                                   \
+	FIELD(type, v.again_at, 1),                                                                \
 	VIRTIO_QUEUE_FIELD(type, v, desc),                                                         \
 	VIRTIO_QUEUE_FIELD(type, v, driver),                                                       \
 	VIRTIO_QUEUE_FIELD(type, v, device),                                                       \

@@ -208,26 +208,11 @@ static void send_frame(struct virtio_net *n, unsigned pair)
 	b->send(b->arg, &header, n->frame, bytes);
 }
 
-/* Asks to be called again from the top: the queue may never be empty. */
-static void go_on_later(struct virtio_net *n)
-{
-	struct net_input again = { .kind = NET_INPUT_SENT };
-
-	n->blocked = true;
-	(void)device_post(&n->v.pci.dev, &again, sizeof(again)); /* full: then others are coming */
-}
-
 static void transmit(struct virtio_net *n, unsigned q)
 {
-	unsigned left = 2 * VIRTIO_QUEUE_SIZE_MAX;
-
 	while (virtio_waiting(&n->v, q)) {
 		if (n->config.backend.window && n->window_used >= n->config.backend.window) {
 			n->blocked = true;
-			break;
-		}
-		if (left-- == 0) {
-			go_on_later(n);
 			break;
 		}
 		if (!virtio_pop(&n->v, q, &n->sending))
@@ -350,6 +335,7 @@ static void net_class_destroy(struct virtio *v)
 static int net_class_loaded(struct virtio *v, struct fail *why)
 {
 	struct virtio_net *n = of(v);
+	struct net_input sent = { .kind = NET_INPUT_SENT };
 	struct net_input link = { .kind = NET_INPUT_LINK, .up = n->plugged };
 
 	if (n->space.status & ~(NET_S_LINK_UP | NET_S_ANNOUNCE) || n->pairs < 1 ||
@@ -361,8 +347,8 @@ static int net_class_loaded(struct virtio *v, struct fail *why)
 	backlog_clear(&n->backlog);
 	n->window_used = 0;
 	net_tell_offloads(n);
-	if (n->blocked)
-		go_on_later(n);
+	if (n->blocked) /* by a window that is wide open here */
+		(void)device_post(&v->pci.dev, &sent, sizeof(sent));
 	if (n->plugged != !!(n->space.status & NET_S_LINK_UP))
 		(void)device_post(&v->pci.dev, &link, sizeof(link));
 	return 0;
@@ -375,6 +361,7 @@ static const struct virtio_class net_class = {
 	.notify = net_notify,
 	.reset = net_class_reset,
 	.queue_reset = net_queue_reset,
+	.input = net_device_input,
 	.loaded = net_class_loaded,
 	.destroy = net_class_destroy,
 };
@@ -406,8 +393,10 @@ static const struct field net_fields[] = {
 /* clang-format on */
 
 static const struct device_ops net_ops = {
-	VIRTIO_DEVICE_OPS,   .type = "virtio_net", .input = net_device_input,
-	.state = net_fields, .state_version = 1,
+	VIRTIO_DEVICE_OPS,
+	.type = "virtio_net",
+	.state = net_fields,
+	.state_version = 1,
 };
 
 /* --- Making one --- */

@@ -79,6 +79,11 @@ bool virtio_pop(struct virtio *v, unsigned n, struct virtio_chain *c)
 
 	if (!q)
 		return false;
+	if (v->turn == 0) {
+		virtio_again(v, n);
+		return false;
+	}
+	v->turn--;
 	c->in = c->out = 0;
 	c->in_bytes = c->out_bytes = 0;
 	return packed(v) ? virtio_packed_pop(v, q, c) : virtio_split_pop(v, q, c);

@@ -148,26 +148,11 @@ static void send_packet(struct virtio_vsock *s)
 	b->send(b->arg, &h, s->data);
 }
 
-/* Asks to be called again: the queue may never be empty. */
-static void go_on_later(struct virtio_vsock *s)
-{
-	struct vsock_input again = { .kind = VSOCK_INPUT_SENT };
-
-	s->blocked = true;
-	(void)device_post(&s->v.pci.dev, &again, sizeof(again)); /* full: then others are coming */
-}
-
 static void transmit(struct virtio_vsock *s)
 {
-	unsigned left = 2 * VIRTIO_QUEUE_SIZE_MAX;
-
 	while (virtio_waiting(&s->v, QUEUE_TX)) {
 		if (s->window_used >= s->config.backend.window) {
 			s->blocked = true;
-			break;
-		}
-		if (left-- == 0) {
-			go_on_later(s);
 			break;
 		}
 		if (!virtio_pop(&s->v, QUEUE_TX, &s->chain))
@@ -241,14 +226,15 @@ static void vsock_class_destroy(struct virtio *v)
 static int vsock_class_loaded(struct virtio *v, struct fail *why)
 {
 	struct virtio_vsock *s = of(v);
+	struct vsock_input sent = { .kind = VSOCK_INPUT_SENT };
 	struct vsock_input reset = { .kind = VSOCK_INPUT_RESET };
 
 	(void)why; /* any bools are possible */
 	backlog_clear(&s->backlog);
 	s->done = 0;
 	s->window_used = 0;
-	if (s->blocked)
-		go_on_later(s);
+	if (s->blocked) /* by a window that is wide open here */
+		(void)device_post(&v->pci.dev, &sent, sizeof(sent));
 	if (s->used) {
 		s->config.backend.reset(s->config.backend.arg);
 		(void)device_post(&v->pci.dev, &reset, sizeof(reset));
@@ -262,6 +248,7 @@ static const struct virtio_class vsock_class = {
 	.notify = vsock_notify,
 	.reset = vsock_class_reset,
 	.queue_reset = vsock_queue_reset,
+	.input = vsock_device_input,
 	.loaded = vsock_class_loaded,
 	.destroy = vsock_class_destroy,
 };
@@ -272,8 +259,10 @@ static const struct field vsock_fields[] = { VIRTIO_FIELDS(virtio_vsock, v),
 					     FIELD(virtio_vsock, blocked, 1), FIELD_END };
 
 static const struct device_ops vsock_ops = {
-	VIRTIO_DEVICE_OPS,     .type = "virtio_vsock", .input = vsock_device_input,
-	.state = vsock_fields, .state_version = 1,
+	VIRTIO_DEVICE_OPS,
+	.type = "virtio_vsock",
+	.state = vsock_fields,
+	.state_version = 1,
 };
 
 int virtio_vsock_create(struct pci_host *host, const struct virtio_vsock_config *config,
