@@ -63,7 +63,7 @@ static const struct option run_table[] = {
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
 	{ "code-cache", KIND_SIZE,  "SIZE",          "memory for translated code: 1M to 1G (default 64M)", AT(engine_options.code_cache) },
-	{ "torture",    KIND_TORTURE, "LIST",        "for tests: make rare cases of translation common: hot,no-link,kick,no-tlb,flush,invalidate", AT(engine_options.torture) },
+	{ "torture",    KIND_TORTURE, "LIST",        "for tests: make rare cases of translation common: hot,no-link,kick,no-tlb,flush,evict,invalidate", AT(engine_options.torture) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
 	{ "debug-exit", KIND_FLAG,  NULL,            "a write of V to port 0xf4 ends the run with status (V << 1) | 1", AT(debug_exit) },
 	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },

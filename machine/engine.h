@@ -10,8 +10,8 @@
  * one architectural form, struct x86_state. An engine may cache state
  * privately; settle() finishes a half-done instruction first.
  *
- * Threads. kick() may come from any thread, with vm->wake_lock held. Everything taking a vcpu runs on
- * that vCPU's own thread. map()/unmap() run with every vCPU parked.
+ * Threads. kick() may come from any thread, with vm->wake_lock held. Everything taking a vcpu runs
+ *on that vCPU's own thread. map()/unmap() run with every vCPU parked.
  *
  * Guest faults are not failures: an engine delivers them to the guest. The
  * int returns below report host trouble only (see host/fail.h).
@@ -49,6 +49,7 @@ enum engine_cap {
 	X(KICK, "kick")             /* the budget of translated code ends with each block */       \
 	X(NO_TLB, "no-tlb")         /* the TLB is empty whenever it can be */                      \
 	X(FLUSH, "flush")           /* the TLB is flushed at random */                             \
+	X(EVICT, "evict")           /* translations are forgotten, region by region, at random */  \
 	X(INVALIDATE, "invalidate") /* everything decoded and translated is forgotten at random */
 enum torture {
 #define X(name, typed) TORTURE_BIT_##name,
@@ -59,10 +60,10 @@ enum torture {
 #define TORTURE(name) (1u << TORTURE_BIT_##name)
 
 struct engine_options {
-	uint64_t code_cache; /* bytes of translated code, from CODE_CACHE_LEAST on; 0: default */
+	uint64_t code_cache; /* bytes for translations, from CODE_CACHE_LEAST on; 0: default */
 	unsigned torture;    /* TORTURE(name) bits */
-	/* If set, a translator says which host code it has made: [at, +bytes) is `name`, and nothing
-	 * that was there any more. Any vCPU's thread. */
+	/* If set, a translator says which host code it has made: [at, +bytes) is `name`, and
+	 * nothing that was there any more. Any vCPU's thread. */
 	void (*code_made)(void *arg, const void *at, size_t bytes, const char *name);
 	void *code_made_arg;
 };
@@ -133,8 +134,8 @@ struct engine_ops {
 	void (*forget)(struct vcpu *vcpu);
 
 	/* For --stats: tells what the engine counted for this vCPU since it was opened, the figures
-	 * of a part one after the other. They form the object `figures_name`. Not while vm_run is on
-	 * the stack. Both NULL: it counts nothing. */
+	 * of a part one after the other. They form the object `figures_name`. Not while vm_run is
+	 * on the stack. Both NULL: it counts nothing. */
 	const char *figures_name;
 	void (*figures)(const struct vcpu *vcpu, figure_fn tell, void *arg);
 };

@@ -281,7 +281,7 @@ static void prepare(struct bt *t, struct interp *c, struct block *b)
 			return;
 		bt_killed(c, b);
 	}
-	if (b->runs++ < t->hot || b->key == 0 || t->full)
+	if (b->runs++ < t->hot || b->key == 0)
 		return;
 	bt_translate(t, c, b);
 }
@@ -294,10 +294,7 @@ enum step bt_execute(struct interp *c, struct block *b)
 	if (UNLIKELY(!translatable(c)))
 		return interp_run_block(c, b);
 	prepare(t, c, b);
-	if (UNLIKELY(t->full)) {
-		cache_flush(c->cache); /* `b` can still be read: memory is taken later */
-		step = STEP_STALE;
-	} else if (b->native && may_run(t, c, b)) {
+	if (b->native && may_run(t, c, b)) {
 		if (t->pending || t->pending_indirect)
 			bt_link(t, c, b);
 		t->pending = NULL;
@@ -319,11 +316,8 @@ static void close_translator(struct interp *c)
 
 	if (!t)
 		return;
-	host_code_close(&t->code);
+	bt_memory_close(t);
 	host_unmap(t->hint, 4 * HINT_BYTES);
-	host_unmap(t->place, BT_PLACES * sizeof(*t->place));
-	for (unsigned half = 0; half < 2; half++)
-		host_unmap(t->live[half], BT_MEMORIES * sizeof(*t->live[half]));
 	host_free(t->jumps);
 	host_free(t->work);
 	host_free(t);
@@ -353,15 +347,11 @@ static void place_hints(struct bt *t)
 static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 {
 	t->hint = host_map(4 * HINT_BYTES);
-	t->place = host_map(BT_PLACES * sizeof(*t->place));
-	for (unsigned half = 0; half < 2; half++)
-		t->live[half] = host_map(BT_MEMORIES * sizeof(*t->live[half]));
 	t->jumps = host_alloc(BT_JUMPS * sizeof(*t->jumps));
 	t->work = host_alloc(sizeof(*t->work));
-	if (!t->hint || !t->place || !t->jumps || !t->work || !t->live[0] || !t->live[1])
+	if (!t->hint || !t->jumps || !t->work)
 		return fail(why, -ENOMEM, "no memory for the translator");
-	return host_code_open(&t->code, bytes ? bytes : CODE_CACHE_DEFAULT,
-			      BT_MEMORIES * sizeof(struct bt_memory), why);
+	return bt_memory_open(t, bytes ? bytes : CODE_CACHE_DEFAULT, why);
 }
 
 static int open_translator(struct interp *c, struct fail *why)
@@ -377,9 +367,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	if (err)
 		return err;
 	t->vectors = __builtin_cpu_supports("avx");
-	t->cells_end = t->code.write_at + t->code.bytes / BT_CELLS;
 	t->boundary_insn.fn = op_end;
-	t->memory = (struct bt_memory *)(void *)t->code.data;
 	for (unsigned half = 0; half < 2; half++)
 		c->x.cells[half] = t->live[half];
 	c->tlb.cells_arg = c;
@@ -393,6 +381,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	bt_torture(t, c, o->torture);
 	place_hints(t);
 	bt_stubs(t, c);
+	bt_regions_begin(t);
 	bt_name_stubs(t, c);
 	bt_flushed(c);
 	c->x.jumps = t->jumps;

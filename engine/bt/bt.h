@@ -43,9 +43,8 @@
 
 #define BT_CELLS       16u                  /* one in so many bytes of code memory is of a cell */
 #define BT_ROOM        (UINT64_C(32) << 10) /* more than any block takes */
-#define BT_PLACES      (1u << 18)
-#define BT_PLACES_ROOM 128u   /* more than any block takes */
-#define BT_HOT         16u    /* interpreted as often before it is translated */
+#define BT_PLACES_ROOM 128u                 /* more than any block takes */
+#define BT_HOT         16u                  /* interpreted as often before it is translated */
 #define BT_SLICE       32768u /* instructions between two looks at kicked and notice */
 
 /* The hint stack: HINT_BYTES above as many, which are slack for wrapping and signal handlers;
@@ -72,11 +71,23 @@ struct bt_memory {
 	uint8_t half;
 	uint32_t stamp; /* x.left when it was filled */
 };
-#define BT_MEMORIES  (UINT32_C(1) << 18)
 #define BT_SCORE_MAX 64
 #define BT_RAPID     64 /* instructions: a page change after fewer counts */
 
 enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
+
+/* Before each block's code: whose it is (NULL: nobody's any more), and how far the next one is. */
+struct bt_head {
+	struct block *b;
+	uint64_t bytes;
+};
+
+/* Memory for translations is filled, and taken back, in pieces: see region.c. */
+#define BT_REGIONS 16u
+struct bt_region {
+	uint8_t *end;    /* of the code in it */
+	unsigned places; /* used */
+};
 
 /* A direct jump from one block to another. */
 struct bt_place {
@@ -84,6 +95,7 @@ struct bt_place {
 	const uint8_t *native;   /* where that is, or NULL; */
 	uint64_t host;           /* its page */
 	struct bt_place *next;   /* of those linked to the same block */
+	struct bt_place **back;  /* what points to this one among them */
 	struct bt_cell *cell;    /* write address; NULL: same page */
 	uint8_t *jump;           /* end of its rel32, write address */
 	uint8_t *save_jump;      /* behind code at `unlinked` that saves the flags, or NULL */
@@ -113,23 +125,28 @@ struct translation;
 
 struct bt {
 	struct host_code code;
-	uint8_t *at; /* write address of the next block's code */
-	uint8_t *cell, *cells_end;
-	uint8_t *begin; /* behind the stubs */
+	uint8_t *at, *at_end;     /* write address of the next block's code, behind its head; the
+				     region's end */
+	uint8_t *cell, *cell_end; /* the next one, and the region's end */
+	uint8_t *cells_end;       /* of all regions */
+	uint8_t *begin;           /* behind the stubs */
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *vector, *x87, *mismatch, *indirect[2];
 	const uint8_t *underflow;    /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
-	struct bt_memory *memory;    /* cells, and how many are in use */
-	unsigned memories;
+	struct bt_memory *memory;    /* cells, the next one, the region's end, all */
+	unsigned memories, memories_end, memories_all;
 	struct bt_memory **live[2]; /* lists of cells that are not dead */
 	int (*enter)(struct interp *c, const uint8_t *native);
 	uint8_t *hint;                           /* the whole mapping */
 	uint64_t hint_empty, hint_generation[2]; /* code mappings that the hints are for */
-	struct bt_place *place;
-	unsigned places;
+	struct bt_place *place;                  /* the same of places */
+	unsigned places, places_end, places_all;
+	struct bt_region regions[BT_REGIONS];
+	unsigned region, regions_all; /* the one being filled; how many there are */
 	struct bt_jump *jumps;
+	bool jumps_used;
 	struct insn boundary_insn; /* "between two blocks" */
 	/* What the last run ended with, to be linked if it goes on there. */
 	struct bt_place *pending;
@@ -145,8 +162,8 @@ struct bt {
 	bool vectors; /* the host has AVX */
 	bool exact;   /* a counted machine, see flow.c */
 	bool verify;  /* every block, before it can run: a debug build, tests */
-	bool full;    /* no room for another block: all have to go */
 	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
+	uint64_t evictions;
 	struct bt_figures figures;
 };
 
@@ -163,11 +180,26 @@ struct bt {
 /* stubs.c */
 int bt_stubs(struct bt *t, struct interp *c);
 
-/* translate.c: makes b->native, or leaves it NULL when there is no room. */
+/* region.c */
+int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why); /* may follow a failed one: */
+void bt_memory_close(struct bt *t);
+void bt_regions_begin(struct bt *t);                 /* the stubs are made */
+void bt_regions_forget(struct bt *t);                /* no block is translated any more */
+void bt_region_next(struct bt *t, struct interp *c); /* what is in it is no more */
+static inline bool bt_region_full(const struct bt *t)
+{
+	return t->at_end - t->at < (ptrdiff_t)BT_ROOM ||
+	       t->cell_end - t->cell < (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) ||
+	       t->places_end - t->places < BT_PLACES_ROOM ||
+	       t->memories_end - t->memories < BT_PLACES_ROOM;
+}
+
+/* translate.c: makes b->native. Only between blocks. */
 void bt_translate(struct bt *t, struct interp *c, struct block *b);
 
 /* link.c */
 void bt_link(struct bt *t, struct interp *c, struct block *b); /* what is pending */
+void bt_unlink(struct bt_place *p);
 void bt_killed(struct interp *c, struct block *b);
 void bt_flushed(struct interp *c);
 void bt_hints_reset(struct bt *t, struct interp *c);
@@ -191,6 +223,14 @@ static inline const uint8_t *bt_data(const struct bt *t, const void *data)
 static inline const uint8_t *bt_exec(const struct bt *t, const uint8_t *at)
 {
 	return t->code.exec_at + (at - t->code.write_at);
+}
+
+/* What lies before a block's code. */
+static inline struct bt_head *bt_head(const struct bt *t, const uint8_t *native)
+{
+	uint8_t *code = t->code.write_at + (native - t->code.exec_at);
+
+	return (struct bt_head *)(void *)code - 1;
 }
 
 /* torture.c: */

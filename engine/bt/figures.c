@@ -73,6 +73,7 @@ void bt_figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 	tell(arg, NULL, "handled_instructions", t->handled);
 	tell(arg, NULL, "retired_translated", t->figures.instructions);
 	tell(arg, NULL, "links", t->links);
+	tell(arg, NULL, "evictions", t->evictions);
 	tell(arg, NULL, "hops", t->hops);
 	tell(arg, NULL, "slow_calls", t->slows);
 	tell_slow(t, tell, arg);

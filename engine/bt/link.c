@@ -15,18 +15,16 @@ static void aim(const struct bt *t, uint8_t *jump, const uint8_t *to_exec)
 	code_aim(jump, t->code.write_at + (to_exec - t->code.exec_at));
 }
 
-static void unlink(struct bt_place *p)
+void bt_unlink(struct bt_place *p)
 {
-	struct bt_place **at = (struct bt_place **)&p->to->links;
-
 	code_aim(p->jump, p->unlinked);
 	if (p->save_jump)
 		code_aim(p->save_jump, p->out);
 	if (p->cell) /* it must not fit: x.code_va would be moved, and then the target added */
 		p->cell->generation = 0;
-	while (*at != p)
-		at = &(*at)->next;
-	*at = p->next;
+	*p->back = p->next;
+	if (p->next)
+		p->next->back = p->back;
 	p->to = NULL;
 	p->native = NULL;
 }
@@ -39,7 +37,7 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	    (!p->cell && p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
 		return;
 	if (p->to && p->to != b)
-		unlink(p);
+		bt_unlink(p);
 	if (p->cell) {
 		p->cell->from = t->pending_va;
 		p->cell->generation = c->tlb.generation_now[p->half];
@@ -51,6 +49,9 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	p->native = b->native;
 	p->host = b->key >> 2 & ~PAGE_MASK;
 	p->next = b->links;
+	p->back = (struct bt_place **)&b->links;
+	if (p->next)
+		p->next->back = &p->next;
 	b->links = p;
 	if (p->save_jump && b->native_flags & BT_FLAGS)
 		aim(t, p->save_jump, b->native);
@@ -69,6 +70,7 @@ static void link_jump(struct bt *t, struct interp *c, struct block *b)
 				  .native = b->native,
 				  .page = rip & ~PAGE_MASK };
 	b->native_flags |= BT_JUMPED;
+	t->jumps_used = true;
 }
 
 void bt_link(struct bt *t, struct interp *c, struct block *b)
@@ -83,7 +85,9 @@ void bt_link(struct bt *t, struct interp *c, struct block *b)
 
 static void forget_jumps(struct bt *t)
 {
-	memset(t->jumps, 0, BT_JUMPS * sizeof(*t->jumps));
+	if (t->jumps_used)
+		memset(t->jumps, 0, BT_JUMPS * sizeof(*t->jumps));
+	t->jumps_used = false;
 }
 
 void bt_killed(struct interp *c, struct block *b)
@@ -91,9 +95,10 @@ void bt_killed(struct interp *c, struct block *b)
 	struct bt *t = c->executor;
 
 	while (b->links)
-		unlink(b->links);
+		bt_unlink(b->links);
 	if (b->native_flags & BT_JUMPED)
 		forget_jumps(t);
+	bt_head(t, b->native)->b = NULL;
 	b->native = NULL;
 }
 
@@ -125,16 +130,12 @@ void bt_flushed(struct interp *c)
 {
 	struct bt *t = c->executor;
 
-	t->at = t->begin;
-	t->cell = t->code.write_at;
-	t->places = 0;
 	for (unsigned half = 0; half < 2; half++)
 		bt_cells_die(&c->tlb, half);
-	t->memories = 0;
+	bt_regions_forget(t);
 	t->boundary_insn.aux = NULL; /* the run loop notes a block there, as in any that ends one */
 	t->pending = NULL;
 	t->pending_indirect = false;
-	t->full = false;
 	forget_jumps(t);
 	bt_hints_reset(t, c);
 }

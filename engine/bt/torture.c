@@ -49,6 +49,8 @@ static enum step execute(struct interp *c, struct block *b)
 		cache_flush(c->cache); /* `b` can still be read, as bt_execute() says */
 		return STEP_STALE;
 	}
+	if (t->torture & TORTURE(EVICT) && strikes(t, 128))
+		bt_region_next(t, c);
 	return bt_execute(c, b);
 }
 

@@ -131,13 +131,6 @@ static void emit(struct translation *x)
 	bt_cold_code(x);
 }
 
-static bool has_room(const struct bt *t)
-{
-	return t->code.write_at + t->code.bytes - t->at > (ptrdiff_t)BT_ROOM &&
-	       t->cells_end - t->cell > (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) &&
-	       t->places + BT_PLACES_ROOM < BT_PLACES && t->memories + BT_PLACES_ROOM < BT_MEMORIES;
-}
-
 /* Whoever wants to know about it. */
 static void look(const struct translation *x)
 {
@@ -148,6 +141,18 @@ static void look(const struct translation *x)
 		bt_show(x);
 }
 
+/* The block's code is complete. */
+static void made(const struct translation *x)
+{
+	struct bt *t = x->t;
+	size_t bytes = sizeof(struct bt_head) + (size_t)(x->e.at - t->at);
+	struct bt_head *head = bt_head(t, x->b->native);
+
+	bytes = (bytes + 15) & ~(size_t)15;
+	*head = (struct bt_head){ .b = x->b, .bytes = bytes };
+	t->at += bytes;
+}
+
 void bt_translate(struct bt *t, struct interp *c, struct block *b)
 {
 	struct translation *x = t->work;
@@ -155,10 +160,8 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	for (unsigned n = 0; n < b->count; n++)
 		if (b->insn[n].fn == op_stale)
 			return;
-	if (!has_room(t)) {
-		t->full = true;
-		return;
-	}
+	if (bt_region_full(t))
+		bt_region_next(t, c);
 	x->t = t;
 	x->c = c;
 	x->b = b;
@@ -181,6 +184,6 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->x87 ? BT_X87 : 0) |
 				    x->variant | (x->flags_in ? BT_FLAGS : 0));
 	t->figures.bytes += (uint64_t)(x->e.at - t->at);
-	t->at = t->code.write_at + (((size_t)(x->e.at - t->code.write_at) + 15) & ~(size_t)15);
+	made(x);
 	t->blocks++;
 }
