@@ -189,6 +189,7 @@ static enum step at_boundary(struct bt *t, struct interp *c)
 {
 	c->retired_before = t->end - c->x.left;
 	c->current = &t->boundary_insn;
+	t->boundary_insn.aux = NULL; /* it has no one successor */
 	return STEP_END;
 }
 

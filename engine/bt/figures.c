@@ -83,4 +83,5 @@ void bt_figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 	tell(arg, NULL, "blocks_decoded", c->cache->blocks);
 	tell(arg, NULL, "blocks_killed", c->cache->killed);
 	tell(arg, NULL, "cache_flushes", c->cache->flushes);
+	tell(arg, NULL, "cache_evictions", c->cache->evictions);
 }

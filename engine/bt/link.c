@@ -133,7 +133,6 @@ void bt_flushed(struct interp *c)
 	for (unsigned half = 0; half < 2; half++)
 		bt_cells_die(&c->tlb, half);
 	bt_regions_forget(t);
-	t->boundary_insn.aux = NULL; /* the run loop notes a block there, as in any that ends one */
 	t->pending = NULL;
 	t->pending_indirect = false;
 	forget_jumps(t);

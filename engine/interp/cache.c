@@ -5,8 +5,9 @@
  * that a write of data beside code is told from a write of code by one look. Blocks may
  * overlap (a jump into the middle of another makes its own).
  *
- * The arena only grows: killed blocks keep their memory, because one of them may be running.
- * When it is full, everything goes at once, between two blocks.
+ * Killed blocks keep their memory, because one of them may be running. The arena is filled region
+ * by region and then from the first on again, whose blocks go at once, between two blocks. So
+ * memory is bounded, and a guest with more code than that decodes again only what is old.
  *
  * Tested by test/unit/cache.c.
  * SPDX-License-Identifier: MIT
@@ -15,7 +16,9 @@
 
 #include <string.h>
 
-#define ARENA_BYTES  (UINT64_C(96) << 20)
+#define REGION_BYTES (UINT64_C(5) << 20)
+#define ARENA_BYTES  (CACHE_REGIONS * REGION_BYTES)
+#define PAGES        (1u << 13) /* with code, at one time */
 #define BUCKETS      (1u << 16)
 #define PAGE_BUCKETS (1u << 13)
 #define STRADDLES    64
@@ -46,9 +49,10 @@ struct block_cache *cache_new(struct interp *c)
 	k->c = c;
 	k->bucket = host_map(BUCKETS * sizeof(*k->bucket));
 	k->pages = host_map(PAGE_BUCKETS * sizeof(*k->pages));
+	k->page_room = host_map(PAGES * sizeof(*k->page_room));
 	k->arena = host_map(ARENA_BYTES);
 	k->straddle = host_alloc(STRADDLES * sizeof(*k->straddle));
-	if (k->bucket && k->pages && k->arena && k->straddle)
+	if (k->bucket && k->pages && k->page_room && k->arena && k->straddle)
 		return k;
 	cache_free(k);
 	return NULL;
@@ -62,23 +66,37 @@ void cache_free(struct block_cache *k)
 		host_unmap(k->bucket, BUCKETS * sizeof(*k->bucket));
 	if (k->pages)
 		host_unmap(k->pages, PAGE_BUCKETS * sizeof(*k->pages));
+	if (k->page_room)
+		host_unmap(k->page_room, PAGES * sizeof(*k->page_room));
 	if (k->arena)
 		host_unmap(k->arena, ARENA_BYTES);
 	host_free(k->straddle);
 	host_free(k);
 }
 
-/* Zero bytes from the arena, or NULL: full. */
-static void *take(struct block_cache *k, size_t bytes)
+static size_t block_bytes(unsigned count)
 {
-	void *p = k->arena + k->used;
+	return (sizeof(struct block) + (count + 1) * sizeof(struct insn) + 15) & ~(size_t)15;
+}
 
-	bytes = (bytes + 15) & ~(size_t)15;
-	if (bytes > ARENA_BYTES - k->used)
-		return NULL;
-	k->used += bytes;
-	memset(p, 0, bytes);
-	return p;
+/* A zero block of `count` instructions in the arena; has_room() was asked. */
+static struct block *block_make(struct block_cache *k, unsigned count)
+{
+	struct block *b =
+		(struct block *)(void *)(k->arena + k->region * REGION_BYTES + k->used[k->region]);
+
+	k->used[k->region] += block_bytes(count);
+	memset(b, 0, block_bytes(count));
+	b->insn = (struct insn *)(b + 1);
+	b->count = (uint16_t)count;
+	return b;
+}
+
+/* Is there room for one more block, and its page? */
+static bool has_room(const struct block_cache *k)
+{
+	return REGION_BYTES - k->used[k->region] >= block_bytes(BLOCK_INSNS) &&
+	       (k->page_free || k->pages_used < PAGES);
 }
 
 static struct block **bucket_of(struct block_cache *k, uint64_t key)
@@ -111,11 +129,13 @@ static struct code_page *page_make(struct block_cache *k, gpa_t at)
 
 	if (p)
 		return p;
-	p = take(k, sizeof(*p));
-	if (!p)
-		return NULL;
-	p->number = at.v >> PAGE_SHIFT;
-	p->slot = mem_find(&k->c->vcpu->vm->mem, at);
+	p = k->page_free;
+	if (p)
+		k->page_free = p->chain;
+	else
+		p = &k->page_room[k->pages_used++];
+	*p = (struct code_page){ .number = at.v >> PAGE_SHIFT,
+				 .slot = mem_find(&k->c->vcpu->vm->mem, at) };
 	p->chain = *page_bucket(k, p->number);
 	*page_bucket(k, p->number) = p;
 	return p;
@@ -140,6 +160,21 @@ static void unwatch(struct block_cache *k, struct code_page *p)
 
 	if (p->slot && !page_in_use(k->c->vcpu->vm, p->number))
 		__atomic_and_fetch(mem_mark(p->slot, at), (uint8_t)~MARK_CODE, __ATOMIC_RELAXED);
+}
+
+/* The page's last block is gone. */
+static void page_end(struct block_cache *k, struct code_page *p)
+{
+	struct code_page **at = page_bucket(k, p->number);
+
+	unwatch(k, p);
+	while (*at != p)
+		at = &(*at)->chain;
+	*at = p->chain;
+	if (k->recent == p)
+		k->recent = NULL;
+	p->chain = k->page_free;
+	k->page_free = p;
 }
 
 /* From now on every write to the page is told to cache_written(). */
@@ -245,7 +280,7 @@ void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 		}
 	}
 	if (!p->first)
-		unwatch(k, p);
+		page_end(k, p);
 }
 
 void cache_written_all(struct vm *vm, gpa_t at, uint64_t bytes)
@@ -271,13 +306,95 @@ void cache_flush(struct block_cache *k)
 	memset(k->bucket, 0, BUCKETS * sizeof(*k->bucket));
 	memset(k->fast, 0, sizeof(k->fast));
 	memset(k->straddle, 0, STRADDLES * sizeof(*k->straddle));
-	k->recent = NULL;
-	k->used = 0;
+	memset(k->used, 0, sizeof(k->used));
+	k->region = 0;
+	k->recent = k->page_free = NULL;
+	k->pages_used = 0;
 	k->flushes++;
 	k->c->cut = NULL;
 	k->c->flush_wanted = false;
 	if (k->c->flushed)
 		k->c->flushed(k->c);
+}
+
+/* --- eviction ----------------------------------------------------------------------------------
+ */
+
+struct region {
+	uint8_t *from, *to;
+};
+
+static struct region region_of(const struct block_cache *k, unsigned n)
+{
+	uint8_t *from = k->arena + n * REGION_BYTES;
+
+	return (struct region){ from, from + k->used[n] };
+}
+
+static bool is_in(const struct region *r, const void *p)
+{
+	return (const uint8_t *)p >= r->from && (const uint8_t *)p < r->to;
+}
+
+/* Kills the page's blocks that lie in the region. */
+static void page_evict(struct block_cache *k, struct code_page *p, const struct region *r)
+{
+	memset(p->covered, 0, sizeof(p->covered));
+	for (struct block **link = &p->first; *link;) {
+		struct block *b = *link;
+
+		if (is_in(r, b)) {
+			*link = b->next;
+			kill_block(k, b);
+		} else {
+			cover(p, b);
+			link = &b->next;
+		}
+	}
+	if (!p->first)
+		page_end(k, p);
+}
+
+/* No instruction of `in` remembers a successor that lies in the region `gone`. */
+static void forget_successors(const struct region *in, const struct region *gone)
+{
+	for (uint8_t *at = in->from; at < in->to;) {
+		struct block *b = (struct block *)(void *)at;
+
+		for (unsigned n = 0; n <= b->count; n++)
+			if (is_in(gone, b->insn[n].aux))
+				b->insn[n].aux = NULL;
+		at += block_bytes(b->count);
+	}
+}
+
+/* The next region's blocks go, and it is filled from now on. */
+static void next_region(struct block_cache *k)
+{
+	unsigned next = (k->region + 1) % CACHE_REGIONS;
+	struct region gone = region_of(k, next), other;
+
+	for (uint8_t *at = gone.from; at < gone.to;) {
+		struct block *b = (struct block *)(void *)at;
+
+		at += block_bytes(b->count);
+		if (b->live)
+			page_evict(k, b->page, &gone);
+	}
+	for (unsigned n = 0; n < CACHE_REGIONS && gone.to > gone.from; n++) {
+		other = region_of(k, n);
+		if (n != next)
+			forget_successors(&other, &gone);
+	}
+	for (unsigned n = 0; n < STRADDLES; n++)
+		for (unsigned i = 0; i < 2; i++)
+			if (is_in(&gone, k->straddle[n].insn[i].aux))
+				k->straddle[n].insn[i].aux = NULL;
+	if (is_in(&gone, k->c->cut))
+		k->c->cut = NULL;
+	k->evictions += gone.to > gone.from;
+	k->region = next;
+	k->used[next] = 0;
 }
 
 /* Decodes up to BLOCK_INSNS instructions of the page's rest. Returns how many. */
@@ -306,29 +423,21 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 {
 	struct insn insn[BLOCK_INSNS + 1];
 	unsigned bytes, n, room = PAGE_SIZE - (unsigned)(at.v & PAGE_MASK);
-	struct code_page *p;
 	struct block *b;
 
 	n = decode_block(k, host, room, mode, insn, &bytes);
 	if (n == 0)
 		return NULL;
-	p = page_make(k, at);
-	b = take(k, sizeof(*b) + (n + 1) * sizeof(*insn));
-	b->insn = (struct insn *)(b + 1);
+	b = block_make(k, n);
 	memcpy(b->insn, insn, (n + 1) * sizeof(*insn));
-	b->count = (uint16_t)n;
 	b->bytes = (uint16_t)bytes;
 	b->offset = at.v & PAGE_MASK;
 	b->mode = (uint8_t)mode;
 	b->key = block_key(host, mode);
-	link_block(k, p, b);
+	link_block(k, page_make(k, at), b);
 	k->blocks++;
 	return b;
 }
-
-/* More than one block, its page and its alignment can take. */
-#define ROOM_FOR_ONE                                                                               \
-	(sizeof(struct code_page) + sizeof(struct block) + (BLOCK_INSNS + 2) * sizeof(struct insn))
 
 struct block *cache_find(struct block_cache *k, const void *host, enum decode_mode mode)
 {
@@ -348,8 +457,8 @@ struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum d
 
 	if (b)
 		return b;
-	if (ARENA_BYTES - k->used < ROOM_FOR_ONE)
-		cache_flush(k);
+	while (!has_room(k))
+		next_region(k);
 	b = make_block(k, at, host, mode);
 	if (k->c->flush_wanted) {
 		cache_flush(k);

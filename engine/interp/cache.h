@@ -6,7 +6,7 @@
  * cache_written(), which kills the blocks that overlap the written bytes and no others.
  * Killing turns each instruction into one that returns STEP_STALE: that also stops the block
  * that is running now, before its next instruction. Memory is taken back only between
- * blocks, when the arena is full: everything is forgotten at once.
+ * blocks, when there is no more: an eighth of it at a time, with the blocks that are oldest.
  *
  * One cache belongs to one vCPU. Only one vCPU thread of a machine runs at a time.
  *
@@ -51,6 +51,7 @@ static inline uint64_t block_key(const void *host, enum decode_mode mode)
 	return (uint64_t)(uintptr_t)host << 2 | mode;
 }
 
+#define CACHE_REGIONS   8u
 #define CACHE_FAST_BITS 14
 struct cache_fast {
 	uint64_t key; /* 0: empty */
@@ -60,13 +61,16 @@ struct cache_fast {
 struct block_cache {
 	struct cache_fast fast[1u << CACHE_FAST_BITS]; /* recently run blocks, direct-mapped */
 	struct block **bucket;                         /* all live blocks */
-	struct code_page **pages;                      /* all pages that ever had one */
+	struct code_page **pages;                      /* all pages that have one */
 	struct code_page *recent;                      /* last page found */
-	uint8_t *arena;
-	size_t used;
-	struct straddle *straddle; /* straddle.c's instructions outside pages */
+	struct code_page *page_room, *page_free;       /* memory for them, and a list */
+	unsigned pages_used;                           /* of page_room: ever */
+	uint8_t *arena;                                /* of blocks */
+	unsigned region;                               /* of the arena that is being filled */
+	size_t used[CACHE_REGIONS];                    /* bytes of each */
+	struct straddle *straddle;                     /* straddle.c's instructions outside pages */
 	struct interp *c;
-	uint64_t blocks, killed, flushes; /* since power-on */
+	uint64_t blocks, killed, flushes, evictions; /* since power-on */
 };
 
 struct block_cache *cache_new(struct interp *c); /* NULL: no memory */
@@ -93,7 +97,7 @@ struct block *cache_find(struct block_cache *k, const void *host, enum decode_mo
 /*
  * The block that begins at `at` (host bytes `host`, in RAM or ROM), decoded now if it is not
  * there. NULL: its first instruction goes on in the next page. Only between blocks: may
- * forget everything, including the block that ran last.
+ * forget any block, including the one that ran last.
  */
 struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum decode_mode mode);
 

@@ -162,6 +162,7 @@ static void figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 	tell(arg, NULL, "blocks", c->cache->blocks);
 	tell(arg, NULL, "blocks_killed", c->cache->killed);
 	tell(arg, NULL, "cache_flushes", c->cache->flushes);
+	tell(arg, NULL, "cache_evictions", c->cache->evictions);
 	tell(arg, NULL, "tlb_fills", c->tlb.fills);
 	tell(arg, NULL, "tlb_flushes", c->tlb.flushes);
 }

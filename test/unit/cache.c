@@ -172,15 +172,16 @@ static void test_flush(void **state)
 	guest_close(&g);
 }
 
-/* More code than the arena holds: everything goes, and it starts again. */
+/* More code than the arena holds: what is oldest goes, nothing else. */
 static void test_memory_is_bounded(void **state)
 {
+	const uint64_t last = GUEST_CODE + 69999;
 	struct guest g = guest_open();
 
 	(void)state;
 	guest_tables(&g);
 	memset(g.ram + GUEST_CODE, 0x90, GUEST_BYTES - GUEST_CODE);
-	for (uint64_t at = GUEST_CODE; at < GUEST_CODE + 70000; at++) {
+	for (uint64_t at = GUEST_CODE; at <= last; at++) {
 		struct x86_state s = guest_state64(0, at);
 
 		g.c->r[R_RIP] = at;
@@ -188,8 +189,40 @@ static void test_memory_is_bounded(void **state)
 			guest_set(&g, &s);
 		assert_int_equal(guest_run(&g, 1), EXIT_BUDGET);
 	}
-	assert_in_range(g.c->cache->flushes, 1, 5);
+	assert_int_equal(g.c->cache->flushes, 1);
+	assert_in_range(g.c->cache->evictions, CACHE_REGIONS, 3 * CACHE_REGIONS);
 	assert_int_equal(*g.vcpu->retired, 70000);
+	assert_null(block_at(&g, GUEST_CODE));
+	assert_int_equal(*mark_of(&g, GUEST_CODE), 0);
+	for (uint64_t at = last; at > last - 20000; at--)
+		assert_non_null(block_at(&g, at));
+	assert_int_equal(*mark_of(&g, last), MARK_CODE);
+	guest_close(&g);
+}
+
+/* The same blocks again and again, each the other's successor, and never room for all of them. */
+static void test_round_and_round(void **state)
+{
+	const unsigned count = 200000;
+	struct x86_state s = guest_state64(0, GUEST_CODE);
+	struct guest g = guest_open();
+	uint8_t *end = g.ram + GUEST_CODE + (size_t)count * 4;
+	int32_t back = -(int32_t)count * 4 - 5;
+
+	(void)state;
+	guest_tables(&g);
+	for (unsigned n = 0; n < count; n++) /* inc eax; jmp to the next */
+		memcpy(g.ram + GUEST_CODE + (size_t)n * 4, "\xff\xc0\xeb\x00", 4);
+	*end = 0xe9;
+	memcpy(end + 1, &back, 4);
+	s.gpr[RAX] = 0;
+	guest_set(&g, &s);
+	for (unsigned round = 1; round <= 2; round++) {
+		assert_int_equal(guest_run(&g, count * 2 + 1), EXIT_BUDGET);
+		assert_int_equal(guest_get(&g).gpr[RAX], round * count);
+		assert_int_equal(guest_get(&g).rip, GUEST_CODE);
+	}
+	assert_in_range(g.c->cache->evictions, CACHE_REGIONS, 3 * CACHE_REGIONS);
 	guest_close(&g);
 }
 
@@ -206,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_blocks_may_overlap),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_memory_is_bounded),
+		cmocka_unit_test(test_round_and_round),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
