@@ -97,10 +97,15 @@ bool segment_allows(const struct x86_seg *seg, uint64_t offset, unsigned size, b
 	return last <= seg->limit || seg->limit == UINT32_MAX;
 }
 
+bool segment_unlimited(const struct x86_seg *seg, bool write)
+{
+	return seg->limit == UINT32_MAX && !expands_down(seg->attr) &&
+	       rights_allow(seg->attr, write);
+}
+
 bool segment_flat(const struct x86_seg *seg, bool write)
 {
-	return seg->base == 0 && seg->limit == UINT32_MAX && !expands_down(seg->attr) &&
-	       rights_allow(seg->attr, write);
+	return seg->base == 0 && segment_unlimited(seg, write);
 }
 
 int segment_check_data(const struct x86_seg *seg, uint16_t selector, unsigned cpl)

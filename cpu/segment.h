@@ -31,7 +31,9 @@ void segment_load_null(struct x86_seg *seg, uint16_t selector);
  * not for 64-bit mode. size >= 1. */
 bool segment_allows(const struct x86_seg *seg, uint64_t offset, unsigned size, bool write);
 
-/* Base 0, 4 GiB, read-write (or readable code for reads), so no check is ever needed. */
+/* 4 GiB, read-write (or readable code for reads), so no check is ever needed. */
+bool segment_unlimited(const struct x86_seg *seg, bool write);
+/* The same, with base 0. */
 bool segment_flat(const struct x86_seg *seg, bool write);
 
 /* The descriptor checks of a load into DS, ES, FS, GS (data or readable code) or SS.

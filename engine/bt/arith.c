@@ -105,7 +105,7 @@ static bool bit_string(struct translation *x, uint8_t opcode)
 	bool wide = r->size == 64;
 
 	if (m->type != ZYDIS_OPERAND_TYPE_MEMORY || r->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-	    r->size < 32 || x->i->asz != 8 || !bt_address_known(x->i))
+	    r->size < 32 || x->i->asz != x->word || !bt_address_known(x->i))
 		return false;
 	g = (unsigned)ZydisRegisterGetId(r->reg.value);
 	scale = wide ? 3 : 2;
@@ -114,7 +114,7 @@ static bool bit_string(struct translation *x, uint8_t opcode)
 	if (!wide)
 		CODE(e, 0x48, 0x63, 0xc9);               /* movsxd rcx, ecx */
 	CODE(e, 0x48, 0xc1, 0xf9, (uint8_t)(3 + scale)); /* sar rcx, 5 or 6 */
-	code_lea(e, true, R11, R11, RCX, scale, 0);
+	code_lea(e, x->wide, R11, R11, RCX, scale, 0);
 	bt_check(x, wide ? 8 : 4, opcode == 0xa3 ? ACCESS_READ : ACCESS_WRITE, 1);
 	bt_read(e, RCX, g);
 	bit_in_word(x, wide, opcode);

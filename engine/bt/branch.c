@@ -96,8 +96,8 @@ static void landing(struct translation *x, int32_t back)
 	CODE(e, 0x4c, 0x3b, 0x1c, 0x24);       /* cmp r11, [rsp] */
 	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
 	code_aim(code_jump_if(e, CC_NE), x->t->mismatch);
-	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
-	code_lea(e, true, R11, R11, NO_REGISTER, 0, -back);
+	code_lea(e, x->wide, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, (int32_t)x->word);
+	code_lea(e, x->wide, R11, R11, NO_REGISTER, 0, -back);
 	code_state(e, OP_STORE, R11, AT(x.code_va));
 	bt_edge(x, NULL, back, FLAGS_MEMORY);
 }
@@ -108,10 +108,12 @@ static void indirect_target(struct translation *x)
 	if (!(x->i->flags & INSN_MEM)) {
 		bt_flags_give(x);
 		bt_read(&x->e, R11, x->i->a / 8);
+		if (!x->wide)
+			code_move32(&x->e, R11, R11);
 	} else {
 		bt_address(x);
-		bt_check(x, 8, ACCESS_READ, 1);
-		code_mem(&x->e, OP_LOAD, R11, R11, 0);
+		bt_check(x, x->word, ACCESS_READ, 1);
+		code_mem_of(&x->e, x->wide, OP_LOAD, R11, R11, 0);
 	}
 	/* Should it not be canonical, that is found out where the table does not know it. */
 	code_state_set32(&x->e, AT(x.insn), bt_name(x, x->i));
@@ -124,9 +126,9 @@ static void push_return(struct translation *x)
 	unsigned rsp = bt_home(RSP);
 
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
-	code_lea(e, true, RCX, RCX, NO_REGISTER, 0, x->b->offset + x->i->at + x->i->len);
-	code_mem(e, OP_STORE, RCX, R11, 0);
-	code_lea(e, true, rsp, rsp, NO_REGISTER, 0, -8);
+	code_lea(e, x->wide, RCX, RCX, NO_REGISTER, 0, x->b->offset + x->i->at + x->i->len);
+	code_mem_of(e, x->wide, OP_STORE, RCX, R11, 0);
+	code_lea(e, x->wide, rsp, rsp, NO_REGISTER, 0, -(int32_t)x->word);
 	CODE(e, 0x48, 0x81, 0xcc); /* or rsp, HINT_BYTES */
 	code32(e, (uint32_t)HINT_BYTES);
 	code8(e, 0x51); /* push rcx */
@@ -135,8 +137,8 @@ static void push_return(struct translation *x)
 static void check_push(struct translation *x)
 {
 	bt_flags_give(x);
-	code_lea(&x->e, true, R11, bt_home(RSP), NO_REGISTER, 0, -8);
-	bt_check(x, 8, ACCESS_WRITE, 1);
+	code_lea(&x->e, x->wide, R11, bt_home(RSP), NO_REGISTER, 0, -(int32_t)x->word);
+	bt_check(x, x->word, ACCESS_WRITE, 1);
 }
 
 /* To the target and back. */
@@ -182,7 +184,7 @@ static bool jump(struct translation *x, bool relative)
 /* RSP moves where the return arrives, which finds out whether the address is canonical. */
 static void return_to(struct translation *x, int32_t at)
 {
-	code_mem(&x->e, OP_LOAD, R11, R11, at);
+	code_mem_of(&x->e, x->wide, OP_LOAD, R11, R11, at);
 	code_constant(&x->e, RCX, bt_name(x, x->i));
 	code8(&x->e, 0xc3);
 }
@@ -190,8 +192,8 @@ static void return_to(struct translation *x, int32_t at)
 static void ret(struct translation *x)
 {
 	bt_flags_give(x);
-	code_move(&x->e, R11, bt_home(RSP));
-	bt_check(x, 8, ACCESS_READ, 1);
+	code_move_of(&x->e, x->wide, R11, bt_home(RSP));
+	bt_check(x, x->word, ACCESS_READ, 1);
 	return_to(x, 0);
 }
 
@@ -252,7 +254,7 @@ bool bt_branch(struct translation *x, bool *ended)
 	bool relative = x->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
 	*ended = false;
-	if (!near || x->i->osz != 8 || (relative && !is_near(x)))
+	if (!near || x->i->osz != x->word || (relative && !is_near(x)))
 		return false;
 	if (x->zi.meta.category == ZYDIS_CATEGORY_COND_BR) {
 		if (is_jcc(&x->zi))

@@ -5,8 +5,8 @@
  * do, and every block until then, is interpreted. State, memory, faults and counting
  * are the interpreter's, so that the two cannot differ in them.
  *
- * Translated: 64-bit code without alignment checking (CPL 3, CR0.AM, EFLAGS.AC). All else is
- * interpreted.
+ * Translated: 64-bit code, and 32-bit code in flat segments, without alignment checking (CPL 3,
+ * CR0.AM, EFLAGS.AC). All else is interpreted.
  *
  * Tested by test/unit/bt.c, and by `make lockstep`.
  * SPDX-License-Identifier: MIT
@@ -28,6 +28,8 @@
 /* Translated code adds FS and GS bases and nothing else. */
 static bool translatable(const struct interp *c)
 {
+	if (c->mode == DECODE_32)
+		return c->flat32;
 	return c->mode == DECODE_64 && (c->flat_write & FLAT_SEGMENTS) == FLAT_SEGMENTS &&
 	       c->based == BASED_SEGMENTS;
 }
@@ -78,7 +80,7 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i, bool x87_
 	units_ok(t, c);
 	c->x.vector_live = wanted && c->x.vector_ok;
 	c->x.x87_live = x87 && c->x.x87_ok;
-	if (UNLIKELY(wanted != c->x.vector_live || x87 != c->x.x87_live)) {
+	if (UNLIKELY(wanted != c->x.vector_live || x87 != c->x.x87_live || !translatable(c))) {
 		c->current = i + 1;
 		return BT_STEP + (i[1].fn == op_end ? STEP_END : STEP_STALE);
 	}
@@ -91,16 +93,18 @@ static const struct insn *bt_named(const struct interp *c, uint32_t name)
 						   (name & ((1u << BT_PAID_SHIFT) - 1)));
 }
 
-/* Hints are no good when code is mapped differently, or executes with another CPL. */
+/* Hints are no good when code is mapped differently, or executes with another CPL or width. */
 static void hints_check(struct bt *t, struct interp *c, unsigned kept)
 {
 	uint64_t *was = t->hint_generation, *now = c->tlb.generation_now;
 	uint64_t *to = (uint64_t *)(uintptr_t)t->hint_empty;
 
-	if (LIKELY(was[0] == now[0] && was[1] == now[1]))
+	if (LIKELY(was[0] == now[0] && was[1] == now[1] && t->hint_mode == c->mode))
 		return;
 	was[0] = now[0];
 	was[1] = now[1];
+	t->hint_mode = c->mode;
+	c->x.jumps = t->jumps[c->mode == DECODE_32];
 	if (kept) /* the return address of the stub that called */
 		to[-1] = *(uint64_t *)(uintptr_t)c->x.hint_rsp;
 	c->x.hint_rsp = t->hint_empty - kept;
@@ -233,6 +237,8 @@ static enum step at_edge(struct bt *t, struct interp *c)
 	struct bt_place *p = &t->place[c->x.place];
 
 	c->r[R_RIP] = c->x.code_va + (uint64_t)(int64_t)p->target;
+	if (c->mode == DECODE_32)
+		c->r[R_RIP] = (uint32_t)c->r[R_RIP];
 	if (UNLIKELY(!gva_canonical(c->r[R_RIP])) && p->i)
 		return refuse(t, c, p);
 	t->pending = p;
@@ -249,6 +255,7 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	c->x.left = left < t->slice ? left : t->slice;
 	t->end = c->s.instructions + c->x.left;
 	c->x.code_va = c->r[R_RIP] - b->offset;
+	t->pending_mode = c->mode;
 	c->x.flags = (uint16_t)alu_pack(c->arith);
 	units_ok(t, c);
 	hints_check(t, c, 0);
@@ -319,16 +326,20 @@ static void close_translator(struct interp *c)
 		return;
 	bt_memory_close(t);
 	host_unmap(t->hint, 4 * HINT_BYTES);
-	host_free(t->jumps);
+	host_free(t->jumps[0]);
+	host_free(t->jumps[1]);
 	host_free(t->work);
 	host_free(t);
 	c->executor = NULL;
 }
 
 /* As decode.c has it: BSF and BSR with F3 on a CPU without the newer meaning. */
-static void decoder_init(ZydisDecoder *z, const struct cpu_model *m)
+static void decoder_init(ZydisDecoder *z, const struct cpu_model *m, bool wide)
 {
-	ZydisDecoderInit(z, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (wide)
+		ZydisDecoderInit(z, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	else
+		ZydisDecoderInit(z, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
 	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
@@ -348,9 +359,10 @@ static void place_hints(struct bt *t)
 static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 {
 	t->hint = host_map(4 * HINT_BYTES);
-	t->jumps = host_alloc(BT_JUMPS * sizeof(*t->jumps));
+	for (unsigned narrow = 0; narrow < 2; narrow++)
+		t->jumps[narrow] = host_alloc(BT_JUMPS * sizeof(*t->jumps[narrow]));
 	t->work = host_alloc(sizeof(*t->work));
-	if (!t->hint || !t->jumps || !t->work)
+	if (!t->hint || !t->jumps[0] || !t->jumps[1] || !t->work)
 		return fail(why, -ENOMEM, "no memory for the translator");
 	return bt_memory_open(t, bytes ? bytes : CODE_CACHE_DEFAULT, why);
 }
@@ -385,9 +397,11 @@ static int open_translator(struct interp *c, struct fail *why)
 	bt_regions_begin(t);
 	bt_name_stubs(t, c);
 	bt_flushed(c);
-	c->x.jumps = t->jumps;
+	c->x.jumps = t->jumps[0];
+	t->hint_mode = DECODE_64;
 	c->x.places = t->place;
-	decoder_init(&t->zydis, c->vcpu->vm->cpu_model);
+	decoder_init(&t->zydis, c->vcpu->vm->cpu_model, true);
+	decoder_init(&t->zydis32, c->vcpu->vm->cpu_model, false);
 	c->flushed = bt_flushed;
 	c->killed = bt_killed;
 	return 0;

@@ -140,24 +140,26 @@ struct bt {
 	struct bt_memory **live[2]; /* lists of cells that are not dead */
 	int (*enter)(struct interp *c, const uint8_t *native);
 	uint8_t *hint;                           /* the whole mapping */
-	uint64_t hint_empty, hint_generation[2]; /* code mappings that the hints are for */
+	uint64_t hint_empty, hint_generation[2]; /* code mappings that the hints are for, */
+	uint8_t hint_mode;                       /* and enum decode_mode */
 	struct bt_place *place;                  /* the same of places */
 	unsigned places, places_end, places_all;
 	struct bt_region regions[BT_REGIONS];
 	unsigned region, regions_all; /* the one being filled; how many there are */
-	struct bt_jump *jumps;
+	struct bt_jump *jumps[2];     /* of 64-bit and of 32-bit code */
 	bool jumps_used;
 	struct insn boundary_insn; /* "between two blocks" */
 	/* What the last run ended with, to be linked if it goes on there. */
 	struct bt_place *pending;
 	bool pending_indirect;
+	uint8_t pending_mode;             /* enum decode_mode of where it comes from */
 	uint64_t pending_rip, pending_va; /* where it goes; x.code_va at the exit */
 	uint64_t end;                     /* s.instructions when x.left is 0 */
 	uint64_t slice;                   /* BT_SLICE, BT_HOT, unless tortured */
 	uint32_t hot;
-	unsigned torture; /* TORTURE(name) bits */
-	uint64_t chance;  /* torture.c's generator */
-	ZydisDecoder zydis;
+	unsigned torture;            /* TORTURE(name) bits */
+	uint64_t chance;             /* torture.c's generator */
+	ZydisDecoder zydis, zydis32; /* of 64-bit code, host's too, and of 32-bit code */
 	struct translation *work;
 	bool vectors; /* the host has AVX */
 	bool exact;   /* a counted machine, see flow.c */

@@ -78,6 +78,14 @@ static inline void code_mem(struct code *e, uint8_t opcode, unsigned reg, unsign
 	code_modrm_mem(e, reg, base, disp);
 }
 
+/* The same, of 32 bits unless `wide`. */
+static inline void code_mem_of(struct code *e, bool wide, uint8_t opcode, unsigned reg,
+			       unsigned base, int32_t disp)
+{
+	CODE(e, code_rex(wide, reg, 0, base), opcode);
+	code_modrm_mem(e, reg, base, disp);
+}
+
 /* ModRM, SIB and displacement of gs:[at]; the GS prefix goes before REX. */
 static inline void code_modrm_state(struct code *e, unsigned reg, uint32_t at)
 {
@@ -140,6 +148,13 @@ static inline void code_move32(struct code *e, unsigned to, unsigned from)
 {
 	CODE(e, code_rex(false, to, 0, from), OP_LOAD,
 	     (uint8_t)(0xc0 | (to & 7) << 3 | (from & 7)));
+}
+static inline void code_move_of(struct code *e, bool wide, unsigned to, unsigned from)
+{
+	if (wide)
+		code_move(e, to, from);
+	else
+		code_move32(e, to, from);
 }
 
 static inline void code_constant(struct code *e, unsigned to, uint64_t v)

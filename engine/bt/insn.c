@@ -247,6 +247,8 @@ static bool place(struct translation *x, struct places *p, unsigned rule)
 	*p = (struct places){ .rcx = NO_REGISTER, .r11 = NO_REGISTER, .address = R11 };
 	if (x->zi.raw.imm[1].size || is_bit_string(x))
 		return false;
+	if (!x->wide && x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && x->zi.raw.vex.W)
+		return false; /* 32-bit code has it ignored here and there */
 	if (!place_memory(x, p))
 		return false;
 	place_count(x, p);
@@ -335,6 +337,23 @@ static void put_vex(struct translation *x, const struct form *f)
 			       zi->raw.vex.pp));
 }
 
+/* INC and DEC of 32-bit code, whose opcodes are REX elsewhere. */
+static bool is_short_step(const struct translation *x)
+{
+	return !x->wide && x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	       x->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (x->zi.opcode & 0xf0) == 0x40;
+}
+
+/* 82h means 80h in 32-bit code. */
+static uint8_t opcode_of(const struct translation *x)
+{
+	const ZydisDecodedInstruction *zi = &x->zi;
+
+	return !x->wide && zi->opcode == 0x82 && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT
+		       ? 0x80
+		       : zi->opcode;
+}
+
 /* The guest's instruction with the host's registers. */
 static void put_insn(struct translation *x, const struct places *p)
 {
@@ -345,8 +364,10 @@ static void put_insn(struct translation *x, const struct places *p)
 		put_vex(x, &f);
 	else
 		put_legacy(x, &f);
-	if (f.modrm) {
-		code8(&x->e, zi->opcode);
+	if (is_short_step(x)) {
+		CODE(&x->e, 0xff, (uint8_t)(0xc0 | (zi->opcode & 8) | (f.low & 7)));
+	} else if (f.modrm) {
+		code8(&x->e, opcode_of(x));
 		code8(&x->e, (uint8_t)((f.mem ? 0 : 0xc0) | (f.reg & 7) << 3 | (f.rm & 7)));
 	} else {
 		code8(&x->e, (uint8_t)((zi->opcode & ~7u) | (f.low & 7)));
@@ -397,10 +418,36 @@ static void put(struct translation *x, const struct places *p, unsigned rule, un
 	bt_join(x, first);
 }
 
+static bool is_moffs(const struct translation *x)
+{
+	return x->zi.mnemonic == ZYDIS_MNEMONIC_MOV &&
+	       x->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (x->zi.opcode & 0xfc) == 0xa0;
+}
+
+/* MOV of the accumulator from (A0, A1) or to an address that follows the opcode. */
+static bool moffs(struct translation *x)
+{
+	static const uint8_t as[4] = { 0x8a, OP_LOAD, 0x88, OP_STORE };
+	bool store = x->zi.opcode & 2;
+	unsigned first = x->colds;
+
+	if (!bt_address_known(x->i))
+		return false;
+	bt_address(x);
+	bt_check(x, x->op[!store].size / 8u, store ? ACCESS_WRITE : ACCESS_READ, 1);
+	put_prefixes(x);
+	CODE(&x->e, code_rex(x->zi.raw.rex.W, RAX, 0, R11), as[x->zi.opcode & 3],
+	     (uint8_t)(R11 & 7));
+	bt_join(x, first);
+	return true;
+}
+
 static bool plain(struct translation *x, unsigned rule)
 {
 	struct places p;
 
+	if (is_moffs(x))
+		return moffs(x);
 	if (!place(x, &p, rule))
 		return false;
 	put(x, &p, rule, 1);
@@ -468,6 +515,20 @@ static void drop_mxcsr(struct translation *x)
 			x->op[n].type = ZYDIS_OPERAND_TYPE_UNUSED;
 }
 
+/* 32-bit code has eight registers: vmovaps xmm, xmm, which clears the upper half; or vxorps. */
+static bool vector_zero(struct translation *x)
+{
+	for (unsigned n = 0; n < 8; n++) {
+		uint8_t modrm = (uint8_t)(0xc0 | n << 3 | n);
+
+		if (x->zi.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
+			CODE(&x->e, 0xc5, 0xf8, 0x28, modrm);
+		else
+			CODE(&x->e, 0xc5, (uint8_t)(0x80 | (~n & 15) << 3), 0x57, modrm);
+	}
+	return true;
+}
+
 static bool vector(struct translation *x)
 {
 	const ZydisAccessedFlags *flags = x->zi.cpu_flags;
@@ -476,6 +537,9 @@ static bool vector(struct translation *x)
 
 	if (bt_is_vector(x) ? !x->t->vectors : !bt_is_mmx(x))
 		return false;
+	if (!x->wide && (x->zi.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
+			 x->zi.mnemonic == ZYDIS_MNEMONIC_VZEROALL))
+		return vector_zero(x);
 	drop_mxcsr(x);
 	if (flags && (flags->modified | flags->set_0 | flags->set_1 | flags->undefined))
 		rule |= OUT;
@@ -494,7 +558,7 @@ static bool lea(struct translation *x)
 	const struct insn *i = x->i;
 	int32_t disp = (int32_t)i->disp;
 
-	if (x->op[0].size < 32 || i->asz != 8 || !bt_address_known(i))
+	if (x->op[0].size < 32 || !bt_address_known(i))
 		return false;
 	if (i->index != R_ZERO) {
 		index = bt_home(i->index);
@@ -509,8 +573,8 @@ static bool lea(struct translation *x)
 		if (base == NO_REGISTER)
 			bt_read(&x->e, base = R11, i->base);
 	}
-	code_lea(&x->e, x->op[0].size == 64, to == NO_REGISTER ? R11 : to, base, index, i->scale,
-		 disp);
+	code_lea(&x->e, x->op[0].size == 64 && i->asz == 8, to == NO_REGISTER ? R11 : to, base,
+		 index, i->scale, disp);
 	if (to == NO_REGISTER)
 		bt_write(&x->e, g, R11);
 	return true;

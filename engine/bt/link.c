@@ -64,7 +64,7 @@ static void link_jump(struct bt *t, struct interp *c, struct block *b)
 {
 	uint64_t rip = c->r[R_RIP];
 
-	t->jumps[(rip >> 4 ^ rip) % BT_JUMPS] =
+	t->jumps[b->mode == DECODE_32][(rip >> 4 ^ rip) % BT_JUMPS] =
 		(struct bt_jump){ .va = rip,
 				  .generation = c->tlb.generation_now[rip >> 63],
 				  .native = b->native,
@@ -75,7 +75,7 @@ static void link_jump(struct bt *t, struct interp *c, struct block *b)
 
 void bt_link(struct bt *t, struct interp *c, struct block *b)
 {
-	if (t->pending_rip != c->r[R_RIP])
+	if (t->pending_rip != c->r[R_RIP] || t->pending_mode != b->mode)
 		return;
 	if (t->pending_indirect)
 		link_jump(t, c, b);
@@ -85,8 +85,10 @@ void bt_link(struct bt *t, struct interp *c, struct block *b)
 
 static void forget_jumps(struct bt *t)
 {
-	if (t->jumps_used)
-		memset(t->jumps, 0, BT_JUMPS * sizeof(*t->jumps));
+	if (!t->jumps_used)
+		return;
+	for (unsigned narrow = 0; narrow < 2; narrow++)
+		memset(t->jumps[narrow], 0, BT_JUMPS * sizeof(*t->jumps[narrow]));
 	t->jumps_used = false;
 }
 

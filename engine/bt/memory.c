@@ -14,10 +14,31 @@
 #define ENTRY_MASK ((TLB_ENTRIES - 1) * (uint32_t)sizeof(struct tlb_entry))
 _Static_assert(sizeof(struct tlb_entry) == 1u << 5, "the index is made by one shift");
 
+/* By CS in 32-bit code, only reads are right. */
 bool bt_address_known(const struct insn *i)
 {
+	if (i->asz == 4 && i->base != R_RIP)
+		return i->seg != CS;
 	return i->asz >= 4 && i->disp == (int32_t)i->disp &&
 	       i->disp < INT32_MAX - (int32_t)PAGE_SIZE;
+}
+
+/* R11 += the segment's base; in 32-bit code the handler does it if the segment has limits. */
+static void add_base(struct translation *x, unsigned seg)
+{
+	uint32_t base = AT(s.seg) + seg * (uint32_t)sizeof(struct x86_seg) +
+			(uint32_t)offsetof(struct x86_seg, base);
+	struct code *e = &x->e;
+
+	if (x->wide) {
+		code_state(e, OP_ADD, SCRATCH_A, base);
+		return;
+	}
+	CODE(e, PREFIX_GS, 0xf6); /* test byte [unlimited], bit */
+	code_modrm_state(e, 0, AT(unlimited));
+	code8(e, (uint8_t)(1u << seg));
+	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_E));
+	code_state32(e, OP_ADD, SCRATCH_A, base);
 }
 
 void bt_address(struct translation *x)
@@ -42,9 +63,7 @@ void bt_address(struct translation *x)
 	}
 	code_lea(&x->e, i->asz == 8, SCRATCH_A, base, index, i->scale, disp);
 	if (i->seg >= FS)
-		code_state(&x->e, OP_ADD, SCRATCH_A,
-			   AT(s.seg) + i->seg * (uint32_t)sizeof(struct x86_seg) +
-				   (uint32_t)offsetof(struct x86_seg, base));
+		add_base(x, i->seg);
 }
 
 struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)

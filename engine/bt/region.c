@@ -138,9 +138,12 @@ static void drop_places(struct bt *t, unsigned n)
 
 static void drop_jumps(struct bt *t, unsigned n)
 {
-	for (unsigned k = 0; k < BT_JUMPS; k++)
-		if (in_region(t, n, t->jumps[k].native))
-			t->jumps[k] = (struct bt_jump){ 0 };
+	for (unsigned k = 0; k < 2 * BT_JUMPS; k++) {
+		struct bt_jump *jump = &t->jumps[k % 2][k / 2];
+
+		if (in_region(t, n, jump->native))
+			*jump = (struct bt_jump){ 0 };
+	}
 }
 
 /* Returns to there: as when the hint stack is empty. */

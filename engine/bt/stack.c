@@ -10,10 +10,12 @@
  */
 #include "engine/bt/translation.h"
 
-static bool is_gpr64(const ZydisDecodedOperand *o)
+/* A general register as wide as the stack's words? */
+static bool is_word(const struct translation *x, const ZydisDecodedOperand *o)
 {
 	return o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR64;
+	       ZydisRegisterGetClass(o->reg.value) ==
+		       (x->wide ? ZYDIS_REGCLASS_GPR64 : ZYDIS_REGCLASS_GPR32);
 }
 
 static unsigned guest_of(ZydisRegister reg)
@@ -29,31 +31,31 @@ static bool push(struct translation *x)
 
 	bool mem = o->type == ZYDIS_OPERAND_TYPE_MEMORY;
 
-	if (x->i->osz != 8 || (mem && !bt_address_known(x->i)) || (reg && !is_gpr64(o)))
+	if (x->i->osz != x->word || (mem && !bt_address_known(x->i)) || (reg && !is_word(x, o)))
 		return false;
 	if (mem) {
 		bt_address(x);
-		bt_check(x, 8, ACCESS_READ, 1);
-		code_mem(&x->e, OP_LOAD, R11, R11, 0);
+		bt_check(x, x->word, ACCESS_READ, 1);
+		code_mem_of(&x->e, x->wide, OP_LOAD, R11, R11, 0);
 		code_state(&x->e, OP_STORE, R11, AT(x.target));
 	}
 	bt_flags_give(x);
-	code_lea(&x->e, true, R11, home, NO_REGISTER, 0, -8);
-	bt_check(x, 8, ACCESS_WRITE, 1);
+	code_lea(&x->e, x->wide, R11, home, NO_REGISTER, 0, -(int32_t)x->word);
+	bt_check(x, x->word, ACCESS_WRITE, 1);
 	if (mem) {
 		code_state(&x->e, OP_LOAD, RCX, AT(x.target));
-		code_mem(&x->e, OP_STORE, RCX, R11, 0);
+		code_mem_of(&x->e, x->wide, OP_STORE, RCX, R11, 0);
 	} else if (reg) {
 		from = bt_home(guest_of(o->reg.value));
 		if (from == NO_REGISTER)
 			bt_read(&x->e, from = RCX, guest_of(o->reg.value));
-		code_mem(&x->e, OP_STORE, from, R11, 0);
-	} else {
-		CODE(&x->e, 0x49, 0xc7); /* mov qword [r11], imm32 */
+		code_mem_of(&x->e, x->wide, OP_STORE, from, R11, 0);
+	} else { /* mov [r11], imm32 */
+		CODE(&x->e, code_rex(x->wide, 0, 0, R11), 0xc7);
 		code_modrm_mem(&x->e, 0, R11, 0);
 		code32(&x->e, (uint32_t)x->i->imm);
 	}
-	code_lea(&x->e, true, home, home, NO_REGISTER, 0, -8);
+	code_lea(&x->e, x->wide, home, home, NO_REGISTER, 0, -(int32_t)x->word);
 	bt_join(x, first);
 	return true;
 }
@@ -64,15 +66,15 @@ static bool pop(struct translation *x)
 	const ZydisDecodedOperand *o = &x->op[0];
 	unsigned first = x->colds, g, to, home = bt_home(RSP);
 
-	if (x->i->osz != 8 || o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr64(o))
+	if (x->i->osz != x->word || !is_word(x, o))
 		return false;
 	g = guest_of(o->reg.value);
 	to = bt_home(g);
 	bt_flags_give(x);
-	code_move(&x->e, R11, home);
-	bt_check(x, 8, ACCESS_READ, 1);
-	code_lea(&x->e, true, home, home, NO_REGISTER, 0, 8);
-	code_mem(&x->e, OP_LOAD, to == NO_REGISTER ? R11 : to, R11, 0);
+	code_move_of(&x->e, x->wide, R11, home);
+	bt_check(x, x->word, ACCESS_READ, 1);
+	code_lea(&x->e, x->wide, home, home, NO_REGISTER, 0, (int32_t)x->word);
+	code_mem_of(&x->e, x->wide, OP_LOAD, to == NO_REGISTER ? R11 : to, R11, 0);
 	if (to == NO_REGISTER)
 		bt_write(&x->e, g, R11);
 	bt_join(x, first);
@@ -83,13 +85,13 @@ static bool leave(struct translation *x)
 {
 	unsigned first = x->colds, home = bt_home(RSP);
 
-	if (x->i->osz != 8)
+	if (x->i->osz != x->word)
 		return false;
 	bt_flags_give(x);
-	code_move(&x->e, R11, RBP);
-	bt_check(x, 8, ACCESS_READ, 1);
-	code_lea(&x->e, true, home, RBP, NO_REGISTER, 0, 8);
-	code_mem(&x->e, OP_LOAD, RBP, R11, 0);
+	code_move_of(&x->e, x->wide, R11, RBP);
+	bt_check(x, x->word, ACCESS_READ, 1);
+	code_lea(&x->e, x->wide, home, RBP, NO_REGISTER, 0, (int32_t)x->word);
+	code_mem_of(&x->e, x->wide, OP_LOAD, RBP, R11, 0);
 	bt_join(x, first);
 	return true;
 }
@@ -111,8 +113,8 @@ static bool in_row(const struct translation *x, unsigned n, ZydisMnemonic m)
 {
 	const ZydisDecodedOperand *o = &x->all_op[n][0];
 
-	return x->known[n] && x->all_zi[n].mnemonic == m && x->b->insn[n].osz == 8 && is_gpr64(o) &&
-	       o->reg.value != ZYDIS_REGISTER_RSP;
+	return x->known[n] && x->all_zi[n].mnemonic == m && x->b->insn[n].osz == x->word &&
+	       is_word(x, o) && guest_of(o->reg.value) != RSP;
 }
 
 /* A near CALL by a relative address, or RET without an operand. */
@@ -120,7 +122,7 @@ static bool ends_row(const struct translation *x, unsigned n, ZydisMnemonic m)
 {
 	const ZydisDecodedInstruction *zi = &x->all_zi[n];
 
-	if (!x->known[n] || x->b->insn[n].osz != 8 ||
+	if (!x->known[n] || x->b->insn[n].osz != x->word ||
 	    x->b->insn[n].imm != (uint64_t)(int32_t)x->b->insn[n].imm ||
 	    (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NEAR &&
 	     zi->meta.branch_type != ZYDIS_BRANCH_TYPE_SHORT))
@@ -149,12 +151,12 @@ static unsigned row_length(const struct translation *x, ZydisMnemonic m, bool *b
 /* R11 = host address of the row's lowest word. */
 static void check_row(struct translation *x, unsigned count, bool push_row)
 {
-	int32_t below = push_row ? -8 * (int32_t)count : 0;
+	int32_t bytes = (int32_t)(x->word * count);
 
 	bt_flags_give(x);
 	x->row = count - 1;
-	code_lea(&x->e, true, R11, bt_home(RSP), NO_REGISTER, 0, below);
-	bt_check(x, 8 * count, push_row ? ACCESS_WRITE : ACCESS_READ, 1);
+	code_lea(&x->e, x->wide, R11, bt_home(RSP), NO_REGISTER, 0, push_row ? -bytes : 0);
+	bt_check(x, (unsigned)bytes, push_row ? ACCESS_WRITE : ACCESS_READ, 1);
 	x->row = 0;
 }
 
@@ -164,14 +166,14 @@ static void push_word(struct translation *x, unsigned n, int32_t at)
 
 	if (from == NO_REGISTER)
 		bt_read(&x->e, from = RCX, g);
-	code_mem(&x->e, OP_STORE, from, R11, at);
+	code_mem_of(&x->e, x->wide, OP_STORE, from, R11, at);
 }
 
 static void pop_word(struct translation *x, unsigned n, int32_t at)
 {
 	unsigned g = guest_of(x->all_op[n][0].reg.value), to = bt_home(g);
 
-	code_mem(&x->e, OP_LOAD, to == NO_REGISTER ? RCX : to, R11, at);
+	code_mem_of(&x->e, x->wide, OP_LOAD, to == NO_REGISTER ? RCX : to, R11, at);
 	if (to == NO_REGISTER)
 		bt_write(&x->e, g, RCX);
 }
@@ -181,6 +183,7 @@ unsigned bt_row(struct translation *x, bool *ended)
 	ZydisMnemonic m = x->zi.mnemonic;
 	bool branch, is_push = m == ZYDIS_MNEMONIC_PUSH;
 	unsigned first = x->colds, from = x->i->n, count, words;
+	int32_t word = (int32_t)x->word;
 
 	if (!is_push && m != ZYDIS_MNEMONIC_POP)
 		return 0;
@@ -191,17 +194,17 @@ unsigned bt_row(struct translation *x, bool *ended)
 	words = count - branch;
 	for (unsigned k = 0; k < words; k++) {
 		if (is_push)
-			push_word(x, from + k, 8 * (int32_t)(count - 1 - k));
+			push_word(x, from + k, word * (int32_t)(count - 1 - k));
 		else
-			pop_word(x, from + k, 8 * (int32_t)k);
+			pop_word(x, from + k, word * (int32_t)k);
 	}
-	code_lea(&x->e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0,
-		 (is_push ? -8 : 8) * (int32_t)words);
+	code_lea(&x->e, x->wide, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0,
+		 (is_push ? -word : word) * (int32_t)words);
 	x->t->native += count;
 	*ended = branch;
 	if (branch) {
 		bt_take(x, from + words);
-		bt_row_branch(x, 8 * (int32_t)words);
+		bt_row_branch(x, word * (int32_t)words);
 	} else {
 		bt_join(x, first);
 	}

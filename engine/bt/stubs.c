@@ -137,9 +137,15 @@ static void code_indexed(struct code *e, uint8_t opcode, unsigned to, unsigned i
 /* RDX = linear address that the place at R11 leads to, RCX = its half. */
 static uint8_t *put_place_target(struct code *e)
 {
+	uint8_t *wide;
+
 	CODE(e, 0x49, 0x63); /* movsxd rdx, dword [r11 + target] */
 	code_modrm_mem(e, RDX, R11, offsetof(struct bt_place, target));
 	code_state(e, OP_ADD, RDX, AT(x.code_va));
+	code_state_cmp8(e, AT(code_bits), 64);
+	wide = code_jump_if(e, CC_E);
+	code_move32(e, RDX, RDX);
+	code_here(e, wide);
 	code_move(e, RCX, RDX);
 	CODE(e, 0x48, 0xc1, 0xe9, 63, 0x41, 0x3a); /* shr rcx, 63; cmp cl, [r11 + half] */
 	code_modrm_mem(e, RCX, R11, offsetof(struct bt_place, half));
@@ -423,16 +429,21 @@ static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
 static const uint8_t *put_mismatch(struct bt *t, struct code *e)
 {
 	const uint8_t *begin = e->at;
-	uint8_t *bad;
+	uint8_t *bad, *narrow;
 
 	code_state32(e, OP_STORE, RCX, AT(x.insn));
 	code_move(e, RCX, R11);
 	/* shl rcx, 16; sar rcx, 16; cmp rcx, r11 */
 	CODE(e, 0x48, 0xc1, 0xe1, 16, 0x48, 0xc1, 0xf9, 16, 0x4c, 0x39, 0xd9);
 	bad = code_jump_if(e, CC_NE);
+	code_state_cmp8(e, AT(code_bits), 64);
+	narrow = code_jump_if(e, CC_NE);
 	code_lea(e, true, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 8);
 	CODE(e, 0x4d, 0x85, 0xdb); /* test r11, r11 */
 	code_aim(code_jump_if(e, 8 /* s */), t->indirect[1]);
+	code_go(e, OP_JMP, t->indirect[0]);
+	code_here(e, narrow);
+	code_lea(e, false, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, 4);
 	code_go(e, OP_JMP, t->indirect[0]);
 	code_here(e, bad);
 	code_state32(e, OP_LOAD, R11, AT(x.insn));

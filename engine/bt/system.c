@@ -98,7 +98,7 @@ static bool pushf(struct translation *x)
 	unsigned first = x->colds, home = bt_home(RSP);
 	struct code *e = &x->e;
 
-	if (x->i->osz != 8)
+	if (x->i->osz != x->word)
 		return false;
 	bt_flags_give(x);
 	CODE(e, PREFIX_GS, 0x0f, 0xb6); /* movzx ecx, byte [x.flags]: OF */
@@ -112,11 +112,11 @@ static bool pushf(struct translation *x)
 	code32(e, ~(uint32_t)(FLAG_ARITH | FLAG_RF | FLAG_VM));
 	CODE(e, 0x4c, 0x09, 0xd9); /* or rcx, r11 */
 	code_state(e, OP_STORE, RCX, AT(x.target));
-	code_lea(e, true, R11, home, NO_REGISTER, 0, -8);
-	bt_check(x, 8, ACCESS_WRITE, 1);
+	code_lea(e, x->wide, R11, home, NO_REGISTER, 0, -(int32_t)x->word);
+	bt_check(x, x->word, ACCESS_WRITE, 1);
 	code_state(e, OP_LOAD, RCX, AT(x.target));
-	code_mem(e, OP_STORE, RCX, R11, 0);
-	code_lea(e, true, home, home, NO_REGISTER, 0, -8);
+	code_mem_of(e, x->wide, OP_STORE, RCX, R11, 0);
+	code_lea(e, x->wide, home, home, NO_REGISTER, 0, -(int32_t)x->word);
 	bt_join(x, first);
 	return true;
 }
@@ -150,6 +150,7 @@ bool bt_system(struct translation *x)
 	case ZYDIS_MNEMONIC_STAC: return set_ac(x, true);
 	case ZYDIS_MNEMONIC_CLAC: return set_ac(x, false);
 	case ZYDIS_MNEMONIC_MOV: return mov_from_segment(x);
+	case ZYDIS_MNEMONIC_PUSHFD:
 	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
 	default: return false;
 	}

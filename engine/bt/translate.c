@@ -17,8 +17,9 @@ static bool decode(struct translation *x, unsigned n)
 	const struct insn *i = &x->b->insn[n];
 
 	return i->fn != op_invalid &&
-	       ZYAN_SUCCESS(ZydisDecoderDecodeFull(&x->t->zydis, x->bytes + i->at, i->len,
-						   &x->all_zi[n], x->all_op[n]));
+	       ZYAN_SUCCESS(ZydisDecoderDecodeFull(x->wide ? &x->t->zydis : &x->t->zydis32,
+						   x->bytes + i->at, i->len, &x->all_zi[n],
+						   x->all_op[n]));
 }
 
 void bt_take(struct translation *x, unsigned n)
@@ -166,6 +167,8 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->c = c;
 	x->b = b;
 	x->bytes = (const uint8_t *)(uintptr_t)(b->key >> 2);
+	x->wide = b->mode == DECODE_64;
+	x->word = x->wide ? 8 : 4;
 	x->half = c->r[R_RIP] >> 63;
 	x->variant = bt_variant(c, c->r[R_RIP]);
 	x->cells = x->variant == BT_HIGH || x->variant == BT_USER;

@@ -60,6 +60,8 @@ struct translation {
 	enum flags_at flags;
 	unsigned half;    /* of the address space: where its data likely lies, too */
 	unsigned variant; /* see bt_variant() */
+	bool wide;        /* 64-bit code */
+	unsigned word;    /* bytes: 8, or 4 in 32-bit code */
 	bool cells;       /* its data accesses may have them */
 	bool vector, x87;
 	int32_t fip; /* x87 FIP is x.code_va + this, if that is not negative */

@@ -128,6 +128,9 @@ struct interp {
 	uint8_t flat_read;    /* bit n: segment n needs no check for reads */
 	uint8_t flat_write;
 	uint8_t based;        /* bit n: segment n needs its base added, and no check */
+	uint8_t unlimited;    /* bit n: 32-bit code may read and write all of segment n */
+	bool flat32;          /* 32-bit code in protected mode, to which segments but FS and GS
+			       * mean nothing, and whose stack pointer has 32 bits */
 	bool user;            /* cpl == 3 */
 	bool has_breakpoints; /* DR7 enables a data or I/O breakpoint */
 	bool single;          /* TF, an instruction breakpoint or a shadow: one at a time */

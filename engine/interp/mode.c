@@ -21,7 +21,7 @@ static void derive_segment(struct interp *c, enum seg seg)
 {
 	uint8_t bit = (uint8_t)(1u << seg);
 	const struct x86_seg *s = &c->s.seg[seg];
-	bool read, write;
+	bool read, write, all = false;
 
 	if (checks_alignment(c)) {
 		read = write = false;
@@ -30,14 +30,26 @@ static void derive_segment(struct interp *c, enum seg seg)
 	} else {
 		read = segment_flat(s, false);
 		write = segment_flat(s, true);
+		all = segment_unlimited(s, true);
 	}
+	c->unlimited = all ? c->unlimited | bit : c->unlimited & (uint8_t)~bit;
 	c->flat_read = read ? c->flat_read | bit : c->flat_read & (uint8_t)~bit;
 	c->flat_write = write ? c->flat_write | bit : c->flat_write & (uint8_t)~bit;
+}
+
+static void derive_flat32(struct interp *c)
+{
+	const uint8_t data = 1u << ES | 1u << SS | 1u << DS;
+
+	c->flat32 = c->code_bits == 32 && (c->flat_write & data) == data &&
+		    c->flat_read & 1u << CS && c->s.seg[SS].attr & SEG_DB &&
+		    !x86_real_mode(&c->s) && !x86_v86(&c->s);
 }
 
 void interp_segment_changed(struct interp *c, enum seg seg)
 {
 	derive_segment(c, seg);
+	derive_flat32(c);
 }
 
 static void derive_code(struct interp *c)
@@ -86,10 +98,12 @@ static void derive_segments(struct interp *c)
 	if (LIKELY(c->code_bits == 64)) {
 		c->flat_read = c->flat_write =
 			checks_alignment(c) ? 0 : 1u << ES | 1u << CS | 1u << SS | 1u << DS;
+		c->flat32 = false;
 		return;
 	}
 	for (unsigned seg = 0; seg < SEG_COUNT; seg++)
 		derive_segment(c, (enum seg)seg);
+	derive_flat32(c);
 }
 
 void interp_mode_changed(struct interp *c)

@@ -338,6 +338,8 @@ int interp_run(struct vcpu *vcpu, struct exit *exit)
 	derive_single(c);
 	c->end = end;
 	exit->reason = run_until(c, end);
+	if (c->code_bits != 64) /* a block that ends at 4 GiB leaves it there */
+		c->r[R_RIP] = (uint32_t)c->r[R_RIP];
 	interp_idle(c);
 	return 0;
 }

@@ -21,14 +21,18 @@ void interp_idle(struct interp *c);
 /* fetch.c: fetch_block() when its first look finds nothing that will do. */
 struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear);
 
-/* The usual way in 64-bit code, or NULL. */
+/* The usual way in 64-bit and flat 32-bit code, or NULL. */
 static inline struct block *fetch_recent(struct interp *c)
 {
-	uint8_t *host = tlb_hit(&c->tlb, c->r[R_RIP], 1, ACCESS_EXEC);
+	uint8_t *host;
 
-	return LIKELY(host != NULL) && LIKELY(c->code_bits == 64)
-		       ? cache_recent(c->cache, host, c->mode)
-		       : NULL;
+	if (UNLIKELY(c->code_bits != 64)) {
+		if (!c->flat32)
+			return NULL;
+		c->r[R_RIP] = (uint32_t)c->r[R_RIP];
+	}
+	host = tlb_hit(&c->tlb, c->r[R_RIP], 1, ACCESS_EXEC);
+	return LIKELY(host != NULL) ? cache_recent(c->cache, host, c->mode) : NULL;
 }
 
 /*
