@@ -59,7 +59,7 @@ static const struct option run_table[] = {
 	{ "boot-menu",  KIND_FLAG,  NULL,            "the firmware waits a moment for Esc, which opens its boot menu", AT(boot_menu) },
 	{ "display",    KIND_DISPLAY, "serial|text|none", "what this terminal is: the serial port (default), the VGA text screen and the keyboard, or nothing", AT(display) },
 	{ "memory",     KIND_MEMORY, "SIZE[,hugepages[=reserved]]", "guest memory: 16K, 512M, 2G (default 512M); of the host's 2 MiB pages, transparent or reserved ones", AT(memory) },
-	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs (this version runs 1)", AT(cpus) },
+	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs, 1 to 64 (default 1)", AT(cpus) },
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
 	{ "code-cache", KIND_SIZE,  "SIZE",          "memory for translated code: 1M to 1G (default 64M)", AT(engine_options.code_cache) },
@@ -67,7 +67,7 @@ static const struct option run_table[] = {
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
 	{ "debug-exit", KIND_FLAG,  NULL,            "a write of V to port 0xf4 ends the run with status (V << 1) | 1", AT(debug_exit) },
 	{ "counted",    KIND_FLAG,  NULL,            "virtual time from retired instructions: runs repeat exactly", AT(counted) },
-	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world", AT(slice) },
+	{ "slice",      KIND_COUNT, "N",             "instructions between two looks at the outside world; of a vCPU's turn, with several", AT(slice) },
 	{ "stop-at",    KIND_COUNT, "INSTRUCTIONS",  "end after exactly this many retired instructions", AT(stop_at) },
 	{ "debugcon",   KIND_FILE,  "FILE",          "write what the firmware prints on port 0x402", AT(debugcon) },
 	{ "disk",       KIND_LIST,  "FILE[,...]",    "a disk: raw or qcow2 image; ,readonly ,overlay ,format=raw|qcow2 and others follow the name; several times for several", AT(disk) },
@@ -460,8 +460,6 @@ static int check_together(const struct run_options *o, struct fail *why)
 		return fail(why, -EINVAL, "--initrd and --append need --kernel");
 	if (o->cpus < 1 || o->cpus > VCPUS_MAX)
 		return fail(why, -EINVAL, "--cpus: from 1 to %d", VCPUS_MAX);
-	if (o->cpus > 1)
-		return fail(why, -EINVAL, "--cpus: this version runs one virtual CPU");
 	if (o->memory < 16384 || o->memory % 4096)
 		return fail(why, -EINVAL,
 			    "--memory: at least 16K, and a multiple of 4K (it is %llu bytes)",

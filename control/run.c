@@ -60,8 +60,9 @@ static int choose_engine(const struct run_options *o, struct pc_config *config, 
 	bool exact = o->counted || o->stop_at != UINT64_MAX;
 	const struct engine_ops *engine;
 
-	engine = strcmp(o->engine, "auto") ? engine_find(o->engine)
-					   : engine_auto(exact ? ENGINE_COUNTED : 0, why);
+	engine = strcmp(o->engine, "auto")
+			 ? engine_find(o->engine)
+			 : engine_auto(exact || o->cpus > 1 ? ENGINE_COUNTED : 0, why);
 	if (!engine || engine->probe(why) < 0)
 		return why->code;
 	config->engine = engine;
@@ -160,14 +161,14 @@ static int finish(enum vm_request ended, int asked, struct console *console, str
 		return asked;
 	if (ended == VM_CRASHED) {
 		host_warn("the guest crashed (triple fault)");
-		vcpu_dump(pc->vm->vcpu[0]);
+		vcpu_dump(pc->vm->vcpu[pc->vm->blamed]);
 	}
 	if (ended == VM_HALTED)
 		tell_halted(pc->vm->vcpu[0]);
 	if (ended == VM_STUCK && asked)
 		host_warn("%s", why->text);
 	else if (ended == VM_STUCK) /* the reason is told already */
-		vcpu_dump(pc->vm->vcpu[0]);
+		vcpu_dump(pc->vm->vcpu[pc->vm->blamed]);
 	if (ended == VM_QUIT && !signo) {
 		fputc('\n', stderr); /* the cursor is wherever the guest left it */
 		host_warn("ended by Ctrl-A x");

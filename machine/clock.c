@@ -111,6 +111,13 @@ unsigned clock_fire(struct clock *c)
 	}
 }
 
+void clock_count(struct clock *c, const uint64_t *instructions)
+{
+	if (c->source == CLOCK_SOURCE_COUNTED)
+		c->skipped_ns += *c->instructions - *instructions;
+	c->instructions = instructions;
+}
+
 void clock_skip_to(struct clock *c, uint64_t at)
 {
 	uint64_t now = clock_now(c);

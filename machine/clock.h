@@ -3,8 +3,8 @@
  *
  * Virtual time is nanoseconds since the machine was powered on. It has two
  * sources: REAL, the host's monotonic clock less the time spent paused; and
- * COUNTED, one nanosecond a retired instruction plus the time skipped while
- * halted. Devices cannot tell which. Alarms fire on the vCPU thread at
+ * COUNTED, one nanosecond a retired instruction, whichever vCPU's, plus the time
+ * skipped while halted. Devices cannot tell which. Alarms fire on the vCPU thread at
  * instruction boundaries, in order of time, then of setting.
  *
  * The guest's time-stamp counter is virtual time times tsc_khz / 10^6.
@@ -39,7 +39,9 @@ struct clock {
 	enum clock_source source;
 	uint64_t tsc_khz;
 	uint64_t wall_base_ns; /* wall-clock ns (since 1970 UTC) at virtual time 0 */
-	uint64_t skipped_ns;   /* COUNTED: time jumped over while halted */
+	/* COUNTED: time jumped over while halted, and the instructions of others than those that
+	 * `instructions` counts; modulo 2^64 */
+	uint64_t skipped_ns;
 	uint64_t real_base_ns; /* REAL: host monotonic ns that is virtual time 0 */
 	const uint64_t *instructions; /* COUNTED: the count time is derived from */
 	uint64_t next_order;
@@ -56,6 +58,8 @@ uint64_t clock_next(const struct clock *c);
 void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at);
 /* Fires every alarm due now. Returns how many fired. */
 unsigned clock_fire(struct clock *c);
+/* COUNTED: time goes on from where it is by another counter. */
+void clock_count(struct clock *c, const uint64_t *instructions);
 /* COUNTED: moves time forward to `at` (no effect when past). */
 void clock_skip_to(struct clock *c, uint64_t at);
 /* Virtual time becomes `now`: after loading a saved machine, or a reset of the counter. */

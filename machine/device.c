@@ -53,7 +53,7 @@ void device_ring(struct device *dev)
 {
 	atomic_store(&dev->rung, true);
 	atomic_store(&dev->vm->rung, true);
-	vm_wake(dev->vm, 0);
+	vm_look(dev->vm);
 }
 
 void device_expect(struct device *dev, int change)

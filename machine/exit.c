@@ -103,6 +103,7 @@ static void handle_hlt(struct vcpu *vcpu, struct exit *exit)
 static void handle_shutdown(struct vcpu *vcpu, struct exit *exit)
 {
 	(void)exit;
+	atomic_store(&vcpu->vm->blamed, vcpu->index);
 	vm_request(vcpu->vm, VM_CRASHED, 0);
 }
 
@@ -110,6 +111,7 @@ static void handle_stuck(struct vcpu *vcpu, struct exit *exit)
 {
 	host_warn("the engine cannot go on (reason 0x%x, 0x%" PRIx64 ", 0x%" PRIx64 ")",
 		  exit->stuck.hw_reason, exit->stuck.info[0], exit->stuck.info[1]);
+	atomic_store(&vcpu->vm->blamed, vcpu->index);
 	vm_request(vcpu->vm, VM_STUCK, 0);
 }
 

@@ -56,6 +56,7 @@ static int64_t do_exit(struct vcpu *vcpu, const uint64_t arg[4])
 static int64_t do_yield(struct vcpu *vcpu, const uint64_t arg[4])
 {
 	(void)arg;
+	turns_give_up(vcpu->vm);
 	atomic_store(&vcpu->notice, true);
 	return 0;
 }

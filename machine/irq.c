@@ -131,5 +131,6 @@ int irq_take_signals(struct vcpu *vcpu, struct fail *why)
 	if (!changed)
 		return 0;
 	vcpu->halted = s.activity == ACTIVITY_HALT;
+	vcpu->wait_sipi = s.activity == ACTIVITY_WAIT_SIPI;
 	return vcpu->vm->engine->set_state(vcpu, &s, why);
 }

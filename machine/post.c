@@ -93,7 +93,7 @@ int device_post(struct device *dev, const void *data, size_t bytes)
 	if (err)
 		host_free(m);
 	else
-		vm_wake(dev->vm, 0);
+		vm_look(dev->vm);
 	return err;
 }
 

@@ -5,8 +5,6 @@
  * takes the seat while the old one's pointers are kept aside; whichever of the two
  * then loses is given the seat once more, to be closed in it.
  *
- * Not modelled: switching while vCPUs run on several threads; all of them must be parked.
- *
  * Tested by test/unit/engine_switch.c, test/guest/counted.c.
  * SPDX-License-Identifier: MIT
  */
@@ -63,7 +61,7 @@ static void sit_down(struct vm *vm, const struct seat *seat)
 		vm->vcpu[i]->engine = seat->vcpu_data[i];
 		vm->vcpu[i]->retired = seat->retired[i];
 	}
-	vm->clock.instructions = vm->vcpu[0]->retired;
+	vm->clock.instructions = vm->vcpu[vm_turn(vm)]->retired;
 	host_mutex_unlock(vm->wake_lock);
 }
 
@@ -157,6 +155,8 @@ int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why)
 			    "engine %s does not count instructions: a counted machine cannot run "
 			    "on it",
 			    to->name);
+	if (vm->vcpus > 1 && !(to->caps & ENGINE_COUNTED))
+		return fail(why, -EINVAL, "engine %s runs one vCPU only", to->name);
 	state = host_alloc(vm->vcpus * sizeof(*state));
 	if (!state)
 		return fail(why, -ENOMEM, "no memory to change the engine");
@@ -180,7 +180,7 @@ static void look(void *arg, uint64_t now)
 	struct vm *vm = arg;
 
 	(void)now;
-	atomic_store(&vm->vcpu[0]->notice, true);
+	vm_look(vm);
 }
 
 /* A switch planned for a time: the run loop has to look around then. */
@@ -208,7 +208,7 @@ void vm_plan_switches(struct vm *vm, const struct switch_point *points, unsigned
 void vm_ask_switch(struct vm *vm, switch_choice choice)
 {
 	atomic_store(&vm->switches.asked, choice);
-	vm_wake(vm, 0);
+	vm_look(vm);
 }
 
 uint64_t switch_due(const struct vm *vm)
@@ -227,7 +227,7 @@ static bool is_due(const struct vm *vm)
 		return false;
 	if (p->instruction == UINT64_MAX)
 		return clock_now(&vm->clock) >= p->time_ns;
-	return *vm->vcpu[0]->retired >= p->instruction;
+	return vm_retired(vm) >= p->instruction;
 }
 
 static int take_planned(struct vm *vm, struct fail *why)
@@ -244,7 +244,7 @@ static int take_planned(struct vm *vm, struct fail *why)
 static void take_asked(struct vm *vm)
 {
 	switch_choice choice = atomic_exchange(&vm->switches.asked, NULL);
-	bool counted = vm->clock.source == CLOCK_SOURCE_COUNTED;
+	bool counted = vm->clock.source == CLOCK_SOURCE_COUNTED || vm->vcpus > 1;
 	const struct engine_ops *to = choice(vm->engine, counted ? ENGINE_COUNTED : 0);
 	struct fail why = { 0, "there is no other that this host can run" };
 

@@ -1,12 +1,13 @@
 /*
- * vcpu.c - the run loop: take input, fire alarms, inject, run, handle the exit, again.
+ * vcpu.c - the run loop: take input, fire alarms, inject, run, handle the exit, again; and with
+ * several vCPUs, each in its turn.
  *
  * Everything outside the guest happens here, between two instructions: that is
  * what makes a counted run repeatable. Virtual time bounds each run() by an
  * instruction budget, so in counted mode an alarm fires at its exact instruction.
  *
- * Sleeping: a halted vCPU waits for the next alarm or for vm_wake(). notice and
- * sleeping form the usual pair: the sleeper sets `sleeping`, then looks at notice;
+ * Sleeping: when all vCPUs are idle the thread waits for the next alarm or for vm_wake(). notice
+ * and sleeping form the usual pair: the sleeper sets `sleeping`, then looks at notice;
  * the waker sets notice, then looks at `sleeping`.
  *
  * SPDX-License-Identifier: MIT
@@ -48,6 +49,7 @@ int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *w
 	if (err)
 		return err;
 	vcpu->halted = in->activity == ACTIVITY_HALT;
+	vcpu->wait_sipi = in->activity == ACTIVITY_WAIT_SIPI;
 	vcpu->nmi_waiting = in->nmi_pending;
 	vcpu->tsc_offset = in->tsc_offset;
 	if (vcpu->intc && vcpu->intc->tsc_moved) {
@@ -134,6 +136,8 @@ static int deliver(struct vcpu *vcpu)
 	int vector;
 
 	vcpu->want_window = false;
+	if (vcpu->wait_sipi) /* what comes waits as long as the CPU does */
+		return 0;
 	if (vcpu->nmi_waiting && engine->can_inject(vcpu, &event)) {
 		vcpu->nmi_waiting = false;
 		vcpu->halted = false;
@@ -175,7 +179,7 @@ static bool deaf(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	bool routed;
 
-	if (vm->engine->can_inject(vcpu, &event))
+	if (!vcpu->wait_sipi && vm->engine->can_inject(vcpu, &event))
 		return false;
 	host_mutex_lock(vm->lock);
 	routed = vm->irq.nmi_routed && vm->irq.nmi_routed(vm->irq.nmi_routed_arg);
@@ -183,19 +187,36 @@ static bool deaf(struct vcpu *vcpu)
 	return !routed;
 }
 
-/* Nothing will end this HLT: no interrupt is taken, or no timer is set and no input comes. */
-static bool halted_for_ever(struct vcpu *vcpu)
+/* All vCPUs are idle: can nothing from outside reach any of them? */
+static bool all_deaf(struct vm *vm)
 {
-	struct vm *vm = vcpu->vm;
-
-	/* Notice after input_ended: the last input may just have been posted. */
-	return (deaf(vcpu) || (clock_next(&vm->clock) == ALARM_NONE &&
-			       atomic_load(&vm->input_ended) && atomic_load(&vm->expected) == 0)) &&
-	       !atomic_load(&vcpu->notice);
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		if (!deaf(vm->vcpu[i]))
+			return false;
+	return true;
 }
 
-/* Halted: until the next alarm, or until somebody calls vm_wake(). */
-static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
+static bool noticed(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		if (atomic_load(&vm->vcpu[i]->notice))
+			return true;
+	return false;
+}
+
+/* All vCPUs are idle, and nothing will end that: no interrupt is taken, or no timer is set and no
+ * input comes. */
+static bool halted_for_ever(struct vm *vm)
+{
+	/* Notice after input_ended: the last input may just have been posted. */
+	return (all_deaf(vm) ||
+		(clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended) &&
+		 atomic_load(&vm->expected) == 0)) &&
+	       !noticed(vm);
+}
+
+/* All vCPUs are idle: until the next alarm, or until somebody calls vm_wake(). */
+static void sleep_halted(struct vm *vm)
 {
 	uint64_t next = clock_next(&vm->clock);
 	uint64_t until = UINT64_MAX;
@@ -203,7 +224,7 @@ static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
 	if (vm->clock.source == CLOCK_SOURCE_REAL) {
 		if (next != ALARM_NONE)
 			until = next + vm->clock.real_base_ns;
-	} else if (next != ALARM_NONE && !deaf(vcpu)) {
+	} else if (next != ALARM_NONE && !all_deaf(vm)) {
 		clock_skip_to(&vm->clock, next);
 		return;
 	} else if (next != ALARM_NONE) {
@@ -212,7 +233,7 @@ static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
 	}
 	host_mutex_lock(vm->wake_lock);
 	atomic_store(&vm->sleeping, true);
-	while (!atomic_load(&vcpu->notice) && !vm->woken) {
+	while (!noticed(vm) && !vm->woken) {
 		host_cond_wait(vm->wake, vm->wake_lock, until);
 		if (until != UINT64_MAX && host_monotonic_ns() >= until) {
 			clock_skip_to(&vm->clock, next);
@@ -224,11 +245,24 @@ static void sleep_halted(struct vm *vm, struct vcpu *vcpu)
 	host_mutex_unlock(vm->wake_lock);
 }
 
+/* The vCPU whose turn it is has nothing to do. */
+static void idle(struct vm *vm)
+{
+	if (turns_pass(vm))
+		return;
+	if (vm->halt_ends && halted_for_ever(vm))
+		vm_request(vm, VM_HALTED, 0);
+	else
+		sleep_halted(vm);
+}
+
 /* How many instructions may retire before the loop has to look around. */
 static uint64_t budget_for(struct vm *vm, uint64_t left)
 {
 	uint64_t budget = least(left, vm->slice);
 
+	if (vm->vcpus > 1)
+		budget = least(budget, vm->turns.left);
 	if (vm->clock.source == CLOCK_SOURCE_COUNTED && vm->clock.first) {
 		uint64_t now = clock_now(&vm->clock), next = clock_next(&vm->clock);
 
@@ -261,11 +295,12 @@ static int take_signals(struct vcpu *vcpu)
 	return err;
 }
 
-/* One turn of the loop. Host trouble comes back as -E*. */
+/* One round of the loop. Host trouble comes back as -E*. */
 static int turn(struct vcpu *vcpu, uint64_t left)
 {
 	struct vm *vm = vcpu->vm;
 	struct exit exit = { .reason = EXIT_KICK };
+	uint64_t before;
 	int err;
 
 	if (vcpu->trouble.code)
@@ -281,19 +316,19 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 		return err;
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
-	if (vcpu->halted) {
-		if (vm->halt_ends && halted_for_ever(vcpu))
-			vm_request(vm, VM_HALTED, 0);
-		else
-			sleep_halted(vm, vcpu);
+	if (vcpu->halted || vcpu->wait_sipi) {
+		idle(vm);
 		return 0;
 	}
 	vcpu->entries++;
 	vcpu->budget = budget_for(vm, left);
+	before = *vcpu->retired;
 	err = vm->engine->run(vcpu, &exit);
-	if (!err)
-		exit_handle(vcpu, &exit);
-	return err;
+	if (err)
+		return err;
+	exit_handle(vcpu, &exit);
+	turns_count(vm, *vcpu->retired - before);
+	return 0;
 }
 
 /* Takes the request, if any. */
@@ -334,26 +369,38 @@ static enum vm_request stuck(struct vcpu *vcpu, int err, int *status, struct fai
 	return VM_STUCK;
 }
 
+/* Finishes the instruction of each vCPU whose exit was handled last. */
+static int settle_all(struct vm *vm, struct vcpu **which)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < vm->vcpus; i++) {
+		*which = vm->vcpu[i];
+		err = vcpu_settle(*which);
+	}
+	return err;
+}
+
 enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why)
 {
-	struct vcpu *vcpu = vm->vcpu[0];
-	uint64_t start = *vcpu->retired;
+	uint64_t start = vm_retired(vm);
 
 	for (;;) {
-		uint64_t done = *vcpu->retired - start, left = instructions - done;
+		uint64_t now = vm_retired(vm), done = now - start, left = instructions - done;
+		struct vcpu *vcpu = vm->vcpu[vm_turn(vm)];
 		enum vm_request request = VM_NONE;
 		int err;
 
 		if (atomic_load(&vm->request) != VM_NONE)
 			request = take_request(vm, status);
-		if (request != VM_NONE || done >= instructions || *vcpu->retired >= vm->stop_at) {
-			err = vcpu_settle(vcpu);
+		if (request != VM_NONE || done >= instructions || now >= vm->stop_at) {
+			err = settle_all(vm, &vcpu);
 			if (err)
 				return stuck(vcpu, err, status, why);
 		}
 		if (restarts(vm, request))
 			request = restart(vm, status, why);
-		if (request == VM_NONE && *vcpu->retired >= vm->stop_at)
+		if (request == VM_NONE && now >= vm->stop_at)
 			request = VM_STOP_AT;
 		if (request != VM_NONE)
 			return request;
@@ -364,8 +411,9 @@ enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct
 			*status = err;
 			return VM_STUCK;
 		}
-		left = least(left, vm->stop_at - *vcpu->retired);
-		left = least(left, switch_due(vm) - *vcpu->retired);
+		left = least(left, vm->stop_at - now);
+		left = least(left, switch_due(vm) - now);
+		vcpu = vm->vcpu[vm_turn(vm)];
 		err = turn(vcpu, left);
 		if (err)
 			return stuck(vcpu, err, status, why);

@@ -18,13 +18,15 @@
 /* Counted machines start on this day unless told otherwise: 2024-01-01 00:00:00 UTC. */
 #define COUNTED_WALL_NS (UINT64_C(1704067200) * UINT64_C(1000000000))
 
-/* About a millisecond of the interpreter: how late a host-side event may be seen. */
+/* About a millisecond of the interpreter: how late a host-side event may be seen. With several
+ * vCPUs on one thread, how long one waits for the others. */
 #define DEFAULT_SLICE 100000
+#define DEFAULT_TURN  10000
 
 static void earlier_alarm(void *arg)
 {
 	/* The run loop must look again: its instruction budget was cut for a later alarm. */
-	vm_wake(arg, 0);
+	vm_look(arg);
 }
 
 static int open_vcpu(struct vm *vm, unsigned index, struct fail *why)
@@ -87,6 +89,8 @@ static int check_engine(const struct vm_config *config, struct fail *why)
 			    "engine %s does not count instructions: a counted machine cannot run "
 			    "on it",
 			    config->engine->name);
+	if (config->vcpus > 1 && !(config->engine->caps & ENGINE_COUNTED))
+		return fail(why, -EINVAL, "engine %s runs one vCPU only", config->engine->name);
 	return 0;
 }
 
@@ -104,7 +108,9 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	vm->cpu_model = choose_model(config, why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;
-	vm->slice = config->slice ? config->slice : DEFAULT_SLICE;
+	vm->slice = config->slice       ? config->slice
+		    : config->vcpus > 1 ? DEFAULT_TURN
+					: DEFAULT_SLICE;
 	vm->stop_at = UINT64_MAX;
 	err = vm->cpu_model ? check_engine(config, why) : -ENOTSUP;
 	if (!err)
@@ -169,9 +175,11 @@ static void reset_vcpu(struct vcpu *vcpu)
 	vcpu->vm->engine->get_state(vcpu, &old);
 	x86_state_reset(&s, vcpu->index == 0);
 	s.instructions = old.instructions;
+	s.random_state = (uint64_t)vcpu->index << 58; /* each draws its own numbers */
 	if (vcpu->vm->engine->set_state(vcpu, &s, &why))
 		vcpu->trouble = why; /* told by the run loop */
 	vcpu->halted = false;
+	vcpu->wait_sipi = s.activity == ACTIVITY_WAIT_SIPI;
 	irq_drop_signals(vcpu);
 	vcpu->tsc_offset = s.tsc_offset;
 	vcpu->want_window = false;
@@ -185,6 +193,7 @@ void vm_reset(struct vm *vm)
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		reset_vcpu(vm->vcpu[i]);
 	vm->kvm_wall_msr = 0;
+	turns_reset(vm);
 	host_mutex_lock(vm->lock);
 	memset(vm->irq.level, 0, sizeof(vm->irq.level));
 	for (struct device *dev = vm->devices; dev; dev = dev->next)
@@ -207,7 +216,7 @@ void vm_request(struct vm *vm, enum vm_request what, int status)
 	}
 	host_cond_broadcast(vm->resumed); /* who is paused looks at requests, too */
 	host_mutex_unlock(vm->wake_lock);
-	vm_wake(vm, 0);
+	vm_look(vm);
 }
 
 void vm_input_ended(struct vm *vm)
@@ -215,7 +224,7 @@ void vm_input_ended(struct vm *vm)
 	if (vm->connected)
 		return;
 	atomic_store(&vm->input_ended, true);
-	vm_wake(vm, 0);
+	vm_look(vm);
 }
 
 /* The lock keeps the engine from being changed meanwhile. */
@@ -241,6 +250,20 @@ void vm_wake(struct vm *vm, unsigned vcpu_index)
 	vm->woken = true;
 	host_cond_signal(vm->wake);
 	host_mutex_unlock(vm->wake_lock);
+}
+
+void vm_look(struct vm *vm)
+{
+	vm_wake(vm, vm_turn(vm));
+}
+
+uint64_t vm_retired(const struct vm *vm)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		sum += *vm->vcpu[i]->retired;
+	return sum;
 }
 
 void vm_trace(struct vm *vm, const char *fmt, ...)

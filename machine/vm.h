@@ -3,6 +3,9 @@
  *
  * Nothing here is global: any number of machines live in one process.
  *
+ * Several vCPUs take turns on one host thread (machine/turns.h): always in a counted machine,
+ * where that makes two runs alike.
+ *
  * Lock order: device lock -> posted-input lock. The device lock is recursive
  * only in the sense that code already holding it never takes it again: devices
  * are entered from bus.c and clock.c alone.
@@ -25,6 +28,7 @@
 #include "machine/irq.h"
 #include "machine/mem.h"
 #include "machine/switch.h"
+#include "machine/turns.h"
 
 #define VCPUS_MAX 64
 
@@ -47,6 +51,7 @@ struct vcpu {
 	uint64_t entries;    /* calls of the engine's run() */
 	uint64_t exits[EXIT_REASON_COUNT];
 	bool halted;         /* in HLT: woken by an interrupt */
+	bool wait_sipi;      /* in the state after INIT: woken by a SIPI only */
 	bool nmi_waiting;
 	bool init_waiting, sipi_waiting; /* machine/irq.c */
 	uint8_t sipi_vector;
@@ -92,6 +97,7 @@ struct vm {
 	struct device *devices, **devices_tail;
 	struct vcpu *vcpu[VCPUS_MAX];
 	unsigned vcpus;
+	struct turns turns; /* machine/turns.h */
 	struct host_mutex *lock; /* the device lock */
 	/* Whose access the bus is performing; NULL: not a vCPU's. Device lock held. For what
 	 * answers each CPU differently at one address: the local APIC page. */
@@ -106,6 +112,7 @@ struct vm {
 	 * would only restart the guest. Set with wake_lock held. */
 	_Atomic(int) request; /* enum vm_request */
 	_Atomic(int) request_status;
+	atomic_uint blamed; /* index of the vCPU that crashed or got stuck last */
 	bool no_reboot;
 	bool halt_ends; /* a CPU halted for ever ends the run (VM_HALTED) */
 	bool connected; /* to more than a console: input may come from there at any time */
@@ -117,7 +124,9 @@ struct vm {
 	uint64_t stop_at;       /* retired instructions; UINT64_MAX: never */
 	struct switches switches; /* machine/switch.c */
 	uint64_t kvm_wall_msr;
-	uint64_t slice; /* most instructions one run() may retire before the loop looks around */
+	/* Most instructions one run() may retire before the loop looks around; with several vCPUs
+	 * on one thread, those of a turn. */
+	uint64_t slice;
 	uint64_t trace_lines, trace_second; /* rate limit of device_trace */
 	struct host_mutex *wake_lock;
 	struct host_cond *wake; /* vCPU thread sleeps here in HLT */
@@ -135,8 +144,8 @@ void vm_close(struct vm *vm);
 void vm_reset(struct vm *vm);
 
 /*
- * Runs vCPU 0's loop on the calling thread until a request ends it, or until
- * `instructions` more have retired (UINT64_MAX: no limit; then VM_NONE is returned).
+ * Runs the machine on the calling thread until a request ends it, or until its vCPUs have
+ * retired `instructions` more (UINT64_MAX: no limit; then VM_NONE is returned).
  * Returns the request; *status its status. Resets (unless no_reboot) are handled inside.
  * VM_STUCK with *status -E* and *why: the host failed; with *status 0 the engine has said what
  * it cannot do.
@@ -150,6 +159,11 @@ void vm_request(struct vm *vm, enum vm_request what, int status);
 void vm_input_ended(struct vm *vm);
 /* Wakes a halted vCPU and sets notice. Any thread. */
 void vm_wake(struct vm *vm, unsigned vcpu_index);
+/* The same, for what is the machine's affair: a vCPU that runs or sleeps now will look. Any
+ * thread. */
+void vm_look(struct vm *vm);
+/* Instructions that all vCPUs together have retired. vCPUs parked, or the one thread that runs them. */
+uint64_t vm_retired(const struct vm *vm);
 
 /*
  * Something outside that the guest cannot know of has to be put right first: every vCPU stands still

@@ -16,10 +16,15 @@
 const char save_magic[8] = "TRAPEZE";
 
 static const struct field machine_fields[] = {
-	FIELD(machine_values, tsc_khz, 1),         FIELD(machine_values, wall_base_ns, 1),
-	FIELD(machine_values, now_ns, 1),          FIELD(machine_values, kvm_wall_msr, 1),
+	FIELD(machine_values, tsc_khz, 1),
+	FIELD(machine_values, wall_base_ns, 1),
+	FIELD(machine_values, now_ns, 1),
+	FIELD(machine_values, kvm_wall_msr, 1),
 	FIELD(machine_values, cpu_model, 1),
-	FIELD_ARRAY(machine_values, irq_level, 1), FIELD_END,
+	FIELD_ARRAY(machine_values, irq_level, 1),
+	FIELD(machine_values, turn, 2),
+	FIELD(machine_values, turn_left, 2),
+	FIELD_END,
 };
 
 static const struct field vcpu_fields[] = {
@@ -54,9 +59,11 @@ static void gather_machine(struct parts *p, struct vm *vm)
 		.now_ns = clock_now(&vm->clock),
 		.kvm_wall_msr = vm->kvm_wall_msr,
 		.cpu_model = cpu_model_id(vm->cpu_model),
+		.turn = vm_turn(vm),
+		.turn_left = vm->vcpus > 1 ? vm->turns.left : 0,
 	};
 	memcpy(p->machine.irq_level, vm->irq.level, sizeof(p->machine.irq_level));
-	add(p, 1, machine_fields, &p->machine, "machine", "");
+	add(p, 2, machine_fields, &p->machine, "machine", "");
 }
 
 static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
@@ -138,6 +145,8 @@ static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
 		return fail(why, -EINVAL, "the saved TSC frequency is impossible");
 	if (m->now_ns >= CLOCK_END)
 		return fail(why, -EINVAL, "the saved time is impossible");
+	if (m->turn >= vm->vcpus)
+		return fail(why, -EINVAL, "the saved turn is that of a CPU that there is not");
 	for (unsigned i = 0; i < IRQ_LINES; i++) {
 		if (m->irq_level[i] > 1)
 			return fail(why, -EINVAL, "a saved interrupt line is neither 0 nor 1");
@@ -192,6 +201,23 @@ static int load_devices(struct vm *vm, struct fail *why)
 	return 0;
 }
 
+/* Have the vCPUs together retired no more instructions than nanoseconds have passed? */
+static bool counts_fit(const struct vm *vm, uint64_t now)
+{
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		if (*vm->vcpu[i]->retired > now)
+			return false;
+		now -= *vm->vcpu[i]->retired;
+	}
+	return true;
+}
+
+/* This machine's turns may be of another length. */
+static uint64_t turn_left(const struct vm *vm, uint64_t saved)
+{
+	return saved > 0 && saved < vm->slice ? saved : vm->slice;
+}
+
 int parts_apply(struct parts *p, struct vm *vm, struct fail *why)
 {
 	int err = apply_machine(p, vm, why);
@@ -201,8 +227,9 @@ int parts_apply(struct parts *p, struct vm *vm, struct fail *why)
 	if (err)
 		return err;
 	/* After the CPUs: counted time is their instruction count and what was skipped. */
-	if (vm->clock.source == CLOCK_SOURCE_COUNTED && p->machine.now_ns < *vm->vcpu[0]->retired)
+	if (vm->clock.source == CLOCK_SOURCE_COUNTED && !counts_fit(vm, p->machine.now_ns))
 		return fail(why, -EINVAL, "the saved time is before the saved instruction count");
+	turns_set(vm, p->machine.turn, turn_left(vm, p->machine.turn_left));
 	clock_restore(&vm->clock, p->machine.now_ns);
 	host_mutex_lock(vm->lock);
 	err = load_devices(vm, why);

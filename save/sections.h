@@ -17,6 +17,8 @@ struct machine_values {
 	uint64_t kvm_wall_msr;
 	uint32_t cpu_model; /* cpu_model_id() */
 	uint8_t irq_level[IRQ_LINES];
+	uint32_t turn; /* index of the vCPU whose turn it is, */
+	uint64_t turn_left;
 };
 
 /* A vCPU outside x86_state. */

@@ -190,6 +190,18 @@ static void test_changing_engines_does_not_matter(void **state)
 	free(b.json);
 }
 
+/* Nor with several CPUs, which take turns. */
+static void test_several_cpus_repeat(void **state)
+{
+	char *two[] = { "--cpus", "2", "--append", "console=ttyS0 trapeze.intro", NULL };
+	char *four[] = { "--cpus",  "4",    "--append", "console=ttyS0", "--stop-at", "900000001",
+			 "--slice", "7777", NULL };
+
+	(void)state;
+	compare("interp", "bt", two, ", 2 CPU");
+	compare("bt", "bt", four, "Brought up 1 node, 4 CPUs");
+}
+
 static int remove_dir(void **state)
 {
 	char command[100];
@@ -206,6 +218,7 @@ int main(void)
 		cmocka_unit_test(test_stop_in_the_middle_repeats),
 		cmocka_unit_test(test_slice_does_not_matter),
 		cmocka_unit_test(test_changing_engines_does_not_matter),
+		cmocka_unit_test(test_several_cpus_repeat),
 	};
 
 	if (!mkdtemp(dir))

@@ -6,7 +6,7 @@ $(GUEST_BIN): $(OBJ)/%: $(OBJ)/%.o
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
 # Some on each of the software engines, by its name behind theirs; the others on the default one.
-ON_EACH := boot console
+ON_EACH := boot console smp
 GUEST_TEST := $(foreach t,$(GUEST_BIN),$(if $(filter $(ON_EACH),$(notdir $t)),$t-bt $t-interp,$t))
 $(filter %-bt,$(GUEST_TEST)): %-bt: %
 	@ln -sf $(<F) $@

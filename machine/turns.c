@@ -1,0 +1,62 @@
+/*
+ * turns.c - several vCPUs on one host thread (see turns.h).
+ *
+ * The clock counts by the counter of whoever's turn it is, and goes on from the same time by
+ * another when the turn passes: that is all it takes to make one time of several counts.
+ *
+ * Tested by test/unit/turns.c, test/guest/smp.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "machine/turns.h"
+
+#include "machine/vm.h"
+
+unsigned vm_turn(const struct vm *vm)
+{
+	return atomic_load_explicit(&vm->turns.now, memory_order_relaxed);
+}
+
+void turns_set(struct vm *vm, unsigned index, uint64_t left)
+{
+	atomic_store(&vm->turns.now, index);
+	vm->turns.left = left;
+	if (vm->clock.instructions)
+		clock_count(&vm->clock, vm->vcpu[index]->retired);
+}
+
+void turns_reset(struct vm *vm)
+{
+	turns_set(vm, 0, vm->slice);
+}
+
+void turns_count(struct vm *vm, uint64_t instructions)
+{
+	struct turns *t = &vm->turns;
+
+	if (vm->vcpus == 1)
+		return;
+	t->left -= instructions < t->left ? instructions : t->left;
+	if (t->left == 0)
+		turns_pass(vm);
+}
+
+void turns_give_up(struct vm *vm)
+{
+	vm->turns.left = 0;
+}
+
+bool turns_pass(struct vm *vm)
+{
+	unsigned now = vm_turn(vm);
+
+	for (unsigned i = 1; i <= vm->vcpus; i++) {
+		unsigned next = (now + i) % vm->vcpus;
+		struct vcpu *vcpu = vm->vcpu[next];
+
+		if ((vcpu->halted || vcpu->wait_sipi) && !atomic_load(&vcpu->notice))
+			continue;
+		turns_set(vm, next, vm->slice);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,47 @@
+/*
+ * turns.h - several vCPUs on one host thread: who runs now, and for how long.
+ *
+ * Round robin in turns of vm->slice retired instructions. A vCPU that halts, or waits for a SIPI,
+ * gives up what is left of its turn, and is passed over until something may have woken it.
+ * Whose turn it is depends on nothing but retired instructions and the guest's own
+ * doing, and is saved with the machine: so two counted runs are the same.
+ *
+ * Counted time is one for the machine: a nanosecond for each instruction that any vCPU retires,
+ * as if one processor were shared by all. So no vCPU ever sees another's time-stamp counter ahead
+ * of its own.
+ *
+ * A machine with one vCPU always has its turn.
+ *
+ * Tested by test/unit/turns.c, test/guest/smp.c.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MACHINE_TURNS_H
+#define MACHINE_TURNS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+struct vcpu;
+
+struct turns {
+	atomic_uint now; /* index of the vCPU whose turn it is */
+	uint64_t left;   /* instructions that are left of it */
+};
+
+/* vCPU 0's, as after power-on. */
+void turns_reset(struct vm *vm);
+/* The turn is that of vCPU `index`, for `left` instructions: a loaded machine's. */
+void turns_set(struct vm *vm, unsigned index, uint64_t left);
+/* It has retired as many. */
+void turns_count(struct vm *vm, uint64_t instructions);
+/* Nothing is left of it once the vCPU comes out of the engine. */
+void turns_give_up(struct vm *vm);
+/* To the next vCPU that runs, or may have been woken; it may be the same. false: there is none. */
+bool turns_pass(struct vm *vm);
+
+/* Index of the vCPU whose turn it is. Any thread. */
+unsigned vm_turn(const struct vm *vm);
+
+#endif
