@@ -23,7 +23,8 @@ void host_free(void *p);
 
 /*
  * Zeroed, page-aligned memory that costs host memory only when touched: guest
- * RAM and large tables. `bytes` is rounded up to pages. NULL when refused.
+ * RAM and large tables. `bytes` is rounded up to pages; 2 MiB and more ask for huge pages,
+ * so touching one byte may cost 2 MiB. NULL when refused.
  */
 void *host_map(size_t bytes);
 void host_unmap(void *p, size_t bytes);

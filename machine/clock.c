@@ -33,7 +33,10 @@ uint64_t clock_now(const struct clock *c)
 
 uint64_t clock_tsc(const struct clock *c)
 {
-	return (uint64_t)((unsigned __int128)clock_now(c) * c->tsc_khz / KHZ_PER_GHZ);
+	uint64_t now = clock_now(c);
+
+	/* now * khz / 1000000 without a division of 128 bits: every RDTSC comes here. */
+	return now / KHZ_PER_GHZ * c->tsc_khz + now % KHZ_PER_GHZ * c->tsc_khz / KHZ_PER_GHZ;
 }
 
 uint64_t clock_tsc_to_ns(const struct clock *c, uint64_t tsc)

@@ -26,7 +26,7 @@
 
 #define TLB_BITS    12
 #define TLB_ENTRIES (1u << TLB_BITS) /* in each array */
-#define TLB_PCIDS   4
+#define TLB_PCIDS   8 /* Linux uses 6 */
 
 /*
  * The tag that entry number `index` of an array never matches: its page number

@@ -13,6 +13,8 @@
 
 #include "host/host.h"
 
+#define HUGE_PAGE (UINT64_C(2) << 20)
+
 static size_t whole_pages(size_t bytes)
 {
 	return (bytes + 4095) & ~(size_t)4095;
@@ -44,7 +46,12 @@ void *host_map(size_t bytes)
 		return NULL;
 	p = mmap(NULL, whole_pages(bytes), PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	/* Refused by a kernel without them; then it is small pages. */
+	if (bytes >= HUGE_PAGE)
+		madvise(p, whole_pages(bytes), MADV_HUGEPAGE);
+	return p;
 }
 
 void host_unmap(void *p, size_t bytes)
