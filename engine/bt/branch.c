@@ -10,6 +10,7 @@
  * Spec: engine/interp/run.c. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
+#include "engine/bt/gate.h"
 #include "engine/bt/translation.h"
 
 static struct bt_place *new_place(struct translation *x, enum place_kind kind, int32_t target,
@@ -253,7 +254,9 @@ bool bt_branch(struct translation *x, bool *ended)
 		    x->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR;
 	bool relative = x->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
-	*ended = false;
+	*ended = bt_gate(x);
+	if (*ended)
+		return true;
 	if (!near || x->i->osz != x->word || (relative && !is_near(x)))
 		return false;
 	if (x->zi.meta.category == ZYDIS_CATEGORY_COND_BR) {

@@ -96,18 +96,20 @@ static const struct insn *bt_named(const struct interp *c, uint32_t name)
 /* Hints are no good when code is mapped differently, or executes with another CPL or width. */
 static void hints_check(struct bt *t, struct interp *c, unsigned kept)
 {
-	uint64_t *was = t->hint_generation, *now = c->tlb.generation_now;
-	uint64_t *to = (uint64_t *)(uintptr_t)t->hint_empty;
+	uint64_t *was = c->x.hint_generation, *now = c->tlb.generation_now;
+	uint64_t *to = (uint64_t *)(uintptr_t)c->x.hint_empty[c->user];
 
 	if (LIKELY(was[0] == now[0] && was[1] == now[1] && t->hint_mode == c->mode))
 		return;
 	was[0] = now[0];
 	was[1] = now[1];
+	if (t->hint_mode != c->mode)
+		c->x.user_generation[0] = 0; /* nor are those that wait */
 	t->hint_mode = c->mode;
 	c->x.jumps = t->jumps[c->mode == DECODE_32];
 	if (kept) /* the return address of the stub that called */
 		to[-1] = *(uint64_t *)(uintptr_t)c->x.hint_rsp;
-	c->x.hint_rsp = t->hint_empty - kept;
+	c->x.hint_rsp = c->x.hint_empty[c->user] - kept;
 }
 
 /* Is the translation one for the half of the address space and the CPL of now? */
@@ -325,7 +327,7 @@ static void close_translator(struct interp *c)
 	if (!t)
 		return;
 	bt_memory_close(t);
-	host_unmap(t->hint, 4 * HINT_BYTES);
+	host_unmap(t->hint, HINT_ROOM);
 	host_free(t->jumps[0]);
 	host_free(t->jumps[1]);
 	host_free(t->work);
@@ -347,18 +349,19 @@ static void decoder_init(ZydisDecoder *z, const struct cpu_model *m, bool wide)
 	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_LZCNT, cpu_model_has(m, FEATURE_ABM));
 }
 
-/* The hint stack is the half of 2 * HINT_BYTES, so aligned, that has the bit HINT_BYTES set. */
-static void place_hints(struct bt *t)
+/* A hint stack is the half of 2 * HINT_BYTES, so aligned, that has the bit HINT_BYTES set. */
+static void place_hints(const struct bt *t, struct interp *c)
 {
 	uint64_t at = (uintptr_t)t->hint;
 
 	at = (at + 2 * HINT_BYTES - 1) & ~(2 * HINT_BYTES - 1);
-	t->hint_empty = at + 2 * HINT_BYTES - 16;
+	for (unsigned user = 0; user < 2; user++)
+		c->x.hint_empty[user] = at + (user + 1) * 2 * HINT_BYTES - 16;
 }
 
 static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 {
-	t->hint = host_map(4 * HINT_BYTES);
+	t->hint = host_map(HINT_ROOM);
 	for (unsigned narrow = 0; narrow < 2; narrow++)
 		t->jumps[narrow] = host_alloc(BT_JUMPS * sizeof(*t->jumps[narrow]));
 	t->work = host_alloc(sizeof(*t->work));
@@ -392,7 +395,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	t->hot = BT_HOT;
 	c->execute = bt_execute;
 	bt_torture(t, c, o->torture);
-	place_hints(t);
+	place_hints(t, c);
 	bt_stubs(t, c);
 	bt_regions_begin(t);
 	bt_name_stubs(t, c);
@@ -432,6 +435,7 @@ static int run(struct vcpu *vcpu, struct exit *exit)
 
 	host_gs_base(c);
 	t->exact = vcpu->vm->clock.source == CLOCK_SOURCE_COUNTED;
+	c->x.gate_ok = false; /* the MSRs may have been set */
 	return interp_ops.run(vcpu, exit);
 }
 

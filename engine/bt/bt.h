@@ -47,9 +47,10 @@
 #define BT_HOT         16u                  /* interpreted as often before it is translated */
 #define BT_SLICE       32768u /* instructions between two looks at kicked and notice */
 
-/* The hint stack: HINT_BYTES above as many, which are slack for wrapping and signal handlers;
- * the address where it begins has the bit HINT_BYTES set. */
+/* A hint stack: HINT_BYTES above as many, which are slack for wrapping and signal handlers;
+ * the address where it begins has the bit HINT_BYTES set. Supervisor and user have one each. */
 #define HINT_BYTES UINT64_C(0x10000)
+#define HINT_ROOM  (6 * HINT_BYTES) /* two, at an address that is a multiple of both */
 
 /* Of a jump that leaves its page: while it comes from this page and code is mapped as it was, it
  * leads to that page. A return looks at `to` and the generation. */
@@ -131,7 +132,8 @@ struct bt {
 	uint8_t *cells_end;       /* of all regions */
 	uint8_t *begin;           /* behind the stubs */
 	/* Stubs, write addresses. */
-	const uint8_t *edge, *boundary, *slow, *vector, *x87, *mismatch, *indirect[2];
+	const uint8_t *edge, *boundary, *slow, *gate_slow, *syscall, *sysret, *tsc, *vector, *x87,
+		*mismatch, *indirect[2];
 	const uint8_t *underflow;    /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
@@ -139,10 +141,9 @@ struct bt {
 	unsigned memories, memories_end, memories_all;
 	struct bt_memory **live[2]; /* lists of cells that are not dead */
 	int (*enter)(struct interp *c, const uint8_t *native);
-	uint8_t *hint;                           /* the whole mapping */
-	uint64_t hint_empty, hint_generation[2]; /* code mappings that the hints are for, */
-	uint8_t hint_mode;                       /* and enum decode_mode */
-	struct bt_place *place;                  /* the same of places */
+	uint8_t *hint;          /* the whole mapping */
+	uint8_t hint_mode;      /* enum decode_mode that the hints are for */
+	struct bt_place *place; /* the same of places */
 	unsigned places, places_end, places_all;
 	struct bt_region regions[BT_REGIONS];
 	unsigned region, regions_all; /* the one being filled; how many there are */

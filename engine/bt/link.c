@@ -106,13 +106,16 @@ void bt_killed(struct interp *c, struct block *b)
 
 void bt_hints_reset(struct bt *t, struct interp *c)
 {
-	uint64_t *frame = (uint64_t *)(uintptr_t)(t->hint_empty + 16 - HINT_BYTES);
+	for (unsigned user = 0; user < 2; user++) {
+		uint64_t *frame = (uint64_t *)(uintptr_t)(c->x.hint_empty[user] + 16 - HINT_BYTES);
 
-	for (unsigned n = 0; n < HINT_BYTES / 8; n += 2) {
-		frame[n] = (uintptr_t)t->underflow;
-		frame[n + 1] = 0;
+		for (unsigned n = 0; n < HINT_BYTES / 8; n += 2) {
+			frame[n] = (uintptr_t)t->underflow;
+			frame[n + 1] = 0;
+		}
 	}
-	c->x.hint_rsp = t->hint_empty;
+	c->x.hint_rsp = c->x.hint_empty[c->user];
+	c->x.user_hint_rsp = c->x.hint_empty[1];
 }
 
 void bt_cells_die(struct tlb *tlb, unsigned half)

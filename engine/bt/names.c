@@ -41,6 +41,10 @@ static unsigned list(const struct bt *t, struct stub stub[STUBS])
 		{ "bt_refill_high_read", exec(t, t->refill[1][ACCESS_READ]) },
 		{ "bt_refill_high_write", exec(t, t->refill[1][ACCESS_WRITE]) },
 		{ "bt_slow", exec(t, t->slow) },
+		{ "bt_gate_slow", exec(t, t->gate_slow) },
+		{ "bt_syscall", exec(t, t->syscall) },
+		{ "bt_sysret", exec(t, t->sysret) },
+		{ "bt_tsc", exec(t, t->tsc) },
 		{ "bt_mismatch", exec(t, t->mismatch) },
 		{ "bt_underflow", t->underflow },
 	};
@@ -71,7 +75,7 @@ const char *bt_stub_name(const struct bt *t, uint64_t address)
 	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.insn) \
 	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) \
 	X(x.x87_live) X(x.x87_ok) X(x.image) X(x.scratch) X(x.hops) X(x.cells) X(tlb.now[0]) X(tlb.now[1]) \
-	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(code_bits) X(unlimited) X(vcpu) X(s.rflags) \
+	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(code_bits) X(unlimited) X(user) X(vcpu) X(s.cr4) X(s.tsc_aux) X(s.rflags) \
 	X(s.kernel_gs_base) X(s.fpu.mxcsr) X(s.fpu.fcw) X(s.fpu.fip) X(s.fpu.fdp) \
 	SEG(X, ES) SEG(X, CS) SEG(X, SS) SEG(X, DS) SEG(X, FS) SEG(X, GS)
 /* clang-format on */

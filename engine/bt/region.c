@@ -147,16 +147,18 @@ static void drop_jumps(struct bt *t, unsigned n)
 }
 
 /* Returns to there: as when the hint stack is empty. */
-static void drop_hints(struct bt *t, unsigned n)
+static void drop_hints(struct bt *t, const struct interp *c, unsigned n)
 {
-	/* The last one before the stack wraps lies below it. */
-	uint64_t *frame = (uint64_t *)(uintptr_t)(t->hint_empty - HINT_BYTES);
+	for (unsigned user = 0; user < 2; user++) {
+		/* The last one before the stack wraps lies below it. */
+		uint64_t *frame = (uint64_t *)(uintptr_t)(c->x.hint_empty[user] - HINT_BYTES);
 
-	for (unsigned k = 0; k < HINT_BYTES / 8 + 2; k += 2) {
-		if (!in_region(t, n, (const uint8_t *)(uintptr_t)frame[k]))
-			continue;
-		frame[k] = (uintptr_t)t->underflow;
-		frame[k + 1] = 0;
+		for (unsigned k = 0; k < HINT_BYTES / 8 + 2; k += 2) {
+			if (!in_region(t, n, (const uint8_t *)(uintptr_t)frame[k]))
+				continue;
+			frame[k] = (uintptr_t)t->underflow;
+			frame[k + 1] = 0;
+		}
 	}
 }
 
@@ -172,7 +174,7 @@ void bt_region_next(struct bt *t, struct interp *c)
 		drop_blocks(t, c, n);
 		drop_places(t, n);
 		drop_jumps(t, n);
-		drop_hints(t, n);
+		drop_hints(t, c, n);
 		for (unsigned half = 0; half < 2; half++) /* some may be of the region */
 			bt_cells_die(&c->tlb, half);
 		t->evictions++;

@@ -7,6 +7,7 @@
  * Spec: engine/bt/bt.h; System V ABI 3.2. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
+#include "engine/bt/gate.h"
 #include "engine/bt/translation.h"
 
 #define VECTORS 16u
@@ -390,9 +391,9 @@ static const uint8_t *put_either(struct code *e, enum access access)
 	return begin;
 }
 
-/* The handler of the instruction that R11D names; a subroutine. */
-static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
-			       const struct common *s)
+/* `slow` for the instruction that R11D names; a subroutine. */
+static const uint8_t *put_slow(struct interp *c, struct code *e, const struct common *s,
+			       int (*slow)(struct interp *c, uint32_t name))
 {
 	const uint8_t *begin = e->at;
 	uint8_t *out;
@@ -401,7 +402,7 @@ static const uint8_t *put_slow(struct bt *t, struct interp *c, struct code *e,
 	units_out(e, s);
 	code_constant(e, RDI, (uintptr_t)c);
 	code_move32(e, RSI, R11);
-	code_constant(e, RAX, (uintptr_t)(t->torture ? bt_torture_slow : bt_slow));
+	code_constant(e, RAX, (uintptr_t)slow);
 	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
 	out = code_jump_if(e, CC_NE);
 	if (s->in)
@@ -485,7 +486,11 @@ int bt_stubs(struct bt *t, struct interp *c)
 	}
 	t->either[ACCESS_READ] = put_either(&e, ACCESS_READ);
 	t->either[ACCESS_WRITE] = put_either(&e, ACCESS_WRITE);
-	t->slow = put_slow(t, c, &e, &s);
+	t->slow = put_slow(c, &e, &s, t->torture ? bt_torture_slow : bt_slow);
+	t->gate_slow = put_slow(c, &e, &s, bt_gate_slow);
+	t->syscall = bt_put_syscall(t, &e);
+	t->sysret = bt_put_sysret(t, &e);
+	t->tsc = bt_put_tsc(t, c, &e);
 	t->mismatch = put_mismatch(t, &e);
 	t->underflow = bt_exec(t, put_underflow(t, &e));
 	t->begin = e.at;

@@ -10,6 +10,7 @@
  * Spec: SDM vol. 2. Tested by test/unit/bt_random.c.
  * SPDX-License-Identifier: MIT
  */
+#include "engine/bt/gate.h"
 #include "engine/bt/translation.h"
 
 /* The handler does it unless the byte at `at` has the value. Flags given. */
@@ -152,6 +153,8 @@ bool bt_system(struct translation *x)
 	case ZYDIS_MNEMONIC_MOV: return mov_from_segment(x);
 	case ZYDIS_MNEMONIC_PUSHFD:
 	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP: return bt_tsc(x);
 	default: return false;
 	}
 }

@@ -103,6 +103,11 @@ struct executor_state {
 	uint64_t scratch[3];
 	void *hops; /* a cell whose operand hops from page to page, or NULL */
 	void *cells[2];   /* ends of the lists of live cells */
+	/* Hint stacks of supervisor and user: where they begin; for which code mappings the
+	 * current one is; the user's while the supervisor runs. */
+	uint64_t hint_empty[2], hint_generation[2], user_hint_rsp, user_generation[2];
+	struct x86_seg gate[2][2]; /* CS and SS that SYSCALL, SYSRET load; good if gate_ok */
+	uint8_t gate_ok;
 	uint16_t flags; /* arithmetic: AH and AL as LAHF and SETO leave them */
 	uint8_t vector_live, vector_ok;
 	uint8_t x87_live, x87_ok;

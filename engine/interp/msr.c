@@ -95,6 +95,7 @@ enum step wrmsr(struct interp *c, const struct insn *i)
 	switch (msr_write(c->vcpu->vm->cpu_model, &c->s, index, value)) {
 	case MSR_OK:
 		exit_count(c->vcpu, EXIT_WRMSR);
+		c->x.gate_ok = false;
 		written(c, index);
 		return STEP_LEAVE;
 	case MSR_GP: exit_count(c->vcpu, EXIT_WRMSR); return raise_gp(c, 0);

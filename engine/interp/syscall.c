@@ -13,29 +13,56 @@
  */
 #include "engine/interp/system.h"
 
-#define FLAT_CODE   (SEG_ACCESSED | SEG_WRITE | SEG_CODE | SEG_S | SEG_P | SEG_G)
-#define FLAT_DATA   (SEG_ACCESSED | SEG_WRITE | SEG_S | SEG_P | SEG_G | SEG_DB)
-#define DPL(level)  ((uint32_t)(level) << 5)
-#define DR6_BS      UINT64_C(0x4000)
-#define SYSRET_KEPT UINT64_C(0x3c7fd7) /* flags that SYSRET takes from R11 */
+#define FLAT_CODE  (SEG_ACCESSED | SEG_WRITE | SEG_CODE | SEG_S | SEG_P | SEG_G)
+#define FLAT_DATA  (SEG_ACCESSED | SEG_WRITE | SEG_S | SEG_P | SEG_G | SEG_DB)
+#define DPL(level) ((uint32_t)(level) << 5)
+#define DR6_BS     UINT64_C(0x4000)
 
-static void flat_segments(struct interp *c, unsigned cs, unsigned ss, unsigned cpl, bool code64)
+static void flat_pair(struct x86_seg pair[2], unsigned cs, unsigned ss, unsigned cpl, bool code64)
 {
-	c->s.seg[CS] = (struct x86_seg){
+	pair[0] = (struct x86_seg){
 		.limit = 0xffffffff,
 		.attr = FLAT_CODE | DPL(cpl) | (code64 ? SEG_L : SEG_DB),
 		.selector = (uint16_t)cs,
 	};
-	c->s.seg[SS] = (struct x86_seg){
+	pair[1] = (struct x86_seg){
 		.limit = 0xffffffff,
 		.attr = FLAT_DATA | DPL(cpl),
 		.selector = (uint16_t)ss,
 	};
 }
 
+static void load_pair(struct interp *c, const struct x86_seg pair[2])
+{
+	c->s.seg[CS] = pair[0];
+	c->s.seg[SS] = pair[1];
+}
+
+static void flat_segments(struct interp *c, unsigned cs, unsigned ss, unsigned cpl, bool code64)
+{
+	struct x86_seg pair[2];
+
+	flat_pair(pair, cs, ss, cpl, code64);
+	load_pair(c, pair);
+}
+
+void syscall_segments(const struct x86_state *s, struct x86_seg pair[2])
+{
+	unsigned star = (uint16_t)(s->star >> 32);
+
+	flat_pair(pair, star & 0xfffc, star + 8, 0, true);
+}
+
+void sysret_segments(const struct x86_state *s, bool wide, struct x86_seg pair[2])
+{
+	unsigned star = (s->star >> 48) & 0xffff;
+
+	flat_pair(pair, (star + (wide ? 16 : 0)) | 3, (star + 8) | 3, 3, wide);
+}
+
 enum step syscall64(struct interp *c, const struct insn *i)
 {
-	unsigned cs = (c->s.star >> 32) & 0xfffc;
+	struct x86_seg pair[2];
 
 	if (c->code_bits != 64 || !(c->s.efer & EFER_SCE))
 		return raise_ud(c);
@@ -43,7 +70,8 @@ enum step syscall64(struct interp *c, const struct insn *i)
 	c->r[R11] = interp_rflags(c) & ~(uint64_t)FLAG_RF;
 	c->s.rflags = (c->r[R11] & ~(c->s.fmask & 0xffffffff)) | FLAG_FIXED;
 	interp_set_arith(c, c->s.rflags);
-	flat_segments(c, cs, (uint16_t)(c->s.star >> 32) + 8u, 0, true);
+	syscall_segments(&c->s, pair);
+	load_pair(c, pair);
 	c->stepping &= c->s.rflags >> 8 & 1; /* TF counts as FMASK left it */
 	c->r[R_RIP] = c->s.lstar;
 	interp_mode_changed(c);
@@ -52,7 +80,7 @@ enum step syscall64(struct interp *c, const struct insn *i)
 
 enum step sysret(struct interp *c, const struct insn *i)
 {
-	unsigned base = (c->s.star >> 48) & 0xffff;
+	struct x86_seg pair[2];
 	bool wide = i->osz == 8;
 
 	if (c->code_bits != 64 || !(c->s.efer & EFER_SCE))
@@ -64,7 +92,8 @@ enum step sysret(struct interp *c, const struct insn *i)
 	c->stepping = false;
 	c->s.rflags = (c->r[R11] & SYSRET_KEPT) | FLAG_FIXED;
 	interp_set_arith(c, c->s.rflags);
-	flat_segments(c, (base + (wide ? 16 : 0)) | 3, (base + 8) | 3, 3, wide);
+	sysret_segments(&c->s, wide, pair);
+	load_pair(c, pair);
 	c->r[R_RIP] = wide ? c->r[RCX] : (uint32_t)c->r[RCX];
 	interp_mode_changed(c);
 	return STEP_JUMP;

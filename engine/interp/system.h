@@ -209,4 +209,9 @@ bool port_allowed(struct interp *c, uint16_t port, unsigned size);
 HANDLERS(X)
 #undef X
 
+/* syscall.c: CS and SS as SYSCALL, and SYSRET of either width, load them. */
+#define SYSRET_KEPT UINT64_C(0x3c7fd7) /* flags that SYSRET takes from R11 */
+void syscall_segments(const struct x86_state *s, struct x86_seg pair[2]);
+void sysret_segments(const struct x86_state *s, bool wide, struct x86_seg pair[2]);
+
 #endif

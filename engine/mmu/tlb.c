@@ -101,20 +101,27 @@ static void drop_high_local(struct tlb *t)
 		drop_mapped(t, &t->high[c], t->high[c].local);
 }
 
+static void make_view(struct tlb *t, enum tlb_context context)
+{
+	unsigned code = context == TLB_USER ? TLB_CODE_USER : TLB_CODE_SUPERVISOR;
+	unsigned high = context == TLB_USER ? TLB_USER : TLB_SUPERVISOR;
+	struct tlb_array *low = t->low[t->slot];
+
+	t->view[context] = (struct tlb_view){
+		.now = { low[context].entry, t->high[high].entry },
+		.code = { low[code].entry, t->high[code].entry },
+		.generation = { &low[code].code_generation, &t->high[code].code_generation },
+	};
+}
+
+/* After another slot was chosen. */
 static void select_arrays(struct tlb *t)
 {
-	unsigned code = t->context == TLB_USER ? TLB_CODE_USER : TLB_CODE_SUPERVISOR;
-	unsigned high = t->context == TLB_USER ? TLB_USER : TLB_SUPERVISOR;
-	struct tlb_array *code_low = &t->low[t->slot][code], *code_high = &t->high[code];
-
-	t->now[0] = t->low[t->slot][t->context].entry;
-	t->now[1] = t->high[high].entry;
-	t->low_ac[0] = t->low[t->slot][TLB_SUPERVISOR].entry;
-	t->low_ac[1] = t->low[t->slot][TLB_SUPERVISOR_AC].entry;
-	t->code_now[0] = code_low->entry;
-	t->code_now[1] = code_high->entry;
-	t->generation_now[0] = code_low->code_generation;
-	t->generation_now[1] = code_high->code_generation;
+	for (unsigned context = 0; context < TLB_CONTEXTS; context++)
+		make_view(t, (enum tlb_context)context);
+	t->low_ac[0] = t->view[TLB_SUPERVISOR].now[0];
+	t->low_ac[1] = t->view[TLB_SUPERVISOR_AC].now[0];
+	tlb_set_context(t, t->context);
 }
 
 static void array_init(struct tlb *t, struct tlb_array *a, unsigned kind, unsigned half)
@@ -151,12 +158,6 @@ void tlb_fini(struct tlb *t)
 	host_free(t->low);
 	host_free(t->high);
 	*t = (struct tlb){ 0 };
-}
-
-void tlb_set_context(struct tlb *t, enum tlb_context context)
-{
-	t->context = context;
-	select_arrays(t);
 }
 
 static struct tlb_array *array_for(struct tlb *t, uint64_t linear, enum access access)

@@ -64,6 +64,12 @@ struct tlb_array {
 	bool code;
 };
 
+/* What a context has: now[], code_now[], and where generation_now[] comes from. */
+struct tlb_view {
+	struct tlb_entry *now[2], *code[2];
+	const uint64_t *generation[2];
+};
+
 struct tlb {
 	/* The current context's arrays: [0] low half, [1] high half. */
 	struct tlb_entry *now[2];    /* each the first member of its array */
@@ -71,6 +77,7 @@ struct tlb {
 	struct tlb_entry *code_now[2];
 	uint64_t generation_now[2]; /* code_generation of code_now */
 	enum tlb_context context;
+	struct tlb_view view[TLB_CONTEXTS]; /* of the current slot; see tlb_set_context() */
 	unsigned slot;                 /* which set of low arrays is current */
 	uint64_t slot_key[TLB_PCIDS];  /* the PCID it belongs to; TLB_NO_PCID: none */
 	uint64_t slot_used[TLB_PCIDS]; /* value of `uses` when it was last selected */
@@ -95,7 +102,6 @@ struct tlb {
 /* One vCPU's, used by its thread only. Context TLB_SUPERVISOR, PCID 0, empty. */
 int tlb_init(struct tlb *t); /* -ENOMEM */
 void tlb_fini(struct tlb *t);
-void tlb_set_context(struct tlb *t, enum tlb_context context);
 
 /*
  * Remembers, for the current context and PCID, that the page of `at` (canonical) lies at
@@ -125,6 +131,18 @@ void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at); /* INVPCID typ
 void tlb_protect_host(struct tlb *t, const void *host);
 /* or every tag (the page is going away, or debug registers moved). */
 void tlb_drop_host(struct tlb *t, const void *host);
+
+static inline void tlb_set_context(struct tlb *t, enum tlb_context context)
+{
+	const struct tlb_view *v = &t->view[context];
+
+	t->context = context;
+	for (unsigned half = 0; half < 2; half++) {
+		t->now[half] = v->now[half];
+		t->code_now[half] = v->code[half];
+		t->generation_now[half] = *v->generation[half];
+	}
+}
 
 static inline struct tlb_entry *tlb_at(struct tlb *t, uint64_t linear, enum access access)
 {

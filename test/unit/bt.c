@@ -400,6 +400,29 @@ static void setup_rings(struct guest *g, struct x86_state *s)
 	s->kernel_gs_base = 0x101000;
 }
 
+/* SYSCALL and SYSRET as a kernel has them: LSTAR high, FMASK clearing all arithmetic flags but PF now
+ * and then; vectors live across them; the trap flag by SYSRET. */
+ASSEMBLE(gates,
+	 "9: mov r12d, 150; mov ecx, 0xc0000082; lea rax, [rip + 5f]; or eax, 0x80000000\n"
+	 "mov edx, -1; wrmsr; lea rcx, [rip + 3f]; mov r11d, 2; sysretq\n"
+	 "3: mov rsp, 0x119000; 30: pushfq; pop rax; add rbx, rax; call 7f; add al, r12b; syscall\n"
+	 "pushfq; pop rax; adc rbx, rax; add rbx, rcx; xor rbx, r11; call 7f; jmp 30b\n"
+	 "5: swapgs; mov r10, rsp; mov rsp, 0x11f000; push rcx; push r11; pushfq; pop rax\n"
+	 "add rbx, rax; call 7f; test r12d, 15; jnz 51f; mov ecx, 0xc0000084; rdmsr; xor eax, 4\n"
+	 "wrmsr; 51: pop r11; pop rcx; dec r12d; jz 6f; mov rsp, r10; swapgs; xor r11d, 0x841\n"
+	 "test r12d, 7; jnz 52f; or r11d, 0x100; 52: sysretq\n"
+	 "6: lea rax, [rip + 61f]; and eax, 0x7fffffff; jmp rax; 61: hlt\n"
+	 "7: inc qword ptr [0x118008]; mov rdx, [0x118008]; movups xmm0, [0x118001]; call 8f; 8: ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " rol r13, 5; add r13, [rsp]; and dword ptr [rsp + 16], 0xfffffeff; iretq")
+
+static void setup_gates(struct guest *g, struct x86_state *s)
+{
+	setup_rings(g, s);
+	s->fmask = 0x47fd5;
+	s->cr0 &= ~(uint64_t)CR0_AM;
+}
+
 /* 64-bit, compatibility and 64-bit code again. */
 ASSEMBLE(modes,
 	 "mov r12d, 100; 1: lea rax, [rip + 2f]; push 24; push rax; retfq\n"
@@ -485,6 +508,7 @@ static const struct program programs[] = {
 	PROGRAM(vectors, NULL, 20000),
 	PROGRAM(steps, NULL, 20000),
 	PROGRAM(rings, setup_rings, 20000),
+	PROGRAM(gates, setup_gates, 30000),
 	PROGRAM(modes, setup_modes, 20000),
 	PROGRAM(flags, NULL, 20000),
 	PROGRAM(faulting_flags, NULL, 20000),

@@ -115,7 +115,8 @@ static inline enum exit_reason pair_run(struct pair *p, uint64_t most)
 {
 	enum exit_reason reason = EXIT_BUDGET;
 
-	for (uint64_t done = 0; reason == EXIT_BUDGET && done < most;) {
+	/* EXIT_KICK: an event waits to be delivered. */
+	for (uint64_t done = 0; (reason == EXIT_BUDGET || reason == EXIT_KICK) && done < most;) {
 		uint64_t budget = 1 + chance(&p->chance, chance(&p->chance, 2) ? 20 : 1200);
 
 		reason = pair_step(p, budget);
