@@ -14,7 +14,7 @@
 /* clang-format off */
 /* With a register of each size, with registers that translated code has elsewhere, and with
  * immediates. */
-#define SIZES(X, op,) \
+#define SIZES(X, op) \
 	X(op " byte ptr [rbx], dl") X(op " word ptr [rbx], dx") \
 	X(op " dword ptr [rbx], edx") X(op " qword ptr [rbx], rdx") \
 	X(op " qword ptr [rbx + rcx * 8 + 64], r9") X(op " dword ptr [rbx - 4], r10d") \
