@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/unix_socket.h"
 #include "backend/vsock_internal.h"
 #include "host/host.h"
 
@@ -52,9 +52,9 @@ static int parse(struct vsock *v, const char *text, struct fail *why)
 	if (!*v->path)
 		return fail(why, -EINVAL, "--vsock: which socket? SOCKET[,cid=N]");
 	/* What is added for a guest's connection: _4294967295 */
-	if (strlen(v->path) + 11 >= sizeof(v->at.sun_path))
-		return fail(why, -EINVAL, "--vsock: a socket's name has at most %zu bytes",
-			    sizeof(v->at.sun_path) - 12);
+	if (strlen(v->path) + 11 > UNIX_PATH_MOST)
+		return fail(why, -EINVAL, "--vsock: a socket's name has at most %u bytes",
+			    UNIX_PATH_MOST - 11);
 	if (option && strncmp(option, "cid=", 4) != 0)
 		return fail(why, -EINVAL, "--vsock has no option '%s', only cid=N", option);
 	return option ? parse_cid(option + 4, &v->cid, why) : 0;
@@ -185,40 +185,6 @@ static void vsock_run(void *arg)
 
 /* --- Opening --- */
 
-/* A socket that nobody listens on any more is in the way; anything else is somebody's. */
-static int clear_path(struct vsock *v, struct fail *why)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(v->path, &st) != 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return fail(why, -EEXIST, "--vsock: %s is there, and is no socket", v->path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	err = fd < 0 || connect(fd, (struct sockaddr *)&v->at, sizeof(v->at)) == 0 ? 0 : errno;
-	if (fd >= 0)
-		close(fd);
-	if (err != ECONNREFUSED)
-		return fail(why, -EADDRINUSE, "--vsock: %s is in use", v->path);
-	unlink(v->path);
-	return 0;
-}
-
-static int listen_on(struct vsock *v, struct fail *why)
-{
-	v->at.sun_family = AF_UNIX;
-	strcpy(v->at.sun_path, v->path);
-	if (clear_path(v, why))
-		return why->code;
-	v->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	v->bound = v->listener >= 0 &&
-		   bind(v->listener, (struct sockaddr *)&v->at, sizeof(v->at)) == 0;
-	if (!v->bound || listen(v->listener, 64) != 0)
-		return fail(why, -errno, "--vsock: %s: %s", v->path, strerror(errno));
-	return 0;
-}
-
 struct vsock *vsock_open(const char *text, struct fail *why)
 {
 	struct vsock *v = host_alloc(sizeof(*v));
@@ -233,7 +199,12 @@ struct vsock *vsock_open(const char *text, struct fail *why)
 	v->listener = -1;
 	v->port.wake = -1;
 	v->tail = &v->first;
-	if (parse(v, text, why) || port_open(&v->port, why) || listen_on(v, why)) {
+	if (parse(v, text, why) || port_open(&v->port, why)) {
+		vsock_close(v);
+		return NULL;
+	}
+	v->listener = unix_listen("--vsock", v->path, why);
+	if (v->listener < 0) {
 		vsock_close(v);
 		return NULL;
 	}
@@ -280,10 +251,10 @@ void vsock_close(struct vsock *v)
 			conn_end(v, &v->conn[i], false);
 	}
 	conn_forget_waiting(v);
-	if (v->bound)
+	if (v->listener >= 0) {
 		unlink(v->path);
-	if (v->listener >= 0)
 		close(v->listener);
+	}
 	handover_close(&v->sent);
 	port_close(&v->port);
 	free(v->words);

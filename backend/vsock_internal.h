@@ -47,9 +47,7 @@ struct vsock {
 	char *words;
 	const char *path;
 	uint32_t cid;
-	struct sockaddr_un at;
 	int listener;
-	bool bound;
 	struct port port;
 	struct host_thread *thread;
 	struct handover sent;

@@ -32,6 +32,7 @@
  *	PCI    1.0                     virtio-rng		PIRQ E-H: GSI 20-23
  *	PCI    2.0 - 9.0               virtio-blk
  *	PCI    10.0-13.0               virtio-9p, a directory each, when asked for
+ *	PCI    14.0                    virtio-console, when asked for
  *	PCI    15.0                    virtio-vsock, when asked for
  *	PCI    16.0 - 23.0             virtio-net, when asked for
  *	PCI    31.0                    ISA bridge
@@ -45,6 +46,7 @@
 #include <string.h>
 
 #include "backend/p9.h"
+#include "backend/vport.h"
 #include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
@@ -67,6 +69,7 @@
 #include "device/reset.h"
 #include "device/vga.h"
 #include "device/virtio_blk.h"
+#include "device/virtio_console.h"
 #include "device/virtio_rng.h"
 #include "device/virtio_9p.h"
 #include "device/virtio_vsock.h"
@@ -102,7 +105,14 @@ enum {
 };
 
 /* Device numbers on the PCI bus. */
-enum { SLOT_RNG = 1, SLOT_DISK = 2, SLOT_SHARE = 10, SLOT_VSOCK = 15, SLOT_NET = 16 };
+enum {
+	SLOT_RNG = 1,
+	SLOT_DISK = 2,
+	SLOT_SHARE = 10,
+	SLOT_CONSOLE = 14,
+	SLOT_VSOCK = 15,
+	SLOT_NET = 16,
+};
 
 #define DISK_QUEUES 8 /* at most: one a CPU */
 /* A counted machine's disk takes this long, whatever the host's does. */
@@ -326,6 +336,44 @@ static int add_shares(struct pc *pc, struct fail *why)
 	return err;
 }
 
+static int open_ports(struct pc *pc, struct virtio_console_config *config, struct fail *why)
+{
+	for (unsigned i = 0; i < pc->config.ports; i++) {
+		struct vport *port = pc->port[i] = vport_open(pc->config.port[i], why);
+
+		if (!port)
+			return why->code;
+		config->port[i + 1] = (struct virtio_console_port){
+			.name = vport_name(port),
+			.open = vport_is_open(port),
+			.backend = vport_backend(port),
+		};
+	}
+	config->ports = 1 + pc->config.ports;
+	return 0;
+}
+
+static int add_vconsole(struct pc *pc, struct fail *why)
+{
+	struct virtio_console_config config = {
+		.id = "vconsole",
+		.devfn = SLOT_CONSOLE << 3,
+		.port[0] = {.open = true, .backend = pc->config.hvc},
+	};
+	int err;
+
+	if (!pc->config.hvc.write && !pc->config.ports)
+		return 0;
+	err = open_ports(pc, &config, why);
+	if (!err)
+		err = virtio_console_create(pc->pci, &config, &pc->vconsole, why);
+	for (unsigned i = 0; !err && i < pc->config.ports; i++) {
+		err = vport_start(pc->port[i], pc->vconsole, i + 1, why);
+		pc->vm->connected = true;
+	}
+	return err;
+}
+
 static bool has_screen(const struct pc *pc)
 {
 	return pc->config.screen || pc->config.firmware;
@@ -524,9 +572,9 @@ static int boot_again(void *arg, struct fail *why)
 static int build(struct pc *pc, struct fail *why)
 {
 	static int (*const steps[])(struct pc *, struct fail *) = {
-		add_memory, add_interrupts, add_timers, add_power,  add_pci,
-		add_virtio, add_network,    add_vsock,  add_shares, add_screen,
-		add_serial, add_firmware,   boot,
+		add_memory, add_interrupts, add_timers,   add_power,  add_pci,
+		add_virtio, add_network,    add_vsock,    add_shares, add_vconsole,
+		add_screen, add_serial,     add_firmware, boot,
 	};
 
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -577,10 +625,14 @@ void pc_close(struct pc *pc)
 		return;
 	vsock_close(pc->vsock); /* no more input from here on */
 	network_close(pc->network);
+	for (unsigned i = 0; i < PC_PORTS; i++)
+		vport_stop(pc->port[i]);
 	vm_close(pc->vm);
 	host_ram_close(&pc->ram);
 	for (unsigned i = 0; i < PC_SHARES; i++)
 		p9_close(pc->share[i]);
+	for (unsigned i = 0; i < PC_PORTS; i++)
+		vport_close(pc->port[i]);
 	firmware_close(pc->firmware);
 	host_free(pc);
 }

@@ -15,11 +15,13 @@
 #include "device/vga.h"
 #include "machine/backend.h"
 #include "machine/blk.h"
+#include "machine/vconsole.h"
 #include "machine/vm.h"
 
 #define PC_FLAT_DEFAULT UINT64_C(0x7c00)
 #define PC_DISKS        8
 #define PC_SHARES       4
+#define PC_PORTS        (VCONSOLE_PORTS_MAX - 1)
 
 /* An open disk: its owner closes it after pc_close(). */
 struct pc_disk {
@@ -53,6 +55,9 @@ struct pc_config {
 	const char *vsock;    /* backend/vsock.h; NULL: none */
 	const char *const *share; /* `shares` directories: backend/p9.h */
 	unsigned shares;
+	const char *const *port; /* `ports` named ports of the virtio console: backend/vport.h */
+	unsigned ports;
+	struct vconsole_backend hvc; /* what its console is connected to; not set: nothing */
 	struct char_backend serial; /* what COM1 is connected to */
 	struct char_backend debug;  /* what firmware prints; not set: no debug port */
 	struct char_backend keys;   /* who types: device/i8042.h */
@@ -69,11 +74,13 @@ struct pc {
 	struct device *lpc, *reset;
 	struct device *keyboard; /* takes struct ps2_event */
 	struct device *vga;      /* NULL: none */
+	struct device *vconsole; /* takes struct vconsole_input; NULL: none */
 	struct device *power;    /* takes ACPI_PM_POWER_BUTTON as input */
 	struct firmware *firmware;
 	struct network *network;
 	struct vsock *vsock;
 	struct p9 *share[PC_SHARES];
+	struct vport *port[PC_PORTS];
 	struct pc_config config;
 	struct host_ram ram;
 	uint64_t rsdp;

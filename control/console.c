@@ -7,8 +7,8 @@
  * the guest cannot take yet waits in `typed`. Signals arrive through a signalfd, so no
  * handler runs in the middle of the monitor.
  *
- * Keys go to the serial port as they are, or (--display text) to the keyboard as the keys that
- * they stand for (keys.c); then the screen is display.c's.
+ * Keys go to the serial port or the virtio console as they are, or (--display text) to the keyboard
+ * as the keys that they stand for (keys.c); then the screen is display.c's.
  *
  * Output waits for whoever reads it, and the guest with it; but not beyond the end of
  * the run, or a full pipe would keep the monitor from being ended.
@@ -115,6 +115,13 @@ static void console_write(void *arg, const void *data, size_t bytes)
 	}
 }
 
+/* The same for a port of the virtio console: all of it is taken. */
+static size_t console_put(void *arg, const void *data, size_t bytes)
+{
+	console_write(arg, data, bytes);
+	return bytes;
+}
+
 static void console_print(void *arg, const char *text, size_t bytes)
 {
 	console_write(arg, text, bytes);
@@ -127,6 +134,40 @@ static void print_beside(void *arg, const char *text, size_t bytes)
 	host_log(text, bytes);
 }
 
+static bool post(struct console *c, const void *data, size_t bytes)
+{
+	struct {
+		struct vconsole_input in;
+		uint8_t data[READ_MOST];
+	} m = {
+		.in = {.port = 0, .kind = VCONSOLE_DATA}
+	};
+	int err;
+
+	if (c->kind == CONSOLE_hvc0) {
+		memcpy(m.data, data, bytes);
+		err = device_post(c->sink, &m, sizeof(m.in) + bytes);
+	} else {
+		err = device_post(c->sink, data, bytes);
+	}
+	if (!err)
+		atomic_fetch_sub(&c->room, bytes);
+	return !err;
+}
+
+/* The guest's console is as large as the terminal. */
+static void post_size(struct console *c)
+{
+	struct vconsole_input in = { .kind = VCONSOLE_SIZE };
+	unsigned columns, rows;
+
+	if (c->kind != CONSOLE_hvc0 || !c->terminal || !terminal_size(&rows, &columns))
+		return;
+	in.value = (uint16_t)columns;
+	in.rows = (uint16_t)rows;
+	(void)device_post(c->sink, &in, sizeof(in)); /* full: it is told of the next change */
+}
+
 /* A regular file: repeatable input, read at the guest's own pace. */
 static void read_file(struct console *c)
 {
@@ -136,8 +177,8 @@ static void read_file(struct console *c)
 
 	while (room > 0 && n > 0) {
 		n = read(STDIN_FILENO, buf, room < sizeof(buf) ? room : sizeof(buf));
-		if (n > 0 && device_post(c->sink, buf, (size_t)n) == 0)
-			room = atomic_fetch_sub(&c->room, (size_t)n) - (size_t)n;
+		if (n > 0 && post(c, buf, (size_t)n))
+			room = atomic_load(&c->room);
 		else
 			c->file = false;
 	}
@@ -170,6 +211,10 @@ void console_connect(struct console *c, struct pc_config *config)
 	} else if (c->kind == CONSOLE_serial) {
 		config->serial = backend;
 		config->serial.write = console_write;
+	} else if (c->kind == CONSOLE_hvc0) {
+		config->hvc = (struct vconsole_backend){ .write = console_put,
+							 .room = console_room,
+							 .arg = c };
 	}
 }
 
@@ -229,14 +274,6 @@ static void drop_typed(struct console *c, size_t n)
 {
 	c->typed_count -= n;
 	memmove(c->typed, c->typed + n, c->typed_count);
-}
-
-static bool post(struct console *c, const void *data, size_t bytes)
-{
-	if (device_post(c->sink, data, bytes))
-		return false;
-	atomic_fetch_sub(&c->room, bytes);
-	return true;
 }
 
 /* ended: nothing followed for a while. */
@@ -324,6 +361,7 @@ static void take_signal(struct console *c)
 	case SIGWINCH:
 		if (c->display)
 			display_repaint(c->display);
+		post_size(c);
 		break;
 	default:
 		atomic_store(&c->signal, (int)info.ssi_signo);
@@ -420,7 +458,7 @@ struct console *console_open(enum console_kind kind, struct fail *why)
 	}
 	c->kind = kind;
 	c->go_on = nothing_waits;
-	c->file = kind == CONSOLE_serial && is_regular_file(STDIN_FILENO);
+	c->file = (kind == CONSOLE_serial || kind == CONSOLE_hvc0) && is_regular_file(STDIN_FILENO);
 	c->polled = kind != CONSOLE_none && !c->file;
 	if (kind == CONSOLE_text)
 		c->display = display_open(why);
@@ -437,7 +475,10 @@ int console_start(struct console *c, struct pc *pc, struct fail *why)
 	int err = 0;
 
 	c->vm = pc->vm;
-	c->sink = c->kind == CONSOLE_text ? pc->keyboard : pc->uart;
+	c->sink = c->kind == CONSOLE_text   ? pc->keyboard
+		  : c->kind == CONSOLE_hvc0 ? pc->vconsole
+					    : pc->uart;
+	post_size(c);
 	if (c->display)
 		err = display_start(c->display, pc->vm, pc->vga, why);
 	if (err)

@@ -1,6 +1,6 @@
 /*
- * console.h - the guest's serial line, or its screen and keyboard, on this process's standard
- * input and output.
+ * console.h - the guest's serial line, or its virtio console, or its screen and keyboard, on this
+ * process's standard input and output.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -18,7 +18,8 @@ struct console;
 #define CONSOLE_KINDS(X)                                                                           \
 	X(none)                                                                                    \
 	X(text)                                                                                    \
-	X(serial)
+	X(serial)                                                                                  \
+	X(hvc0)
 enum console_kind {
 #define X(name) CONSOLE_##name,
 	CONSOLE_KINDS(X)

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "control/terminal.h"
@@ -109,13 +108,12 @@ static void write_all(struct display *d, const char *from, size_t bytes, int ms)
 	}
 }
 
-static void terminal_size(unsigned *rows, unsigned *columns)
+static void picture_size(unsigned *rows, unsigned *columns)
 {
-	struct winsize w;
-	bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row && w.ws_col;
-
-	*rows = known ? w.ws_row : ROWS;
-	*columns = known ? w.ws_col : COLUMNS;
+	if (terminal_size(rows, columns))
+		return;
+	*rows = ROWS;
+	*columns = COLUMNS;
 }
 
 static size_t put_message(struct display *d, char *to, unsigned rows)
@@ -135,7 +133,7 @@ static void paint(struct display *d, int ms)
 	unsigned rows, columns;
 	size_t n;
 
-	terminal_size(&rows, &columns);
+	picture_size(&rows, &columns);
 	host_mutex_lock(d->vm->lock);
 	vga_look(d->vga, &d->now);
 	host_mutex_unlock(d->vm->lock);

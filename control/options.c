@@ -15,6 +15,7 @@
 
 #include "backend/net.h"
 #include "backend/p9.h"
+#include "backend/vport.h"
 #include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
@@ -57,7 +58,7 @@ static const struct option run_table[] = {
 	{ "flat",       KIND_FILE,  "FILE[@ADDRESS]", "a binary without a header, started at ADDRESS (default 0x7c00)", AT(flat) },
 	{ "firmware",   KIND_FILE,  "FILE",          "BIOS image, started when there is no kernel (Debian's SeaBIOS: " FIRMWARE_DEFAULT ")", AT(firmware) },
 	{ "boot-menu",  KIND_FLAG,  NULL,            "the firmware waits a moment for Esc, which opens its boot menu", AT(boot_menu) },
-	{ "display",    KIND_DISPLAY, "serial|text|none", "what this terminal is: the serial port (default), the VGA text screen and the keyboard, or nothing", AT(display) },
+	{ "display",    KIND_DISPLAY, "serial|hvc0|text|none", "what this terminal is: the serial port (default), the virtio console, the VGA text screen and the keyboard, or nothing", AT(display) },
 	{ "memory",     KIND_MEMORY, "SIZE[,hugepages[=reserved]]", "guest memory: 16K, 512M, 2G (default 512M); of the host's 2 MiB pages, transparent or reserved ones", AT(memory) },
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs, 1 to 64 (default 1)", AT(cpus) },
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
@@ -75,6 +76,7 @@ static const struct option run_table[] = {
 	{ "net",        KIND_LIST,  "user|tap:NAME|switch:SOCKET[,...]", "a network card and what it is plugged into; several times for several; none: no card", AT(net) },
 	{ "vsock",      KIND_FILE,  "SOCKET[,cid=N]", "the guest's AF_VSOCK sockets, as Unix sockets of the host", AT(vsock) },
 	{ "share",      KIND_LIST,  "DIR:TAG[,readonly]", "a directory for the guest to mount (-t 9p) by its tag; several times for several", AT(share) },
+	{ "port",       KIND_LIST,  "NAME=socket:PATH|file:FILE", "a named port of a virtio console (/dev/virtio-ports/NAME), as a Unix socket to connect to, or a file; several times for several", AT(port) },
 	{ "stats",      KIND_FILE,  "FILE",          "write statistics of the run as JSON; - is standard output", AT(stats) },
 	{ "perf-map",   KIND_MAY,   "[=FILE]",       "write where translated code lies, for perf(1): into /tmp/perf-PID.map unless told", AT(perf_map) },
 	{ "trace",      KIND_TRACE, "LIST",          "trace to standard error: exits,irq,devices,exceptions,boot,translate", AT(trace) },
@@ -437,6 +439,17 @@ static int check_shares(const struct run_options *o, struct fail *why)
 	return err;
 }
 
+static int check_ports(const struct run_options *o, struct fail *why)
+{
+	int err = 0;
+
+	if (o->port.count > PC_PORTS)
+		return fail(why, -EINVAL, "--port: at most %d ports", PC_PORTS);
+	for (unsigned i = 0; i < o->port.count && !err; i++)
+		err = vport_check(o->port.text[i], why);
+	return err;
+}
+
 static int check_together(const struct run_options *o, struct fail *why)
 {
 	uint64_t address;
@@ -473,7 +486,7 @@ static int check_together(const struct run_options *o, struct fail *why)
 	if (strcmp(o->engine, "auto") != 0 && !engine_find(o->engine))
 		return fail(why, -EINVAL,
 			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);
-	if (check_disks(o, why))
+	if (check_disks(o, why) || check_ports(o, why))
 		return -EINVAL;
 	return check_networks(o, why) ? -EINVAL : check_shares(o, why);
 }

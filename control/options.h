@@ -44,7 +44,7 @@ struct run_options {
 	struct switch_point switch_to[SWITCHES_MAX];
 	unsigned switches;
 	const char *image; /* the disk given without --disk; it is disk.text[0] */
-	struct option_list disk, net, share;
+	struct option_list disk, net, share, port;
 	const char *on_enospc; /* "stop", "report" */
 	const char *vsock;
 	const char *stats;

@@ -118,6 +118,8 @@ static int configure(const struct run_options *o, struct pc_config *config, stru
 		.vsock = o->vsock,
 		.share = o->share.text,
 		.shares = o->share.count,
+		.port = o->port.text,
+		.ports = o->port.count,
 	};
 	if (choose_engine(o, config, why))
 		return why->code;

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -31,6 +32,17 @@ static void say_farewell(void)
 	farewell = NULL;
 	if (text && write(STDOUT_FILENO, text, strlen(text)) < 0)
 		return; /* nobody looks */
+}
+
+bool terminal_size(unsigned *rows, unsigned *columns)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || !size.ws_col || !size.ws_row)
+		return false;
+	*columns = size.ws_col;
+	*rows = size.ws_row;
+	return true;
 }
 
 void terminal_restore(void)

@@ -1,0 +1,216 @@
+/*
+ * vconsole.c - Debian's kernel with a virtio console: a shell on hvc0, and named ports to a Unix
+ * socket and a file.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "test/guest/session.h"
+
+#define SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
+#define BYTES   300000
+
+static char kernel[4096], initrd[4096], directory[] = "/tmp/trapeze-vconsole-XXXXXX";
+static char socket_word[100], file_word[100], socket_path[100], file_path[100];
+
+static void start(struct session *s, const char *first, ...)
+{
+	const char *argv[24] = { session_need("TRAPEZE"),
+				 "run",
+				 "--kernel",
+				 kernel,
+				 "--initrd",
+				 initrd,
+				 "--append",
+				 first };
+	unsigned n = 8;
+	va_list ap;
+
+	va_start(ap, first);
+	while ((argv[n] = va_arg(ap, const char *)))
+		n++;
+	va_end(ap);
+	session_start(s, (char *const *)argv);
+}
+
+static void end(struct session *s)
+{
+	int status;
+
+	session_type(s, "poweroff -f\r");
+	status = session_end(s, SECONDS);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	session_check_terminal(s);
+	session_close(s);
+}
+
+/* The terminal is hvc0; its size is the guest's, also when it changes. */
+static void test_console(void **state)
+{
+	struct winsize size = { .ws_row = 30, .ws_col = 120 };
+	struct session s;
+
+	(void)state;
+	start(&s, "console=hvc0 quiet", "--display", "hvc0", NULL);
+	session_expect(&s, "This is Linux", SECONDS);
+	session_expect(&s, "/root # ", SECONDS);
+	session_type(&s, "tty; echo $((6*7))\r");
+	session_expect(&s, "/dev/hvc0", SECONDS);
+	session_expect(&s, "42", SECONDS);
+	ioctl(s.pty, TIOCSWINSZ, &size);
+	kill(s.pid, SIGWINCH);
+	session_type(&s, "while [ \"$(stty size)\" != '30 120' ]; do :; done; echo res''ized\r");
+	session_expect(&s, "resized", SECONDS);
+	end(&s);
+}
+
+/* As udev would name them. */
+static void name_ports(struct session *s)
+{
+	session_type(s, "for p in /sys/class/virtio-ports/*; do [ -s $p/name ] && "
+			"ln -s ${p##*/} /dev/$(cat $p/name); done; ls /dev/log\r");
+	session_expect(s, "\n/dev/log", SECONDS);
+}
+
+static int call(void)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = SECONDS };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(at.sun_path, socket_path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	return fd;
+}
+
+/* More than any buffer holds goes to the guest, and comes back as it was. */
+static void echo_through(struct session *s, int fd)
+{
+	static char out[BYTES], in[BYTES];
+	size_t sent = 0, got = 0;
+
+	session_type(s, "cat <>/dev/org.test.talk >&0 &\r");
+	for (size_t i = 0; i < BYTES; i++)
+		out[i] = (char)(i * 7 + (i >> 9));
+	while (got < BYTES) {
+		struct pollfd p = { .fd = fd,
+				    .events = (short)(POLLIN | (sent < BYTES ? POLLOUT : 0)) };
+		ssize_t n;
+
+		assert_int_equal(poll(&p, 1, SECONDS * 1000), 1);
+		if (p.revents & POLLOUT) {
+			n = send(fd, out + sent, BYTES - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+			sent += n > 0 ? (size_t)n : 0;
+		}
+		if (p.revents & POLLIN) {
+			n = read(fd, in + got, BYTES - got);
+			assert_true(n > 0);
+			got += (size_t)n;
+		}
+	}
+	assert_memory_equal(in, out, BYTES);
+}
+
+static void check_file(const char *expected)
+{
+	char text[100] = "";
+	int fd = open(file_path, O_RDONLY);
+
+	assert_true(fd >= 0);
+	assert_true(read(fd, text, sizeof(text) - 1) >= 0);
+	close(fd);
+	assert_string_equal(text, expected);
+}
+
+static void ports(const char *counted)
+{
+	struct session s;
+	char text[6] = "";
+	int fd;
+
+	start(&s, "console=ttyS0 quiet", "--port", socket_word, "--port", file_word, counted, NULL);
+	session_expect(&s, "/root # ", SECONDS);
+	session_type(&s, "cat /sys/class/virtio-ports/*/name | tr '\\n' ,\r");
+	session_expect(&s, "org.test.talk,log,", SECONDS);
+	name_ports(&s);
+	session_type(&s, "echo of the guest >/dev/log; echo done''.\r");
+	session_expect(&s, "done.", SECONDS);
+	fd = call();
+	echo_through(&s, fd);
+	close(fd);
+	session_type(&s, "kill %1; wait; echo end''ed\r");
+	session_expect(&s, "ended", SECONDS);
+	/* The next peer; a guest that writes before somebody is there waits. */
+	session_type(&s, "echo again >/dev/org.test.talk; echo writ''ten\r");
+	fd = call();
+	for (size_t got = 0; got < 5; got++)
+		assert_int_equal(read(fd, text + got, 1), 1);
+	assert_string_equal(text, "again");
+	session_expect(&s, "written", SECONDS);
+	close(fd);
+	end(&s);
+	check_file("of the guest\n");
+	assert_int_equal(access(socket_path, F_OK), -1);
+	unlink(file_path);
+}
+
+static void test_ports(void **state)
+{
+	(void)state;
+	ports(NULL);
+}
+
+static void test_ports_counted(void **state)
+{
+	(void)state;
+	ports("--counted");
+}
+
+/* The console beside named ports: hvc0 is then a port among several. */
+static void test_all(void **state)
+{
+	struct session s;
+
+	(void)state;
+	start(&s, "console=hvc0 quiet", "--display", "hvc0", "--port", file_word, NULL);
+	session_expect(&s, "/root # ", SECONDS);
+	name_ports(&s);
+	session_type(&s, "tty >/dev/log; tty\r");
+	session_expect(&s, "/dev/hvc0", SECONDS);
+	end(&s);
+	check_file("/dev/hvc0\n");
+	unlink(file_path);
+}
+
+static int remove_directory(void **state)
+{
+	(void)state;
+	return rmdir(directory);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_console),
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_ports_counted),
+		cmocka_unit_test(test_all),
+	};
+
+	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
+	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
+	if (!mkdtemp(directory))
+		return 1;
+	snprintf(socket_path, sizeof(socket_path), "%s/s", directory);
+	snprintf(file_path, sizeof(file_path), "%s/f", directory);
+	snprintf(socket_word, sizeof(socket_word), "org.test.talk=socket:%s/s", directory);
+	snprintf(file_word, sizeof(file_word), "log=file:%s/f", directory);
+	return cmocka_run_group_tests(tests, NULL, remove_directory);
+}
