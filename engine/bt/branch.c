@@ -25,17 +25,15 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 				.page = (uint32_t)(x->b->key >> (2 + PAGE_SHIFT)),
 				.half = (uint8_t)x->half,
 				.variant = (uint8_t)x->variant };
-	if (kind == PLACE_CROSS) {
-		p->cell = (struct bt_cell *)(void *)t->cell;
-		*p->cell = (struct bt_cell){ 0 };
-		t->cell += sizeof(struct bt_cell);
-	}
+	if (kind == PLACE_CROSS)
+		p->cell = bt_cell_new(t);
 	return p;
 }
 
-static bool is_same_page(int32_t target)
+/* Where an instruction in two pages lies on the host is not known, so nothing is in its page. */
+static bool is_same_page(const struct translation *x, int32_t target)
 {
-	return target >= 0 && target < (int32_t)PAGE_SIZE;
+	return target >= 0 && target < (int32_t)PAGE_SIZE && !block_straddles(x->b);
 }
 
 /* Leaves if the cell is not of the current generation. */
@@ -72,11 +70,11 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 	struct bt_place *p;
 	struct cold *k;
 
-	if (flags == FLAGS_HOST && (x->exact || !is_same_page(target))) {
+	if (flags == FLAGS_HOST && (x->exact || !is_same_page(x, target))) {
 		bt_flags_save(e);
 		flags = FLAGS_MEMORY;
 	}
-	if (is_same_page(target))
+	if (is_same_page(x, target))
 		return same_page(x, i, target, NULL, flags);
 	p = new_place(x, PLACE_CROSS, target, i);
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
@@ -223,7 +221,7 @@ static void jcc(struct translation *x)
 
 	bt_flags_need(x);
 	jump = code_jump_if(&x->e, x->zi.opcode & 15);
-	if (!x->exact && bt_ends_segment(x) && is_same_page(target)) {
+	if (!x->exact && bt_ends_segment(x) && is_same_page(x, target)) {
 		same_page(x, x->i, target, jump, x->flags);
 	} else {
 		k = bt_cold(x, COLD_TAKEN, jump);

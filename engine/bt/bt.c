@@ -48,10 +48,11 @@ static void units_ok(const struct bt *t, struct interp *c)
 }
 
 /* May the block's translation run at all? */
-static bool may_run(const struct bt *t, const struct interp *c, const struct block *b)
+static bool may_run(const struct bt *t, struct interp *c, const struct block *b)
 {
 	return (!(b->native_flags & BT_VECTOR) || vector_ok(t, c)) &&
-	       (!(b->native_flags & BT_X87) || bt_x87_ok(c));
+	       (!(b->native_flags & BT_X87) || bt_x87_ok(c)) &&
+	       (!block_straddles(b) || bt_straddle_ready(c, b));
 }
 
 /* Translated code comes back at the next end of a block. */
@@ -213,7 +214,7 @@ static enum step refuse(struct bt *t, struct interp *c, const struct bt_place *p
 
 static bool is_call(const struct bt *t, const struct interp *c, const struct insn *i)
 {
-	const uint8_t *bytes = (const uint8_t *)(uintptr_t)(c->block->key >> 2) + i->at;
+	const uint8_t *bytes = block_code(c->block) + i->at;
 	ZydisDecodedInstruction zi;
 
 	return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&t->zydis, NULL, bytes, i->len, &zi)) &&
@@ -291,7 +292,7 @@ static void prepare(struct bt *t, struct interp *c, struct block *b)
 			return;
 		bt_killed(c, b);
 	}
-	if (b->runs++ < t->hot || b->key == 0)
+	if (b->runs++ < t->hot || (block_straddles(b) && !bt_straddle_known(b)))
 		return;
 	bt_translate(t, c, b);
 }

@@ -56,7 +56,7 @@
  * leads to that page. A return looks at `to` and the generation. */
 struct bt_cell {
 	uint64_t from, generation, to;
-	uint64_t unused;
+	uint64_t next; /* straddle.c: where the second part lies; `to` is of the first */
 };
 
 /*
@@ -235,6 +235,11 @@ static inline struct bt_head *bt_head(const struct bt *t, const uint8_t *native)
 
 	return (struct bt_head *)(void *)code - 1;
 }
+
+/* straddle.c: an instruction in two pages, not one outside of memory? */
+bool bt_straddle_known(const struct block *b);
+/* The bytes of `b` were just compared. false: its translation cannot run now. */
+bool bt_straddle_ready(struct interp *c, const struct block *b);
 
 /* torture.c: */
 void bt_torture(struct bt *t, struct interp *c, unsigned torture); /* before bt_stubs() */

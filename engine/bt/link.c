@@ -34,7 +34,8 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	uint64_t rip = c->r[R_RIP];
 
 	if (bt_variant(c, rip) != p->variant ||
-	    (!p->cell && p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
+	    (!p->cell && !block_straddles(b) &&
+	     p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
 		return;
 	if (p->to && p->to != b)
 		bt_unlink(p);
@@ -46,7 +47,7 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	if (p->to == b)
 		return;
 	p->to = b;
-	p->native = b->native;
+	p->native = block_straddles(b) ? NULL : b->native;
 	p->host = b->key >> 2 & ~PAGE_MASK;
 	p->next = b->links;
 	p->back = (struct bt_place **)&b->links;

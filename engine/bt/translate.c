@@ -80,6 +80,8 @@ static void emit_entry(struct translation *x)
 {
 	bt_take(x, 0);
 	x->segment_end = 1;
+	if (block_straddles(x->b))
+		bt_straddle_check(x);
 	if (x->vector) {
 		code_state_cmp8(&x->e, AT(x.vector_live), 0);
 		bt_cold(x, COLD_VECTOR, code_jump_if(&x->e, CC_E))->join = x->e.at;
@@ -166,7 +168,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->t = t;
 	x->c = c;
 	x->b = b;
-	x->bytes = (const uint8_t *)(uintptr_t)(b->key >> 2);
+	x->bytes = block_code(b);
 	x->wide = b->mode == DECODE_64;
 	x->word = x->wide ? 8 : 4;
 	x->half = c->r[R_RIP] >> 63;

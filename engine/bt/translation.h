@@ -141,6 +141,18 @@ bool bt_x87(struct translation *x);
 void bt_x87_give(struct translation *x); /* FIP may be looked at. Clobbers RCX */
 void bt_x87_fip(struct code *e, int32_t fip);
 
+/* straddle.c: leaves unless the instruction's bytes are what was translated. */
+void bt_straddle_check(struct translation *x);
+/* The next cell. */
+static inline struct bt_cell *bt_cell_new(struct bt *t)
+{
+	struct bt_cell *cell = (struct bt_cell *)(void *)t->cell;
+
+	*cell = (struct bt_cell){ 0 };
+	t->cell += sizeof(struct bt_cell);
+	return cell;
+}
+
 /* branch.c */
 /* The CALL or RET at hand, whose word is checked: CALL's at R11, RET's at R11 + at. */
 void bt_row_branch(struct translation *x, int32_t at);

@@ -21,7 +21,8 @@
 #define PAGES        (1u << 13) /* with code, at one time */
 #define BUCKETS      (1u << 16)
 #define PAGE_BUCKETS (1u << 13)
-#define STRADDLES    64
+#define STRADDLES    512
+#define MAPPED       (ARENA_BYTES + STRADDLES * sizeof(struct straddle))
 
 struct code_page {
 	uint64_t number; /* guest-physical page number */
@@ -30,14 +31,6 @@ struct code_page {
 	struct code_page *chain;
 	uint64_t
 		covered[PAGE_SIZE / 64]; /* bytes of blocks; may claim too much, never too little */
-};
-
-struct straddle {
-	struct block block;
-	struct insn insn[2];
-	uint64_t linear;
-	uint8_t bytes[INSN_BYTES_MAX];
-	uint8_t count; /* 0: empty */
 };
 
 struct block_cache *cache_new(struct interp *c)
@@ -50,10 +43,11 @@ struct block_cache *cache_new(struct interp *c)
 	k->bucket = host_map(BUCKETS * sizeof(*k->bucket));
 	k->pages = host_map(PAGE_BUCKETS * sizeof(*k->pages));
 	k->page_room = host_map(PAGES * sizeof(*k->page_room));
-	k->arena = host_map(ARENA_BYTES);
-	k->straddle = host_alloc(STRADDLES * sizeof(*k->straddle));
-	if (k->bucket && k->pages && k->page_room && k->arena && k->straddle)
+	k->arena = host_map(MAPPED);
+	if (k->bucket && k->pages && k->page_room && k->arena) {
+		k->straddle = (struct straddle *)(void *)(k->arena + ARENA_BYTES);
 		return k;
+	}
 	cache_free(k);
 	return NULL;
 }
@@ -69,8 +63,7 @@ void cache_free(struct block_cache *k)
 	if (k->page_room)
 		host_unmap(k->page_room, PAGES * sizeof(*k->page_room));
 	if (k->arena)
-		host_unmap(k->arena, ARENA_BYTES);
-	host_free(k->straddle);
+		host_unmap(k->arena, MAPPED);
 	host_free(k);
 }
 
@@ -507,6 +500,8 @@ struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode
 	if (cache_straddles(k, linear, mode) &&
 	    memcmp(s->bytes, bytes, known < count ? known : count) == 0)
 		return known <= count ? &s->block : NULL;
+	if (s->block.native)
+		k->c->killed(k->c, &s->block);
 	s->count = 0;
 	if (!decode_insn(k->c->decoder, k->c, mode, bytes, count, 0, &s->insn[0]))
 		return NULL;
@@ -518,6 +513,7 @@ struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode
 	s->block = (struct block){ .insn = s->insn,
 				   .count = 1,
 				   .bytes = s->insn[0].len,
+				   .offset = (uint16_t)(linear & PAGE_MASK),
 				   .mode = (uint8_t)mode,
 				   .live = true };
 	s->linear = linear;

@@ -44,11 +44,36 @@ struct block {
 	uint8_t native_flags;
 };
 
+/*
+ * An instruction whose bytes lie in two pages, decoded, as a block of its own with key 0. It is not
+ * watched: its bytes are compared each time.
+ */
+struct straddle {
+	struct block block;
+	struct insn insn[2];
+	uint64_t linear;
+	uint8_t bytes[INSN_BYTES_MAX];
+	uint8_t count; /* bytes read; 0: empty */
+	void *cell;    /* of another executor */
+};
+
+static inline bool block_straddles(const struct block *b)
+{
+	return b->key == 0;
+}
+
 /* Host address of the first byte and the mode: identifies a block as guest-physical address
  * and mode do, and is what a TLB hit gives. */
 static inline uint64_t block_key(const void *host, enum decode_mode mode)
 {
 	return (uint64_t)(uintptr_t)host << 2 | mode;
+}
+
+/* The bytes that were decoded. */
+static inline const uint8_t *block_code(const struct block *b)
+{
+	return block_straddles(b) ? ((const struct straddle *)b)->bytes
+				  : (const uint8_t *)(uintptr_t)(b->key >> 2);
 }
 
 #define CACHE_REGIONS   8u
@@ -68,7 +93,7 @@ struct block_cache {
 	uint8_t *arena;                                /* of blocks */
 	unsigned region;                               /* of the arena that is being filled */
 	size_t used[CACHE_REGIONS];                    /* bytes of each */
-	struct straddle *straddle;                     /* straddle.c's instructions outside pages */
+	struct straddle *straddle;                     /* instructions in two pages, in the arena */
 	struct interp *c;
 	uint64_t blocks, killed, flushes, evictions; /* since power-on */
 };

@@ -214,6 +214,36 @@ ASSEMBLE(straddling,
 	 "2: nop; 4: mov al, 1; nop; add rbx, rax; nop; nop\n"
 	 "3: mov ecx, 0x11223344; add rbx, rcx; ret")
 
+/*
+ * Instructions in two pages that stay what they are, most of the time: a constant, a branch back
+ * into the first page, a call, a vector instruction. 0x146000 is 0x144000 again, with another page
+ * behind it.
+ */
+ASSEMBLE(straddled,
+	 "mov r12d, 150; 1: mov rbp, 0x144ff0; call 2f; mov rbp, 0x146ff0; call 2f\n"
+	 "mov rbp, 0x148ff0; call 2f; mov rbp, 0x14aff0; call 2f; mov rbp, 0x14cff0; call 2f\n"
+	 "test r12d, 31; jnz 3f; xor byte ptr [0x145001], 4; xor byte ptr [0x14aff8], 1\n"
+	 "mov rax, cr3; mov cr3, rax; 3: dec r12d; jnz 1b; hlt; 2: jmp rbp")
+ASSEMBLE(straddled_a, ".fill 13, 1, 0x90; mov ecx, 0x11223344; add rbx, rcx; ret")
+ASSEMBLE(straddled_b, ".byte 0x55, 0x66; sub rbx, rcx; ret")
+ASSEMBLE(straddled_c,
+	 "mov ecx, 5; 1: add rbx, rcx; dec ecx; nop; nop; .byte 0x0f, 0x85; .long 1b - . - "
+	 "4; ret")
+ASSEMBLE(straddled_d, "jmp 2f; 3: rol rbx, 5; ret; 2: add al, 7; add rbx, rax; nop; call 3b; ret")
+ASSEMBLE(straddled_e,
+	 ".fill 14, 1, 0x90; vaddps ymm1, ymm1, ymm2; movd eax, xmm1; add rbx, rax; ret")
+
+static void setup_straddled(struct guest *g, struct x86_state *s)
+{
+	(void)s;
+	memcpy(g->ram + 0x144ff0, straddled_a, (size_t)(straddled_a_end - straddled_a));
+	memcpy(g->ram + 0x147000, straddled_b, (size_t)(straddled_b_end - straddled_b));
+	memcpy(g->ram + 0x148ff0, straddled_c, (size_t)(straddled_c_end - straddled_c));
+	memcpy(g->ram + 0x14aff0, straddled_d, (size_t)(straddled_d_end - straddled_d));
+	memcpy(g->ram + 0x14cff0, straddled_e, (size_t)(straddled_e_end - straddled_e));
+	guest_put64(g, GUEST_PT + 0x146 * 8, 0x144000 | PTE_P | PTE_W | PTE_US);
+}
+
 /* Data beside code in one page, written all the time; and code that is made, run, made anew. */
 ASSEMBLE(
 	jit,
@@ -400,8 +430,8 @@ static void setup_rings(struct guest *g, struct x86_state *s)
 	s->kernel_gs_base = 0x101000;
 }
 
-/* SYSCALL and SYSRET as a kernel has them: LSTAR high, FMASK clearing all arithmetic flags but PF now
- * and then; vectors live across them; the trap flag by SYSRET. */
+/* SYSCALL and SYSRET as a kernel has them: LSTAR high, FMASK clearing all arithmetic flags but PF
+ * now and then; vectors live across them; the trap flag by SYSRET. */
 ASSEMBLE(gates,
 	 "9: mov r12d, 150; mov ecx, 0xc0000082; lea rax, [rip + 5f]; or eax, 0x80000000\n"
 	 "mov edx, -1; wrmsr; lea rcx, [rip + 3f]; mov r11d, 2; sysretq\n"
@@ -412,7 +442,8 @@ ASSEMBLE(gates,
 	 "wrmsr; 51: pop r11; pop rcx; dec r12d; jz 6f; mov rsp, r10; swapgs; xor r11d, 0x841\n"
 	 "test r12d, 7; jnz 52f; or r11d, 0x100; 52: sysretq\n"
 	 "6: lea rax, [rip + 61f]; and eax, 0x7fffffff; jmp rax; 61: hlt\n"
-	 "7: inc qword ptr [0x118008]; mov rdx, [0x118008]; movups xmm0, [0x118001]; call 8f; 8: ret\n"
+	 "7: inc qword ptr [0x118008]; mov rdx, [0x118008]; movups xmm0, [0x118001]; call 8f; 8: "
+	 "ret\n"
 	 ".org . + 0x800 - (. - 9b)\n"
 	 " rol r13, 5; add r13, [rsp]; and dword ptr [rsp + 16], 0xfffffeff; iretq")
 
@@ -498,6 +529,7 @@ static const struct program programs[] = {
 	PROGRAM(page_ends, setup_page_ends, 60000),
 	PROGRAM(self_modifying, NULL, 20000),
 	PROGRAM(straddling, NULL, 20000),
+	PROGRAM(straddled, setup_straddled, 20000),
 	PROGRAM(jit, NULL, 20000),
 	PROGRAM(spaces, setup_spaces, 20000),
 	PROGRAM(pcids, setup_pcids, 20000),
