@@ -6,16 +6,17 @@ $(GUEST)/vmlinuz $(GUEST)/modules/list &: tools/guest/modules
 	@tools/guest/fetch-kernel $(GUEST)
 	@touch $(GUEST)/vmlinuz
 
-# A program for the guest, without a C library.
-$(GUEST)/vsock: tools/guest/vsock.c
+# Programs for the guest, without a C library.
+GUEST_PROGRAMS := $(addprefix $(GUEST)/,vsock scribble)
+$(GUEST_PROGRAMS): $(GUEST)/%: tools/guest/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu17 -Os $(WARN) -D_GNU_SOURCE -static -nostdlib -ffreestanding -fno-pie -no-pie \
 		-fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none -Wl,-s -o $@ $<
 
-$(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GUEST)/modules/list $(GUEST)/vsock
+$(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GUEST)/modules/list $(GUEST_PROGRAMS)
 	@mkdir -p $(@D)
-	@tools/guest/make-initramfs $@ $(GUEST)/modules $(GUEST)/vsock
+	@tools/guest/make-initramfs $@ $(GUEST)/modules $(GUEST_PROGRAMS)
 
 # Debian's stock kernel and the same guest, for what its cloud kernel lacks.
 STOCK := $(GUEST)/stock
@@ -23,8 +24,8 @@ $(STOCK)/vmlinuz $(STOCK)/modules/list &: tools/guest/modules-9p
 	@tools/guest/fetch-kernel $(STOCK) $< linux-image-amd64
 	@touch $(STOCK)/vmlinuz
 
-$(STOCK)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(STOCK)/modules/list $(GUEST)/vsock
-	@tools/guest/make-initramfs $@ $(STOCK)/modules $(GUEST)/vsock
+$(STOCK)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(STOCK)/modules/list $(GUEST_PROGRAMS)
+	@tools/guest/make-initramfs $@ $(STOCK)/modules $(GUEST_PROGRAMS)
 
 .PHONY: guest-stock
 guest-stock: $(STOCK)/vmlinuz $(STOCK)/initramfs.gz

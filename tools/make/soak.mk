@@ -9,7 +9,8 @@ $(SOAK_BIN): $(OBJ)/%: $(OBJ)/%.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
-## make soak         kill disk writers SOAK_ROUNDS=200 times; every image is whole, flushed data is there;
+## make soak         kill disk writers, and machines whose guests write, SOAK_ROUNDS=200 times each; every
+##                   image is whole, flushed data is there;
 ##                   a pass of memtest86+, Debian's installers (downloads them)
 .PHONY: soak soak-writers soak-guests
 soak: soak-writers soak-guests
@@ -18,6 +19,8 @@ soak-writers:
 	@tools/setup test
 	@$(MAKE) --no-print-directory $(OBJ)/test/unit/crash
 	$(OBJ)/test/unit/crash $(SOAK_ROUNDS)
+	@$(MAKE) --no-print-directory $(BUILD)/trapeze guest $(OBJ)/test/guest/killed
+	TRAPEZE=$(CURDIR)/$(OBJ)/trapeze GUEST=$(CURDIR)/$(GUEST) $(OBJ)/test/guest/killed $(SOAK_ROUNDS)
 
 soak-guests:
 	@tools/setup test
