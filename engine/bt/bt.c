@@ -179,6 +179,9 @@ int bt_slow(struct interp *c, uint32_t name)
 	t->figures.slow[i->tag]++;
 	if (UNLIKELY(c->x.hops != NULL))
 		translate_again(c, (struct insn *)i);
+	for (unsigned half = 0; half < 2; half++)
+		if (UNLIKELY(c->x.cells[half] == c->x.cells_end[half]))
+			bt_cells_die(&c->tlb, half);
 	step = i->fn(c, i);
 	c->x.flags = (uint16_t)alu_pack(c->arith);
 	if (UNLIKELY(step != STEP_NEXT))
@@ -385,10 +388,13 @@ static int open_translator(struct interp *c, struct fail *why)
 		return err;
 	t->vectors = __builtin_cpu_supports("avx");
 	t->boundary_insn.fn = op_end;
-	for (unsigned half = 0; half < 2; half++)
+	for (unsigned half = 0; half < 2; half++) {
 		c->x.cells[half] = t->live[half];
+		c->x.cells_end[half] = t->live[half] + t->live_all;
+	}
 	c->tlb.cells_arg = c;
 	c->tlb.cells_die = bt_cells_die;
+	c->tlb.cells_of = bt_cells_of;
 #ifdef TRAPEZE_DEBUG
 	t->verify = true;
 #endif

@@ -73,6 +73,15 @@ struct bt_memory {
 	uint32_t stamp; /* x.left when it was filled */
 };
 #define BT_SCORE_MAX 64
+
+/* A cell that was filled from a TLB entry, whose list of them begins at its tag[ACCESS_EXEC]. The
+ * cell may have been filled anew from another entry since. */
+struct bt_live {
+	struct bt_memory *cell;
+	struct bt_live *next;
+	struct tlb_entry *entry;
+};
+#define BT_LIVE (1u << 14)
 #define BT_RAPID     64 /* instructions: a page change after fewer counts */
 
 enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
@@ -139,7 +148,8 @@ struct bt {
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
 	struct bt_memory *memory;    /* cells, the next one, the region's end, all */
 	unsigned memories, memories_end, memories_all;
-	struct bt_memory **live[2]; /* lists of cells that are not dead */
+	struct bt_live *live[2];    /* by half of the address space */
+	unsigned live_all;
 	int (*enter)(struct interp *c, const uint8_t *native);
 	uint8_t *hint;          /* the whole mapping */
 	uint8_t hint_mode;      /* enum decode_mode that the hints are for */
@@ -215,6 +225,7 @@ static inline unsigned bt_variant(const struct interp *c, uint64_t rip)
 
 /* link.c: of struct tlb. */
 void bt_cells_die(struct tlb *tlb, unsigned half);
+void bt_cells_of(struct tlb *tlb, struct tlb_entry *entry);
 
 /* What code_rip() takes for data that lies before the executable address of the code. */
 static inline const uint8_t *bt_data(const struct bt *t, const void *data)

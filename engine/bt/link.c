@@ -34,8 +34,7 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	uint64_t rip = c->r[R_RIP];
 
 	if (bt_variant(c, rip) != p->variant ||
-	    (!p->cell && !block_straddles(b) &&
-	     p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
+	    (!p->cell && !block_straddles(b) && p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
 		return;
 	if (p->to && p->to != b)
 		bt_unlink(p);
@@ -123,12 +122,24 @@ void bt_cells_die(struct tlb *tlb, unsigned half)
 {
 	struct interp *c = tlb->cells_arg;
 	struct bt *t = c->executor;
-	struct bt_memory **end = c->x.cells[half];
+	struct bt_live *end = c->x.cells[half];
 
-	for (struct bt_memory **at = t->live[half]; at < end; at++)
-		(*at)->limit = 0;
+	for (struct bt_live *at = t->live[half]; at < end; at++) {
+		at->cell->limit = 0;
+		at->entry->tag[ACCESS_EXEC] = 0;
+	}
 	c->x.cells[half] = t->live[half];
-	tlb->cell_epoch[half]++;
+}
+
+/* Those that were filled from another entry since may die too: it costs them a look-up. */
+void bt_cells_of(struct tlb *tlb, struct tlb_entry *entry)
+{
+	struct bt_live *at = (struct bt_live *)(uintptr_t)entry->tag[ACCESS_EXEC];
+
+	(void)tlb;
+	for (; at; at = at->next)
+		at->cell->limit = 0;
+	entry->tag[ACCESS_EXEC] = 0;
 }
 
 /* No block is left, so no translation either. */

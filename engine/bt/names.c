@@ -74,7 +74,7 @@ const char *bt_stub_name(const struct bt *t, uint64_t address)
 #define FIELDS(X) \
 	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.insn) \
 	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) \
-	X(x.x87_live) X(x.x87_ok) X(x.image) X(x.scratch) X(x.hops) X(x.cells) X(tlb.now[0]) X(tlb.now[1]) \
+	X(x.x87_live) X(x.x87_ok) X(x.image) X(x.scratch) X(x.hops) X(x.cells) X(x.cells_end) X(tlb.now[0]) X(tlb.now[1]) \
 	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(code_bits) X(unlimited) X(user) X(vcpu) X(s.cr4) X(s.tsc_aux) X(s.rflags) \
 	X(s.kernel_gs_base) X(s.fpu.mxcsr) X(s.fpu.fcw) X(s.fpu.fip) X(s.fpu.fdp) \
 	SEG(X, ES) SEG(X, CS) SEG(X, SS) SEG(X, DS) SEG(X, FS) SEG(X, GS)

@@ -27,11 +27,14 @@ int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why)
 		 memories = bytes - code - places;
 
 	t->places_all = (unsigned)(places / sizeof(*t->place));
-	t->memories_all =
-		(unsigned)(memories / (sizeof(struct bt_memory) + 2 * sizeof(*t->live[0])));
+	t->live_all = (unsigned)(memories / 8 / sizeof(*t->live[0]));
+	if (t->live_all > BT_LIVE)
+		t->live_all = BT_LIVE;
+	t->memories_all = (unsigned)((memories - 2 * t->live_all * sizeof(*t->live[0])) /
+				     sizeof(struct bt_memory));
 	t->place = host_map(t->places_all * sizeof(*t->place));
 	for (unsigned half = 0; half < 2; half++)
-		t->live[half] = host_map(t->memories_all * sizeof(*t->live[half]));
+		t->live[half] = host_map(t->live_all * sizeof(*t->live[half]));
 	if (!t->place || !t->live[0] || !t->live[1])
 		return fail(why, -ENOMEM, "no memory for the translator");
 	t->regions_all = (unsigned)(code / REGION_LEAST);
@@ -50,7 +53,7 @@ void bt_memory_close(struct bt *t)
 	host_code_close(&t->code);
 	host_unmap(t->place, t->places_all * sizeof(*t->place));
 	for (unsigned half = 0; half < 2; half++)
-		host_unmap(t->live[half], t->memories_all * sizeof(*t->live[half]));
+		host_unmap(t->live[half], t->live_all * sizeof(*t->live[half]));
 }
 
 /* --- a region's bounds ------------------------------------------------------------------------ */

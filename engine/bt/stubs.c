@@ -300,17 +300,28 @@ static uint8_t *put_score(struct code *e)
 	return out;
 }
 
-/* The cell at RCX joins the list of those that live. */
-static void put_list(struct code *e, unsigned half)
+/* The cell at RCX joins the list of the entry at RAX. Leaves RDX. Jumps to *full if there is no
+ * room. */
+static uint8_t *put_list(struct code *e, unsigned half)
 {
+	uint8_t *full;
+
 	code_state(e, OP_LOAD, RDX, AT(x.cells) + half * 8);
-	code_mem(e, OP_STORE, RCX, RDX, 0);
-	code_lea(e, true, RDX, RDX, NO_REGISTER, 0, 8);
+	code_state(e, OP_CMP, RDX, AT(x.cells_end) + half * 8);
+	full = code_jump_if(e, CC_E);
+	code_mem(e, OP_STORE, RCX, RDX, offsetof(struct bt_live, cell));
+	code_mem(e, OP_STORE, RAX, RDX, offsetof(struct bt_live, entry));
+	code_mem(e, OP_LOAD, RCX, RAX, ACCESS_EXEC * 8);
+	code_mem(e, OP_STORE, RCX, RDX, offsetof(struct bt_live, next));
+	code_mem(e, OP_STORE, RDX, RAX, ACCESS_EXEC * 8);
+	code_mem(e, OP_LOAD, RCX, RDX, offsetof(struct bt_live, cell));
+	code_lea(e, true, RDX, RDX, NO_REGISTER, 0, sizeof(struct bt_live));
 	code_state(e, OP_STORE, RDX, AT(x.cells) + half * 8);
+	return full;
 }
 
 /* The cell at RCX becomes that of the entry at RAX. */
-static void put_fill(struct code *e, unsigned half, enum access access)
+static void put_fill(struct code *e, enum access access)
 {
 	CODE(e, PREFIX_GS, 0x8b); /* mov edx, [x.left] */
 	code_modrm_state(e, RDX, AT(x.left));
@@ -320,8 +331,6 @@ static void put_fill(struct code *e, unsigned half, enum access access)
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, tag));
 	code_mem(e, OP_LOAD, RDX, RAX, offsetof(struct tlb_entry, host));
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, host));
-	code_state(e, OP_LOAD, RDX, AT(tlb.cell_epoch) + half * 8);
-	code_mem(e, OP_STORE, RDX, RAX, ACCESS_EXEC * 8);
 	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
 	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, limit));
@@ -334,7 +343,7 @@ static void put_fill(struct code *e, unsigned half, enum access access)
 static const uint8_t *put_refill(struct code *e, unsigned half, enum access access)
 {
 	const uint8_t *begin = e->at;
-	uint8_t *miss, *other, *dead, *live, *hops;
+	uint8_t *miss, *other, *dead, *full, *hops;
 
 	scratch(e, OP_STORE, RAX, 0);
 	scratch(e, OP_STORE, RDX, 1);
@@ -352,11 +361,9 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	code8(e, 0);
 	dead = code_jump_if(e, CC_E);
 	hops = put_score(e);
-	live = code_go(e, OP_JMP, NULL);
 	code_here(e, dead);
-	put_list(e, half);
-	code_here(e, live);
-	put_fill(e, half, access);
+	full = put_list(e, half);
+	put_fill(e, access);
 	code_here(e, other);
 	code_mem(e, OP_ADD, R11, RAX, offsetof(struct tlb_entry, host));
 	scratch(e, OP_LOAD, RAX, 0);
@@ -364,6 +371,7 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	CODE(e, 0x39, 0xc9, 0xc3); /* cmp ecx, ecx; ret */
 	code_here(e, miss);
 	code_here(e, hops);
+	code_here(e, full);
 	scratch(e, OP_LOAD, RAX, 0);
 	scratch(e, OP_LOAD, RDX, 1);
 	CODE(e, 0x48, 0x85, 0xc9, 0xc3); /* test rcx, rcx; ret */

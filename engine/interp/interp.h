@@ -102,7 +102,8 @@ struct executor_state {
 	uint32_t insn, place, kind, host_mxcsr;
 	uint64_t scratch[3];
 	void *hops; /* a cell whose operand hops from page to page, or NULL */
-	void *cells[2];   /* ends of the lists of live cells */
+	void *cells[2];   /* next places in the lists of live cells, */
+	void *cells_end[2]; /* and the ends of room for them */
 	/* Hint stacks of supervisor and user: where they begin; for which code mappings the
 	 * current one is; the user's while the supervisor runs. */
 	uint64_t hint_empty[2], hint_generation[2], user_hint_rsp, user_generation[2];

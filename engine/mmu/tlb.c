@@ -44,10 +44,11 @@ static void new_generation(struct tlb *t, struct tlb_array *a)
 			t->generation_now[half] = a->code_generation;
 }
 
-static void kill_cells(struct tlb *t, const struct tlb_array *a, unsigned i)
+/* Of an entry of data. */
+static void kill_cells(struct tlb *t, struct tlb_array *a, unsigned i)
 {
-	if (t->cells_die && a->entry[i].tag[ACCESS_EXEC] == t->cell_epoch[a->half])
-		t->cells_die(t, a->half);
+	if (!a->code && a->entry[i].tag[ACCESS_EXEC])
+		t->cells_of(t, &a->entry[i]);
 }
 
 static void untag(struct tlb *t, struct tlb_array *a, unsigned i)
@@ -60,7 +61,6 @@ static void untag(struct tlb *t, struct tlb_array *a, unsigned i)
 		e->tag[ACCESS_EXEC] = TLB_NEVER(i);
 	} else {
 		kill_cells(t, a, i);
-		e->tag[ACCESS_EXEC] = 0;
 	}
 	e->tag[ACCESS_READ] = e->tag[ACCESS_WRITE] = TLB_NEVER(i);
 }
@@ -108,9 +108,9 @@ static void make_view(struct tlb *t, enum tlb_context context)
 	struct tlb_array *low = t->low[t->slot];
 
 	t->view[context] = (struct tlb_view){
-		.now = { low[context].entry, t->high[high].entry },
-		.code = { low[code].entry, t->high[code].entry },
-		.generation = { &low[code].code_generation, &t->high[code].code_generation },
+		.now = {low[context].entry,          t->high[high].entry           },
+		.code = { low[code].entry,            t->high[code].entry           },
+		.generation = { &low[code].code_generation, &t->high[code].code_generation},
 	};
 }
 

@@ -43,7 +43,7 @@ enum tlb_context { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
 
 struct tlb_entry {
 	/* Linear page address, or one that never matches. ACCESS_EXEC of a data entry is
-	 * something else: the epoch in which a cell (see struct tlb) was made of the entry. */
+	 * something else: 0, or what an engine keeps there who has cells of it (see struct tlb). */
 	uint64_t tag[ACCESS_COUNT];
 	uint64_t host; /* address of the host page */
 };
@@ -86,12 +86,12 @@ struct tlb {
 	struct tlb_array *high;             /* [TLB_KINDS]; local entries are the current PCID's */
 	/*
 	 * An engine may copy entries of data that `now` has, of the low half's TLB_USER array and
-	 * of the high half's TLB_SUPERVISOR array, to cells of its own. cells_die is called
-	 * before any entry of the epoch changes, or another array takes the place of the low one.
-	 * It makes another epoch, never 0. NULL: nobody has cells.
+	 * of the high half's TLB_SUPERVISOR array, to cells of its own, whose list it keeps in the
+	 * entry's tag[ACCESS_EXEC]. cells_of is called before an entry with a list changes;
+	 * cells_die before another array takes the place of the low one. Both leave 0 there.
 	 */
+	void (*cells_of)(struct tlb *t, struct tlb_entry *e);
 	void (*cells_die)(struct tlb *t, unsigned half);
-	uint64_t cell_epoch[2];
 	void *cells_arg;
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */

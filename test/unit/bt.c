@@ -679,7 +679,8 @@ static void test_code_cache_is_bounded(void **state)
 		memcpy(g.ram + at, "\x48\x83\xc3\x01\xc3", 5);
 	guest_set(&g, &s);
 	assert_in_range(t->code.bytes + t->places_all * sizeof(*t->place) +
-				t->memories_all * (sizeof(*t->memory) + 2 * sizeof(*t->live[0])),
+				t->memories_all * sizeof(*t->memory) +
+				2 * t->live_all * sizeof(*t->live[0]),
 			CODE_CACHE_LEAST / 2, CODE_CACHE_LEAST);
 	flushes = g.c->cache->flushes;
 	for (unsigned n = 0; n < 50; n++) {
