@@ -130,7 +130,7 @@ static bool stays(const struct translation *x)
 		return false;
 	if (x->variant & BT_USER || !(i->flags & INSN_MEM))
 		return true;
-	return i->base == RSP || i->base >= R_ZERO || i->seg >= FS;
+	return i->base == RSP || (!x->wide && i->base == RBP) || i->base >= R_ZERO || i->seg >= FS;
 }
 
 void bt_check(struct translation *x, unsigned size, enum access access, unsigned align)

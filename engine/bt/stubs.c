@@ -343,7 +343,7 @@ static void put_fill(struct code *e, enum access access)
 static const uint8_t *put_refill(struct code *e, unsigned half, enum access access)
 {
 	const uint8_t *begin = e->at;
-	uint8_t *miss, *other, *dead, *full, *hops;
+	uint8_t *miss, *other, *ac, *dead, *full, *hops;
 
 	scratch(e, OP_STORE, RAX, 0);
 	scratch(e, OP_STORE, RDX, 1);
@@ -356,6 +356,8 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	miss = code_jump_if(e, CC_AE);
 	code_state_cmp8(e, AT(x.scratch[2]), (uint8_t)half);
 	other = code_jump_if(e, CC_NE);
+	code_state_cmp8(e, AT(tlb.context), TLB_SUPERVISOR_AC); /* see struct tlb */
+	ac = half ? NULL : code_jump_if(e, CC_E);
 	CODE(e, 0x48, 0x83); /* cmp qword [limit], 0 */
 	code_modrm_mem(e, 7, RCX, offsetof(struct bt_memory, limit));
 	code8(e, 0);
@@ -365,6 +367,8 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	full = put_list(e, half);
 	put_fill(e, access);
 	code_here(e, other);
+	if (ac)
+		code_here(e, ac);
 	code_mem(e, OP_ADD, R11, RAX, offsetof(struct tlb_entry, host));
 	scratch(e, OP_LOAD, RAX, 0);
 	scratch(e, OP_LOAD, RDX, 1);

@@ -173,11 +173,12 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->word = x->wide ? 8 : 4;
 	x->half = c->r[R_RIP] >> 63;
 	x->variant = bt_variant(c, c->r[R_RIP]);
-	x->cells = x->variant == BT_HIGH || x->variant == BT_USER;
+	x->exact = t->exact;
+	/* A supervisor's low half has two arrays, by EFLAGS.AC, which set A bits for themselves. */
+	x->cells = x->variant == BT_HIGH || x->variant == BT_USER || (!x->variant && !x->exact);
 	x->flags = FLAGS_MEMORY;
 	x->vector = x->x87 = false;
 	x->fip = -1;
-	x->exact = t->exact;
 	x->colds = 0;
 	x->row = 0;
 	x->e.at = t->at;

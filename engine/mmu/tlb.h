@@ -85,10 +85,10 @@ struct tlb {
 	struct tlb_array (*low)[TLB_KINDS]; /* [TLB_PCIDS] */
 	struct tlb_array *high;             /* [TLB_KINDS]; local entries are the current PCID's */
 	/*
-	 * An engine may copy entries of data that `now` has, of the low half's TLB_USER array and
-	 * of the high half's TLB_SUPERVISOR array, to cells of its own, whose list it keeps in the
-	 * entry's tag[ACCESS_EXEC]. cells_of is called before an entry with a list changes;
-	 * cells_die before another array takes the place of the low one. Both leave 0 there.
+	 * An engine may copy entries of data that `now` has to cells of its own, but for the low
+	 * half's TLB_SUPERVISOR_AC array. It keeps their list in the entry's tag[ACCESS_EXEC].
+	 * cells_of is called before an entry with a list changes; cells_die before another array
+	 * takes the place of the low one. Both leave 0 there.
 	 */
 	void (*cells_of)(struct tlb *t, struct tlb_entry *e);
 	void (*cells_die)(struct tlb *t, unsigned half);
