@@ -90,6 +90,26 @@ static void reset(void *arg)
 	s->size = 0;
 }
 
+static size_t save(void *arg, void *to, size_t room)
+{
+	drain(arg);
+	return p9_save(arg, to, room);
+}
+
+static void load(void *arg, const void *from, size_t bytes)
+{
+	struct p9 *s = arg;
+	unsigned lost;
+
+	reset(s);
+	lost = p9_load(s, from, bytes);
+	if (lost)
+		host_warn(
+			"--share %s: %u of the files and directories that the guest knows are gone "
+			"since the machine was saved: it gets errors for them",
+			s->words, lost);
+}
+
 static void run(void *arg)
 {
 	struct p9 *s = arg;
@@ -236,7 +256,12 @@ const char *p9_tag(const struct p9 *s)
 
 struct p9_backend p9_backend(struct p9 *s)
 {
-	return (struct p9_backend){ .submit = submit, .drain = drain, .reset = reset, .arg = s };
+	return (struct p9_backend){ .submit = submit,
+				    .drain = drain,
+				    .reset = reset,
+				    .save = save,
+				    .load = load,
+				    .arg = s };
 }
 
 void p9_close(struct p9 *s)

@@ -69,6 +69,13 @@ void p9_fid_drop(struct p9 *s, struct p9_fid *fid)
 	host_free(fid);
 }
 
+void p9_fid_forget(struct p9_fid *fid)
+{
+	if (fid->place.at >= 0)
+		close(fid->place.at);
+	fid->place.at = -1;
+}
+
 void p9_fid_drop_all(struct p9 *s)
 {
 	for (unsigned i = 0; i < P9_BUCKETS && s->fids; i++) {
@@ -170,6 +177,21 @@ static int place_at(struct p9 *s, char *path, struct p9_place *to)
 int p9_root(struct p9 *s, struct p9_place *to)
 {
 	return place_at(s, strdup(""), to);
+}
+
+int p9_lookup(struct p9 *s, const char *path, struct p9_place *to)
+{
+	int err;
+
+	to->at = -1;
+	to->path = strdup(path);
+	if (!to->path)
+		return -ENOMEM;
+	err = beneath(s, path);
+	if (err < 0)
+		return err;
+	to->at = err;
+	return 0;
 }
 
 static int up(struct p9 *s, const struct p9_place *from, struct p9_place *to)

@@ -50,6 +50,7 @@ static int opened(struct p9 *s, struct p9_fid *fid, int fd, uint64_t flags, stru
 		return -EIO;
 	}
 	fid->open = fd;
+	fid->flags = (int)flags & OPEN_FLAGS;
 	fid->writable = (flags & O_ACCMODE) != O_RDONLY;
 	p9_put_qid(out, s, &st);
 	p9_put(out, 0, 4); /* iounit: as much as fits a message */

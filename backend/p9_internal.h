@@ -36,9 +36,10 @@ struct p9_place {
 struct p9_fid {
 	struct p9_fid *next;
 	uint32_t number;
-	struct p9_place place;
-	int open;      /* -1: not */
-	bool writable; /* `open` is */
+	struct p9_place place; /* at: -1: it is there no more, since a load */
+	int open;              /* -1: not */
+	int flags;             /* of its open */
+	bool writable;         /* `open` is */
 };
 
 struct p9 {
@@ -99,12 +100,16 @@ struct p9_fid *p9_get_fid(struct p9 *s, struct p9_in *in);
 int p9_fid_add(struct p9 *s, uint32_t number, struct p9_place *place);
 void p9_fid_drop(struct p9 *s, struct p9_fid *fid);
 void p9_fid_drop_all(struct p9 *s);
+/* It has a place no more: every use but giving it up fails. */
+void p9_fid_forget(struct p9_fid *fid);
 /* What was at `from` is at `to`. */
 void p9_fids_moved(struct p9 *s, const char *from, const char *to);
 
 int p9_place_copy(const struct p9_place *from, struct p9_place *to);
 void p9_place_close(struct p9_place *place);
 int p9_root(struct p9 *s, struct p9_place *to);
+/* The place of that path, without following links; on failure *to has the path and nothing else. */
+int p9_lookup(struct p9 *s, const char *path, struct p9_place *to);
 /* The entry `name` of a directory, or its parent for "..": the root's is itself. */
 int p9_step(struct p9 *s, const struct p9_place *from, const char *name, struct p9_place *to);
 /* The directory in which the place is, and its name there, if it still is there. -ESTALE. */
@@ -118,6 +123,13 @@ void p9_proc_name(int at, char name[16]);
 /* Permissions, without what would mean something on the host. */
 #define P9_MODE 01777u
 int p9_chmod(struct p9 *s, int at, uint64_t mode);
+
+/* --- For a saved machine (p9_save.c); nothing is in flight --- */
+
+/* What the guest has open, as at most `room` (8 at least) bytes; returns how many. */
+size_t p9_save(struct p9 *s, void *to, size_t room);
+/* The same again, in a session without fids. Returns how many are lost. */
+unsigned p9_load(struct p9 *s, const void *from, size_t bytes);
 
 /* --- Operations: 0, or -E* which becomes an Rlerror. X(number of the T-message, name, not in a
  * share that is read-only) --- */

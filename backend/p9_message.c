@@ -134,6 +134,15 @@ static int serve(struct p9 *s, unsigned type, struct p9_in *in, struct p9_out *o
 	}
 }
 
+/* Nearly every message begins with a fid; one that lost its place says so. */
+static bool is_stale(struct p9 *s, const uint8_t *in, size_t in_bytes)
+{
+	struct p9_in message = { .data = in, .at = P9_HEADER, .end = in_bytes };
+	const struct p9_fid *fid = p9_get_fid(s, &message);
+
+	return !message.bad && fid && fid->place.at < 0;
+}
+
 static void header(struct p9_out *out, unsigned type, uint64_t tag)
 {
 	size_t bytes = out->at;
@@ -160,6 +169,8 @@ size_t p9_answer(struct p9 *s, const uint8_t *in, size_t in_bytes, uint8_t *out,
 		err = -EMSGSIZE;
 	else
 		err = serve(s, type, &message, &answer);
+	if (err == -EBADF && is_stale(s, in, in_bytes))
+		err = -ESTALE;
 	if (!err && answer.bad)
 		err = -EMSGSIZE;
 	if (err) {

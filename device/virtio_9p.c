@@ -6,8 +6,9 @@
  * there: the backend's thread touches no guest memory.
  *
  * A request in flight is state, as a disk's is (virtio_blk.c): where the machine is loaded it is
- * submitted anew. What the guest has open is the host's and ends with a load: the requests that
- * follow are answered with errors, until the guest mounts anew.
+ * submitted anew. Before a machine is saved those with the host are waited for, since most cannot
+ * be done twice; and the backend puts down what the guest has open, which is opened again after a
+ * load.
  *
  * In a counted machine the host's work is done, and waited for, at the alarm that completes it.
  *
@@ -30,6 +31,7 @@
 #define FLIGHTS     16
 #define SEGMENTS    160 /* of one request; Linux uses up to 128 */
 #define RLERROR     7u
+#define FIDS_WORDS  8192 /* of what the guest has open: 64 KiB for some thousand files */
 
 struct config_space {
 	uint16_t tag_len;
@@ -73,6 +75,9 @@ struct virtio_9p {
 	uint64_t segment_at[FLIGHTS * SEGMENTS];
 	uint32_t segment_bytes[FLIGHTS * SEGMENTS];
 	bool used; /* the backend has been asked for something */
+	/* What the guest has open: only valid from saving() on. */
+	uint32_t open_bytes;
+	uint64_t open[FIDS_WORDS];
 };
 
 static struct virtio_9p *of(struct virtio *v)
@@ -279,20 +284,38 @@ static void p9_alarm(struct device *dev, unsigned which, uint64_t now)
 	notify(&d->v, 0);
 }
 
+static void take_all_landed(struct virtio_9p *d)
+{
+	for (unsigned n = 0; n < FLIGHTS; n++) {
+		if (d->landing[n].submitted && atomic_load(&d->landing[n].done))
+			take_landed(d, n);
+	}
+}
+
 static void p9_input(struct device *dev, const void *data, size_t bytes)
 {
 	struct virtio_9p *d = (struct virtio_9p *)dev;
 
 	(void)data;
 	(void)bytes;
-	for (unsigned n = 0; n < FLIGHTS; n++) {
-		if (d->landing[n].submitted && atomic_load(&d->landing[n].done))
-			take_landed(d, n);
-	}
+	take_all_landed(d);
 	notify(&d->v, 0);
 }
 
 /* --- Reset, save, load --- */
+
+static void p9_saving(struct device *dev)
+{
+	struct virtio_9p *d = (struct virtio_9p *)dev;
+
+	d->open_bytes = 0;
+	memset(d->open, 0, sizeof(d->open));
+	if (!d->used)
+		return;
+	d->backend.drain(d->backend.arg);
+	take_all_landed(d);
+	d->open_bytes = (uint32_t)d->backend.save(d->backend.arg, d->open, sizeof(d->open));
+}
 
 /* Nothing is with the backend any more. */
 static void ground(struct virtio_9p *d)
@@ -361,11 +384,15 @@ static int p9_loaded(struct virtio *v, struct fail *why)
 
 	ground(d);
 	d->backend.reset(d->backend.arg);
+	if (d->open_bytes > sizeof(d->open))
+		return fail(why, -EINVAL, "%s: more is open than can be", v->pci.dev.id);
 	for (unsigned n = 0; n < FLIGHTS; n++) {
 		if (!flight_possible(d, n))
 			return fail(why, -EINVAL, "%s: a saved request is impossible",
 				    v->pci.dev.id);
 	}
+	if (d->used)
+		d->backend.load(d->backend.arg, d->open, d->open_bytes);
 	for (unsigned n = 0; n < FLIGHTS; n++) {
 		if (d->flight[n].busy)
 			depart(d, n);
@@ -408,14 +435,14 @@ static const struct field p9_fields[] = {
 	FIELD_ARRAY(virtio_9p, segment_at, 1),
 	FIELD_ARRAY(virtio_9p, segment_bytes, 1),
 	FIELD(virtio_9p, used, 1),
+	FIELD(virtio_9p, open_bytes, 1),
+	FIELD_ARRAY(virtio_9p, open, 1),
 	FIELD_END,
 };
 
 static const struct device_ops p9_ops = {
-	VIRTIO_DEVICE_OPS,
-	.type = "virtio_9p",
-	.state = p9_fields,
-	.state_version = 1,
+	VIRTIO_DEVICE_OPS,  .saving = p9_saving, .type = "virtio_9p",
+	.state = p9_fields, .state_version = 1,
 };
 
 int virtio_9p_create(struct pci_host *host, const struct virtio_9p_config *config, struct fail *why)

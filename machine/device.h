@@ -50,6 +50,10 @@ struct device_ops {
 	const struct field *state;
 	uint16_t state_version;
 
+	/* The machine is about to be saved: fields that cannot follow all the time are brought up to
+	 * date, and work that is with the host may end. May be NULL. */
+	void (*saving)(struct device *dev);
+
 	/* Loaded fields are untrusted: range-check, rebuild, re-arm alarms. 0 or -E*. Alarms must
 	 * come out as they were: at any time a pure function of the fields. */
 	int (*loaded)(struct device *dev, struct fail *why);

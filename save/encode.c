@@ -111,6 +111,16 @@ static void put_memory(struct encoder *e, const struct mem_slot *slot)
 	end(e);
 }
 
+static void prepare(struct vm *vm)
+{
+	host_mutex_lock(vm->lock);
+	for (struct device *dev = vm->devices; dev; dev = dev->next) {
+		if (dev->ops->saving)
+			dev->ops->saving(dev);
+	}
+	host_mutex_unlock(vm->lock);
+}
+
 static int encode(struct vm *vm, const struct save_sink *sink, struct fail *why)
 {
 	struct encoder e = { .sink = sink, .sum = XXH3_createState() };
@@ -119,6 +129,7 @@ static int encode(struct vm *vm, const struct save_sink *sink, struct fail *why)
 
 	if (!e.sum)
 		return fail(why, -ENOMEM, "no memory to save a machine");
+	prepare(vm);
 	err = parts_open(&parts, vm, why);
 	if (!err) {
 		e.err = sink->write(sink->arg, save_magic, sizeof(save_magic));

@@ -11,7 +11,7 @@
 static struct far {
 	bool later;
 	struct p9_request *waiting[64];
-	unsigned waits, submits, resets;
+	unsigned waits, submits, resets, loads;
 } far;
 static uint64_t latency;
 
@@ -50,6 +50,22 @@ static void far_reset(void *arg)
 	far.resets++;
 }
 
+static size_t far_save(void *arg, void *to, size_t room)
+{
+	(void)arg;
+	assert_true(far.waits == 0 && room >= P9_SAVED_LEAST);
+	memcpy(to, "saved", 5);
+	return 5;
+}
+
+static void far_load(void *arg, const void *from, size_t bytes)
+{
+	(void)arg;
+	(void)from;
+	assert_true(bytes <= 65536);
+	far.loads += bytes != 5 || memcmp(from, "saved", 5) == 0;
+}
+
 static void build(struct rig *rig)
 {
 	struct virtio_9p_config config = {
@@ -57,7 +73,11 @@ static void build(struct rig *rig)
 		.devfn = VR_DEVFN,
 		.tag = "home",
 		.latency_ns = latency,
-		.backend = {.submit = far_submit, .drain = far_drain, .reset = far_reset},
+		.backend = {.submit = far_submit,
+                            .drain = far_drain,
+                            .reset = far_reset,
+                            .save = far_save,
+                            .load = far_load},
 	};
 
 	assert_int_equal(virtio_9p_create(vr_machine(rig), &config, NULL), 0);
@@ -213,6 +233,27 @@ static void test_load(void **state)
 	rig_close(&two);
 }
 
+/* What is with the host when a machine is saved ends before: it cannot be done twice. */
+static void test_saving(void **state)
+{
+	struct rig rig;
+	struct vr d;
+	uint32_t written;
+
+	(void)state;
+	open_device(&d, &rig, 0, 0);
+	far.later = true;
+	ask(&d, 30, 30, 100);
+	assert_int_equal(vr_used(&d, &d.queue[0], &written), -1);
+	rig.dev->ops->saving(rig.dev);
+	assert_true(vr_used(&d, &d.queue[0], &written) >= 0);
+	assert_int_equal(far.submits, 1);
+	assert_int_equal(rig.dev->ops->loaded(rig.dev, NULL), 0);
+	assert_int_equal(far.loads, 1);
+	assert_int_equal(far.submits, 1);
+	rig_close(&rig);
+}
+
 static void test_hostile_driver(void **state)
 {
 	(void)state;
@@ -227,9 +268,10 @@ static void test_hostile_driver(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_messages), cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_many),     cmocka_unit_test(test_counted),
-		cmocka_unit_test(test_load),     cmocka_unit_test(test_hostile_driver),
+		cmocka_unit_test(test_messages),       cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_many),           cmocka_unit_test(test_counted),
+		cmocka_unit_test(test_load),           cmocka_unit_test(test_saving),
+		cmocka_unit_test(test_hostile_driver),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
