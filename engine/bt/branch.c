@@ -379,7 +379,10 @@ static void put_cold(struct translation *x, const struct cold *k, struct cold *n
 	case COLD_TABLE: cold_table(x, k, next); break;
 	case COLD_SLOW: cold_slow(x, k); break;
 	case COLD_TAKEN: cold_taken(x, k); break;
-	case COLD_BUDGET: cold_out(x, k); break;
+	case COLD_BUDGET:
+		give_back(&x->e, (int32_t)k->limit);
+		cold_out(x, k);
+		break;
 	case COLD_VECTOR: cold_unit(x, k, AT(x.vector_ok), x->t->vector); break;
 	case COLD_X87: cold_unit(x, k, AT(x.x87_ok), x->t->x87); break;
 	case COLD_CALL: bt_edge(x, k->i, k->target, FLAGS_MEMORY)->is_call = true; break;

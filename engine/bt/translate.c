@@ -69,10 +69,10 @@ void bt_pay(struct translation *x)
 	unsigned end = find_segment_end(x, x->i->n);
 
 	x->segment_end = end;
-	code_state(e, OP_LOAD, RCX, AT(x.left));
-	CODE(e, 0x48, 0x83, 0xe9, (uint8_t)(end - x->i->n)); /* sub rcx, count */
-	bt_cold(x, COLD_BUDGET, code_jump_if(e, CC_B));
-	code_state(e, OP_STORE, RCX, AT(x.left));
+	CODE(e, PREFIX_GS, 0x48, 0x83); /* sub qword [x.left], count */
+	code_modrm_state(e, 5, AT(x.left));
+	code8(e, (uint8_t)(end - x->i->n));
+	bt_cold(x, COLD_BUDGET, code_jump_if(e, CC_B))->limit = end - x->i->n;
 }
 
 /* May the block run? */

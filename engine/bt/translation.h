@@ -44,7 +44,7 @@ struct cold {
 	struct bt_place *place; /* COLD_EDGE */
 	const uint8_t *memory;  /* COLD_CELL: see bt_memory() */
 	enum access access;     /* COLD_CELL, COLD_TABLE; a COLD_SLOW follows it */
-	unsigned limit;         /* COLD_TABLE: as of a cell */
+	unsigned limit;         /* COLD_TABLE: as of a cell; COLD_BUDGET: what was taken */
 	uint8_t *others[2];     /* more that come here, or NULL */
 };
 
