@@ -81,8 +81,8 @@ struct bt_live {
 	struct bt_live *next;
 	struct tlb_entry *entry;
 };
-#define BT_LIVE (1u << 14)
-#define BT_RAPID     64 /* instructions: a page change after fewer counts */
+#define BT_LIVE  (1u << 14)
+#define BT_RAPID 64 /* instructions: a page change after fewer counts */
 
 enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
 
@@ -136,7 +136,8 @@ struct translation;
 struct bt {
 	struct host_code code;
 	uint8_t *at, *at_end;     /* write address of the next block's code, behind its head; the
-				     region's end */
+				     end of the region's room for it */
+	uint8_t *cold, *cold_end; /* the same of what is seldom executed */
 	uint8_t *cell, *cell_end; /* the next one, and the region's end */
 	uint8_t *cells_end;       /* of all regions */
 	uint8_t *begin;           /* behind the stubs */
@@ -148,7 +149,7 @@ struct bt {
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
 	struct bt_memory *memory;    /* cells, the next one, the region's end, all */
 	unsigned memories, memories_end, memories_all;
-	struct bt_live *live[2];    /* by half of the address space */
+	struct bt_live *live[2]; /* by half of the address space */
 	unsigned live_all;
 	int (*enter)(struct interp *c, const uint8_t *native);
 	uint8_t *hint;          /* the whole mapping */
@@ -202,6 +203,7 @@ void bt_region_next(struct bt *t, struct interp *c); /* what is in it is no more
 static inline bool bt_region_full(const struct bt *t)
 {
 	return t->at_end - t->at < (ptrdiff_t)BT_ROOM ||
+	       t->cold_end - t->cold < (ptrdiff_t)BT_ROOM ||
 	       t->cell_end - t->cell < (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) ||
 	       t->places_end - t->places < BT_PLACES_ROOM ||
 	       t->memories_end - t->memories < BT_PLACES_ROOM;

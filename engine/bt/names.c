@@ -136,5 +136,7 @@ void bt_name_block(const struct translation *x)
 	if (!o->code_made)
 		return;
 	snprintf(name, sizeof(name), "guest_%llx", (unsigned long long)x->c->r[R_RIP]);
-	o->code_made(o->code_made_arg, bt_exec(x->t, x->t->at), (size_t)(x->e.at - x->t->at), name);
+	for (unsigned n = 0; n < 2; n++)
+		o->code_made(o->code_made_arg, bt_exec(x->t, x->piece[n].begin),
+			     (size_t)(x->piece[n].end - x->piece[n].begin), name);
 }

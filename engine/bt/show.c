@@ -35,18 +35,35 @@ static const uint8_t *exec_begin(const struct translation *x)
 	return bt_exec(x->t, x->t->at);
 }
 
+/* Is it an executable address of the block itself? */
+static bool name_own(const struct translation *x, uint64_t to, char *text)
+{
+	static const char *const names[2] = { "+", "cold+" };
+
+	for (unsigned n = 0; n < 2; n++) {
+		const struct bt_piece *p = &x->piece[n];
+		uint64_t in = to - (uintptr_t)bt_exec(x->t, p->begin);
+
+		if (in < (uint64_t)(p->end - p->begin)) {
+			snprintf(text, TEXT_BYTES, "%s%" PRIx64, names[n], in);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What lies at an executable address, or in the data before it. */
 static void name_address(const struct translation *x, uint64_t to, char *text)
 {
 	const struct bt *t = x->t;
-	uint64_t begin = (uintptr_t)exec_begin(x), memory = to - (uintptr_t)t->memory;
+	uint64_t memory = to - (uintptr_t)t->memory;
 	uint64_t cell = to - (uintptr_t)t->code.exec_at;
 	const char *stub = bt_stub_name(t, to);
 
 	if (stub)
 		snprintf(text, TEXT_BYTES, "%s", stub);
-	else if (to - begin < (uint64_t)(x->e.at - t->at))
-		snprintf(text, TEXT_BYTES, "+%" PRIx64, to - begin);
+	else if (name_own(x, to, text))
+		return;
 	else if (memory < t->memories * sizeof(struct bt_memory))
 		snprintf(text, TEXT_BYTES, "memory%u+%u",
 			 (unsigned)(memory / sizeof(struct bt_memory)),
@@ -114,6 +131,15 @@ static void text_of_guest(const struct show *s, unsigned n, char *text)
 		snprintf(text, TEXT_BYTES, "(not decoded)");
 }
 
+/* In its piece, of a write address. */
+static unsigned offset_of(const struct translation *x, const uint8_t *at)
+{
+	const struct bt_piece *hot = &x->piece[0];
+
+	return (unsigned)(at >= hot->begin && at < hot->end ? at - hot->begin
+							    : at - x->piece[1].begin);
+}
+
 /* Host code [from, to), write addresses, of which `text` is beside the first. */
 static void lines(const struct show *s, const char *text, const uint8_t *from, const uint8_t *to)
 {
@@ -133,8 +159,7 @@ static void lines(const struct show *s, const char *text, const uint8_t *from, c
 			zi.length = 1;
 			snprintf(host, sizeof(host), "byte 0x%02x", *from);
 		}
-		vm_trace(x->c->vcpu->vm, "%-44s | %4x  %s", text, (unsigned)(from - x->t->at),
-			 host);
+		vm_trace(x->c->vcpu->vm, "%-44s | %4x  %s", text, offset_of(x, from), host);
 	}
 }
 
@@ -158,7 +183,8 @@ static const struct cold *next_cold(const struct translation *x, const uint8_t *
 		const struct cold *k = &x->cold[n];
 		const uint8_t *begin = begin_of(k);
 
-		if (begin && begin >= at && begin < x->e.at && (!best || begin < begin_of(best)))
+		if (begin && begin >= at && begin < x->piece[1].end &&
+		    (!best || begin < begin_of(best)))
 			best = k;
 	}
 	return best;
@@ -173,21 +199,21 @@ static void show_cold(const struct show *s)
 	};
 	const struct translation *x = s->x;
 	char guest[TEXT_BYTES], text[2 * TEXT_BYTES];
-	const uint8_t *at = x->begin[x->b->count + 1];
+	const uint8_t *at = x->piece[1].begin;
 
-	while (at < x->e.at) {
+	while (at < x->piece[1].end) {
 		const struct cold *k = next_cold(x, at), *then;
 
 		if (!k || begin_of(k) > at) {
-			lines(s, "", at, k ? begin_of(k) : x->e.at);
-			at = k ? begin_of(k) : x->e.at;
+			lines(s, "", at, k ? begin_of(k) : x->piece[1].end);
+			at = k ? begin_of(k) : x->piece[1].end;
 			continue;
 		}
 		then = next_cold(x, at + 1);
 		text_of_guest(s, k->i->n, guest);
 		snprintf(text, sizeof(text), "; %s: %s", kinds[k->kind], guest);
-		lines(s, text, at, then ? begin_of(then) : x->e.at);
-		at = then ? begin_of(then) : x->e.at;
+		lines(s, text, at, then ? begin_of(then) : x->piece[1].end);
+		at = then ? begin_of(then) : x->piece[1].end;
 	}
 }
 
@@ -206,9 +232,9 @@ void bt_show(const struct translation *x)
 	char text[TEXT_BYTES];
 
 	open_formatters(&s);
-	vm_trace(x->c->vcpu->vm, "translate 0x%" PRIx64 ": %u instructions, %u bytes at %p",
-		 x->c->r[R_RIP], count, (unsigned)(x->e.at - x->t->at),
-		 (const void *)exec_begin(x));
+	vm_trace(x->c->vcpu->vm, "translate 0x%" PRIx64 ": %u instructions, %u and %u bytes at %p",
+		 x->c->r[R_RIP], count, (unsigned)(x->piece[0].end - x->piece[0].begin),
+		 (unsigned)(x->piece[1].end - x->piece[1].begin), (const void *)exec_begin(x));
 	lines(&s, "; entry", x->t->at, x->begin[0]);
 	for (unsigned n = 0; n < count; n++) {
 		text_of_guest(&s, n, text);

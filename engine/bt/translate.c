@@ -5,7 +5,7 @@
  * places in the encoding; each instruction is emitted natively, or as a call of its handler, so
  * every block can be translated and coverage is a matter of speed only.
  *
- * Order in memory: the block, then what is seldom executed.
+ * In memory the blocks follow each other, and elsewhere what of them is seldom executed (region.c).
  *
  * Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
@@ -131,7 +131,10 @@ static void emit(struct translation *x)
 	if (!ended)
 		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at, x->flags);
 	x->begin[x->b->count + 1] = x->e.at;
+	x->piece[0] = (struct bt_piece){ x->t->at, x->e.at };
+	x->e.at = x->t->cold;
 	bt_cold_code(x);
+	x->piece[1] = (struct bt_piece){ x->t->cold, x->e.at };
 }
 
 /* Whoever wants to know about it. */
@@ -148,12 +151,15 @@ static void look(const struct translation *x)
 static void made(const struct translation *x)
 {
 	struct bt *t = x->t;
-	size_t bytes = sizeof(struct bt_head) + (size_t)(x->e.at - t->at);
+	size_t bytes = sizeof(struct bt_head) + (size_t)(x->piece[0].end - t->at);
 	struct bt_head *head = bt_head(t, x->b->native);
 
 	bytes = (bytes + 15) & ~(size_t)15;
 	*head = (struct bt_head){ .b = x->b, .bytes = bytes };
 	t->at += bytes;
+	t->cold = x->e.at;
+	t->figures.bytes += (uint64_t)(x->piece[0].end - x->piece[0].begin) +
+			    (uint64_t)(x->piece[1].end - x->piece[1].begin);
 }
 
 void bt_translate(struct bt *t, struct interp *c, struct block *b)
@@ -189,7 +195,6 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	b->native = bt_exec(t, t->at);
 	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->x87 ? BT_X87 : 0) |
 				    x->variant | (x->flags_in ? BT_FLAGS : 0));
-	t->figures.bytes += (uint64_t)(x->e.at - t->at);
 	made(x);
 	t->blocks++;
 }

@@ -76,8 +76,9 @@ struct translation {
 	ZydisDecodedInstruction all_zi[BLOCK_INSNS];
 	ZydisDecodedOperand all_op[BLOCK_INSNS][ZYDIS_MAX_OPERAND_COUNT];
 	bool known[BLOCK_INSNS];
-	const uint8_t *begin[BLOCK_INSNS + 2]; /* of each one's code, of what follows the last, of
-						* the cold parts */
+	const uint8_t *begin[BLOCK_INSNS + 2]; /* of each one's code, of what follows the last, and
+						* the end of that */
+	struct bt_piece piece[2]; /* all of it: what is often executed, and the cold parts */
 };
 
 /* registers.c: where guest register n is; NO_REGISTER: in memory. */

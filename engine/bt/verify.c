@@ -19,8 +19,9 @@
 
 struct check {
 	const struct bt *t;
-	const uint8_t *begin, *end, *at;
-	uint8_t starts[BT_ROOM / 8]; /* bitmap: an instruction begins there */
+	const struct bt_piece *piece;
+	const uint8_t *at, *end;        /* the instruction; the end of its piece */
+	uint8_t starts[2][BT_ROOM / 8]; /* bitmaps: an instruction begins there */
 	ZydisDecoder zydis;
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
@@ -144,7 +145,6 @@ static const char *check_memory(const struct check *c, const ZydisDecodedOperand
 
 static const char *check_branch(const struct check *c)
 {
-	uint64_t block = (uintptr_t)bt_exec(c->t, c->begin);
 	ZyanU64 to;
 
 	if (c->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
@@ -157,9 +157,13 @@ static const char *check_branch(const struct check *c)
 		return "an indirect branch";
 	if (bt_stub_name(c->t, to))
 		return NULL;
-	to -= block;
-	if (to < (uint64_t)(c->end - c->begin) && c->starts[to / 8] >> to % 8 & 1)
-		return NULL;
+	for (unsigned n = 0; n < 2; n++) {
+		const struct bt_piece *p = &c->piece[n];
+		uint64_t in = to - (uintptr_t)bt_exec(c->t, p->begin);
+
+		if (in < (uint64_t)(p->end - p->begin) && c->starts[n][in / 8] >> in % 8 & 1)
+			return NULL;
+	}
 	return "a branch to where no instruction begins";
 }
 
@@ -247,38 +251,58 @@ static bool decode(struct check *c)
 		ZydisDecoderDecodeFull(&c->zydis, c->at, (size_t)(c->end - c->at), &c->zi, c->op));
 }
 
-/* Branches go forward, too: first where instructions begin, then what they are. */
-const char *bt_verify(const struct bt *t, const uint8_t *begin, const uint8_t *end,
-		      const uint8_t **at)
+static const char *find_starts(struct check *c, unsigned n)
 {
-	struct check c = { .t = t, .begin = begin, .end = end };
+	const struct bt_piece *p = &c->piece[n];
+
+	if (p->end - p->begin > (ptrdiff_t)BT_ROOM)
+		return "more than a block has";
+	c->end = p->end;
+	for (c->at = p->begin; c->at < p->end; c->at += c->zi.length) {
+		if (!decode(c))
+			return "no instruction";
+		c->starts[n][(c->at - p->begin) / 8] |= (uint8_t)(1u << (c->at - p->begin) % 8);
+	}
+	return NULL;
+}
+
+static const char *check_piece(struct check *c, unsigned n)
+{
+	const struct bt_piece *p = &c->piece[n];
+	const char *wrong;
+
+	c->end = p->end;
+	for (c->at = p->begin; c->at < p->end; c->at += c->zi.length) {
+		wrong = decode(c) ? check_insn(c) : "no instruction";
+		if (wrong)
+			return wrong;
+	}
+	return NULL;
+}
+
+/* Branches go forward, too: first where instructions begin, then what they are. */
+const char *bt_verify(const struct bt *t, const struct bt_piece piece[2], const uint8_t **at)
+{
+	struct check c = { .t = t, .piece = piece };
 	const char *wrong = NULL;
 
-	*at = begin;
-	if (end - begin > (ptrdiff_t)BT_ROOM)
-		return "more than a block has";
 	ZydisDecoderInit(&c.zydis, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	for (c.at = begin; c.at < end; c.at += c.zi.length) {
-		*at = c.at;
-		if (!decode(&c))
-			return "no instruction";
-		c.starts[(c.at - begin) / 8] |= (uint8_t)(1u << (c.at - begin) % 8);
-	}
-	for (c.at = begin; c.at < end && !wrong; c.at += c.zi.length) {
-		*at = c.at;
-		wrong = decode(&c) ? check_insn(&c) : "no instruction";
-	}
+	for (unsigned n = 0; n < 2 && !wrong; n++)
+		wrong = find_starts(&c, n);
+	for (unsigned n = 0; n < 2 && !wrong; n++)
+		wrong = check_piece(&c, n);
+	*at = c.at;
 	return wrong;
 }
 
 void bt_verify_block(const struct translation *x)
 {
 	const uint8_t *at;
-	const char *wrong = bt_verify(x->t, x->t->at, x->e.at, &at);
+	const char *wrong = bt_verify(x->t, x->piece, &at);
 
 	if (!wrong)
 		return;
 	bt_show(x);
-	host_warn("translated code at +%x: %s", (unsigned)(at - x->t->at), wrong);
+	host_warn("translated code at %p: %s", (const void *)bt_exec(x->t, at), wrong);
 	__builtin_trap();
 }

@@ -11,12 +11,15 @@
 struct bt;
 struct translation;
 
+struct bt_piece {
+	const uint8_t *begin, *end; /* write addresses */
+};
+
 /*
- * One block's code [begin, end), write addresses, before it is linked. NULL: it is as it has to
- * be. Else what is wrong, and *at is the instruction.
+ * One block's code, in two pieces, the second perhaps empty, before it is linked. NULL: it is as
+ * it has to be. Else what is wrong, and *at is the instruction.
  */
-const char *bt_verify(const struct bt *t, const uint8_t *begin, const uint8_t *end,
-		      const uint8_t **at);
+const char *bt_verify(const struct bt *t, const struct bt_piece piece[2], const uint8_t **at);
 
 /* The block just made, in a debug build; what is wrong ends the program, since nobody may run it.
  */

@@ -86,8 +86,12 @@ static const char *verify(const struct bt *t, const void *code, size_t bytes)
 {
 	const uint8_t *at;
 
+	const struct bt_piece piece[2] = {
+		{t->at, t->at + bytes}
+	};
+
 	memcpy(t->at, code, bytes);
-	return bt_verify(t, t->at, t->at + bytes, &at);
+	return bt_verify(t, piece, &at);
 }
 
 static void check_list(const char *const *text, const uint8_t *const code[][2], unsigned count,
@@ -141,6 +145,7 @@ static void test_places(void **state)
 		{ t->begin,             false, false},
 		{ t->code.write_at + t->code.bytes,            false,                        false                                                    },
 	};
+	struct bt_piece piece[2] = { { 0 } };
 	const uint8_t *at;
 
 	(void)state;
@@ -148,10 +153,12 @@ static void test_places(void **state)
 		struct code e = { t->at };
 
 		code_rip(&e, OP_CMP, RCX, places[n].to);
-		assert_int_equal(!bt_verify(t, t->at, e.at, &at), places[n].cell);
+		piece[0] = (struct bt_piece){ t->at, e.at };
+		assert_int_equal(!bt_verify(t, piece, &at), places[n].cell);
 		e.at = t->at + 16; /* `begin` is where the block begins */
 		code_go(&e, OP_CALL, places[n].to);
-		assert_int_equal(!bt_verify(t, t->at + 16, e.at, &at), places[n].branch);
+		piece[0] = (struct bt_piece){ t->at + 16, e.at };
+		assert_int_equal(!bt_verify(t, piece, &at), places[n].branch);
 	}
 	guest_close(&g);
 }
