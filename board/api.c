@@ -81,7 +81,11 @@ static int open_pc(struct trapeze *t, const struct engine_ops *engine, struct fa
 		.serial = {.write = serial, .arg = t},
 	};
 
+	config.net = t->config.net;
+	while (config.net && config.net[config.nets])
+		config.nets++;
 	t->pc = pc_open(&config, why);
+	t->config.net = NULL; /* not kept */
 	if (!t->pc)
 		return why->code;
 	t->vm = t->pc->vm;
@@ -107,12 +111,14 @@ static int open_machine(struct trapeze *t, struct fail *why)
 
 	if (!engine)
 		return why->code;
+	if (t->config.net && !t->config.pc)
+		return fail(why, -EINVAL, "a network needs the PC's bus");
 	err = t->config.pc ? open_pc(t, engine, why) : open_bare(t, engine, why);
 	if (err)
 		return err;
 	t->vm->hooks = (struct vm_hooks){ .print = print, .arg = t };
 	t->vm->halt_ends = true;
-	vm_input_ended(t->vm); /* there is no way in */
+	vm_input_ended(t->vm); /* there is no way in but a network */
 	return 0;
 }
 

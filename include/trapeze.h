@@ -3,7 +3,7 @@
  *
  * A machine is one virtual CPU, memory at guest-physical addresses that you choose, and, when
  * you ask for it, the chips of a small PC. You run it for an exact number of instructions at a
- * time, on your own thread; nothing runs in between, and machines share no data.
+ * time, on your own thread; nothing of the guest runs in between, and machines share no data.
  *
  *	trapeze_open -> trapeze_add_memory -> trapeze_write -> trapeze_enter
  *	             -> trapeze_run, again and again -> trapeze_close
@@ -51,6 +51,10 @@ struct trapeze_config {
 	void (*print)(void *arg, const char *text, size_t bytes);
 	void (*serial)(void *arg, const char *text, size_t bytes);
 	void *arg; /* handed to both */
+	/* pc: network cards, each as `trapeze run --net` has it ("user", "user,forward=tcp:2222:22",
+	 * "tap:tap0", "switch:/tmp/lan"); NULL ends the list. A network has a thread of its own, and
+	 * a guest that waits for it in HLT is waited for: trapeze_stop() ends that. */
+	const char *const *net;
 };
 
 /* "0.1.0"; static. */
@@ -58,7 +62,8 @@ const char *trapeze_version(void);
 
 /*
  * A new machine without memory, its CPU at power-on. NULL and *error: -ENOENT no such engine,
- * -ENOTSUP this host cannot run it, -ENOMEM. Strings in *config are not kept.
+ * -ENOTSUP this host cannot run it, -ENOMEM, -EINVAL or what the host says of a network. Strings in
+ * *config are not kept.
  */
 struct trapeze *trapeze_open(const struct trapeze_config *config, struct trapeze_error *error);
 /* Frees everything but memory that the caller provided. NULL is allowed. */

@@ -130,6 +130,34 @@ static void test_fetch(void **state)
 	finish(&s);
 }
 
+/* Files of one directory, and of no other, by TFTP. */
+static void test_tftp(void **state)
+{
+	char dir[] = "/tmp/trapeze-tftp-XXXXXX", text[300], expected[40] = "";
+	struct session s;
+	FILE *sum;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(text, sizeof(text),
+		 "mkdir %s/given && seq 1 20000 >%s/given/file && echo no >%s/secret && "
+		 "md5sum <%s/given/file",
+		 dir, dir, dir, dir);
+	sum = popen(text, "r");
+	assert_int_equal(fread(expected, 1, 32, sum), 32);
+	assert_int_equal(pclose(sum), 0);
+	snprintf(text, sizeof(text), "user,tftp=%s/given", dir);
+	boot(&s, text);
+	lease(&s);
+	command(&s, "tftp -g -r file -l /tmp/file 10.0.2.2; md5sum </tmp/file");
+	session_expect(&s, expected, SECONDS);
+	command(&s, "tftp -g -r ../secret -l /tmp/secret 10.0.2.2; echo status $?.");
+	session_expect(&s, "status 1.", SECONDS);
+	finish(&s);
+	snprintf(text, sizeof(text), "rm -r %s", dir);
+	assert_int_equal(system(text), 0);
+}
+
 /* Connects to the forward; what is sent comes back. */
 static void echo_through(int port)
 {
@@ -208,6 +236,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fetch),
+		cmocka_unit_test(test_tftp),
 		cmocka_unit_test(test_forward),
 		cmocka_unit_test(test_two_machines),
 	};

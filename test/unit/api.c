@@ -271,6 +271,34 @@ static void pc_devices(void **state)
 	trapeze_close(vm);
 }
 
+/* A card that the guest finds where it should be, and words that make no sense. */
+static void network(void **state)
+{
+	/* PCI 16.0 is a virtio-net: prints 1; power off */
+	static const char look[] =
+		"\x66\xb8\x00\x80\x00\x80\xba\xf8\x0c\x66\xef\xba\xfc\x0c\x66\xed"
+		"\x66\x3d\xf4\x1a\x41\x10\x0f\x94\xc0\x04\x30\xba\xf8\x03\xee"
+		"\xba\x04\x06\xb8\x00\x34\xef\xeb\xfe";
+	const char *user[] = { "user", NULL }, *wrong[] = { "user", "carrier-pigeon", NULL };
+	struct text text = { .used = 0 };
+	struct trapeze_config config = { .pc = 1, .serial = collect, .arg = &text, .net = user };
+	struct trapeze *vm = open_with(&config, look, sizeof(look) - 1);
+	struct trapeze_error error;
+
+	(void)state;
+	assert_int_equal(run(vm, UINT64_MAX).reason, TRAPEZE_POWEROFF);
+	assert_int_equal(text.used, 1);
+	assert_int_equal(text.bytes[0], '1');
+	trapeze_close(vm);
+	config.net = wrong;
+	assert_null(trapeze_open(&config, &error));
+	assert_int_equal(error.code, -EINVAL);
+	assert_non_null(strstr(error.text, "carrier-pigeon"));
+	config = (struct trapeze_config){ .net = user };
+	assert_null(trapeze_open(&config, &error));
+	assert_int_equal(error.code, -EINVAL);
+}
+
 static void modes(void **state)
 {
 	struct trapeze *vm = OPEN("\x90");
@@ -406,6 +434,7 @@ int main(void)
 		cmocka_unit_test(stopped_from_another_thread),
 		cmocka_unit_test(stopped_in_a_repeat),
 		cmocka_unit_test(pc_devices),
+		cmocka_unit_test(network),
 		cmocka_unit_test(modes),
 		cmocka_unit_test(long_mode_and_translation),
 		cmocka_unit_test(saving),
