@@ -74,6 +74,9 @@ int host_code_caught(void);
 /* Sets the GS base of the calling thread, for generated code. Nothing else uses it. */
 void host_gs_base(const void *base);
 
+/* Code that another thread has changed is executed as it is now: SDM vol. 3 8.1.3. */
+void host_serialize(void);
+
 /* Nanoseconds. monotonic: never steps. wall: since 1970-01-01 UTC.
  * cpu: processor time used by this process, user and system. */
 uint64_t host_monotonic_ns(void);
@@ -98,6 +101,9 @@ void host_cond_free(struct host_cond *c);
 void host_cond_wait(struct host_cond *c, struct host_mutex *m, uint64_t until_ns);
 void host_cond_signal(struct host_cond *c);
 void host_cond_broadcast(struct host_cond *c);
+
+/* Lets other threads run, if any waits for a processor. */
+void host_yield(void);
 
 struct host_thread;
 struct host_thread *host_thread_start(void (*run)(void *arg), void *arg, const char *name);

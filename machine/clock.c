@@ -20,6 +20,7 @@ void clock_init(struct clock *c, enum clock_source source, const uint64_t *instr
 		.source = source,
 		.tsc_khz = KHZ_PER_GHZ,
 		.instructions = instructions,
+		.soonest = ALARM_NONE,
 		.real_base_ns = source == CLOCK_SOURCE_REAL ? host_monotonic_ns() : 0,
 	};
 }
@@ -48,7 +49,12 @@ uint64_t clock_tsc_to_ns(const struct clock *c, uint64_t tsc)
 
 uint64_t clock_next(const struct clock *c)
 {
-	return c->first ? c->first->at : ALARM_NONE;
+	return atomic_load(&c->soonest);
+}
+
+static void look_first(struct clock *c)
+{
+	atomic_store(&c->soonest, c->first ? c->first->at : ALARM_NONE);
 }
 
 static void unlink_alarm(struct clock *c, struct alarm *a)
@@ -60,6 +66,7 @@ static void unlink_alarm(struct clock *c, struct alarm *a)
 	if (a->next)
 		a->next->prev = a->prev;
 	a->prev = a->next = NULL;
+	look_first(c);
 }
 
 static void link_alarm(struct clock *c, struct alarm *a)
@@ -78,6 +85,7 @@ static void link_alarm(struct clock *c, struct alarm *a)
 		prev->next = a;
 	else
 		c->first = a;
+	look_first(c);
 }
 
 void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at)

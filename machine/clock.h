@@ -15,6 +15,7 @@
 #ifndef MACHINE_CLOCK_H
 #define MACHINE_CLOCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,10 +43,11 @@ struct clock {
 	/* COUNTED: time jumped over while halted, and the instructions of others than those that
 	 * `instructions` counts; modulo 2^64 */
 	uint64_t skipped_ns;
-	uint64_t real_base_ns; /* REAL: host monotonic ns that is virtual time 0 */
+	uint64_t real_base_ns;        /* REAL: host monotonic ns that is virtual time 0 */
 	const uint64_t *instructions; /* COUNTED: the count time is derived from */
 	uint64_t next_order;
 	struct alarm *first;
+	atomic_ullong soonest;      /* its time, or ALARM_NONE: may be looked at without a lock */
 	void (*earlier)(void *arg); /* told when `first` becomes an earlier alarm */
 	void *earlier_arg;
 };
@@ -53,7 +55,7 @@ struct clock {
 void clock_init(struct clock *c, enum clock_source source, const uint64_t *instructions);
 uint64_t clock_now(const struct clock *c);
 uint64_t clock_tsc(const struct clock *c);
-/* Virtual time of the next alarm, or ALARM_NONE. */
+/* Virtual time of the next alarm, or ALARM_NONE. Any thread. */
 uint64_t clock_next(const struct clock *c);
 void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at);
 /* Fires every alarm due now. Returns how many fired. */

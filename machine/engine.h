@@ -10,8 +10,9 @@
  * one architectural form, struct x86_state. An engine may cache state
  * privately; settle() finishes a half-done instruction first.
  *
- * Threads. kick() may come from any thread, with vm->wake_lock held. Everything taking a vcpu runs
- *on that vCPU's own thread. map()/unmap() run with every vCPU parked.
+ * Threads. kick() may come from any thread, with vm->wake_lock held. Everything taking a vcpu
+ * runs on that vCPU's own thread, or while it is parked; run() and inject() inside the gate
+ * (machine/gate.h). map()/unmap() run with every vCPU parked.
  *
  * Guest faults are not failures: an engine delivers them to the guest. The
  * int returns below report host trouble only (see host/fail.h).
@@ -35,6 +36,7 @@ enum engine_cap {
 	ENGINE_DIRTY_LOG = 1 << 0, /* dirty pages are tracked */
 	ENGINE_STEP = 1 << 1,      /* can stop after one instruction */
 	ENGINE_COUNTED = 1 << 2,   /* exact instruction count: replayable */
+	ENGINE_THREADS = 1 << 3,   /* vCPUs may run on several threads */
 };
 
 /*

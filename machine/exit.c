@@ -142,9 +142,12 @@ static void (*const handlers[EXIT_REASON_COUNT])(struct vcpu *, struct exit *) =
 
 void exit_handle(struct vcpu *vcpu, struct exit *exit)
 {
+	bool inside = gate_step_out(vcpu);
+
 	vcpu->exits[exit->reason]++;
 	if (handlers[exit->reason])
 		handlers[exit->reason](vcpu, exit);
+	gate_step_back(vcpu, inside);
 }
 
 void exit_count(struct vcpu *vcpu, enum exit_reason reason)

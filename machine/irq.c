@@ -115,6 +115,7 @@ int irq_take_signals(struct vcpu *vcpu, struct fail *why)
 {
 	struct x86_state s;
 	bool changed = false;
+	int err;
 
 	if (!vcpu->init_waiting && !vcpu->sipi_waiting)
 		return 0;
@@ -132,5 +133,8 @@ int irq_take_signals(struct vcpu *vcpu, struct fail *why)
 		return 0;
 	vcpu->halted = s.activity == ACTIVITY_HALT;
 	vcpu->wait_sipi = s.activity == ACTIVITY_WAIT_SIPI;
-	return vcpu->vm->engine->set_state(vcpu, &s, why);
+	gate_enter(vcpu);
+	err = vcpu->vm->engine->set_state(vcpu, &s, why);
+	gate_leave(vcpu);
+	return err;
 }

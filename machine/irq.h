@@ -26,23 +26,23 @@ struct vcpu;
 #define IRQ_LINES 24
 
 enum apic_delivery { /* SDM vol. 3 11.5.1, the encoding of the delivery mode field */
-	APIC_FIXED = 0,
-	APIC_LOWEST = 1,
-	APIC_SMI = 2,
-	APIC_NMI = 4,
-	APIC_INIT = 5,
-	APIC_SIPI = 6,
-	APIC_EXTINT = 7,
+		     APIC_FIXED = 0,
+		     APIC_LOWEST = 1,
+		     APIC_SMI = 2,
+		     APIC_NMI = 4,
+		     APIC_INIT = 5,
+		     APIC_SIPI = 6,
+		     APIC_EXTINT = 7,
 };
 
 /* One message on the APIC bus. */
 struct apic_message {
 	uint32_t dest; /* APIC ID or logical mask; 0xffffffff (x2APIC) or 0xff: everyone */
 	uint8_t vector;
-	uint8_t mode;  /* enum apic_delivery */
+	uint8_t mode; /* enum apic_delivery */
 	bool logical;
-	bool level;    /* level triggered (else edge) */
-	bool assert;   /* INIT de-assert has it false */
+	bool level;  /* level triggered (else edge) */
+	bool assert; /* INIT de-assert has it false */
 };
 
 /* What listens to lines. Up to IRQ_SINKS of them. */

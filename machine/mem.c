@@ -28,15 +28,23 @@ static int check_slot(const struct mem *m, gpa_t start, uint64_t bytes, struct f
 	return 0;
 }
 
+static size_t page_words(uint64_t bytes)
+{
+	return (bytes >> PAGE_SHIFT) * sizeof(atomic_ullong);
+}
+
 static void free_slot(struct mem_slot *slot)
 {
-	if (slot->owned)
+	if (slot->owned && slot->host)
 		host_unmap(slot->host, slot->bytes);
 	host_unmap(slot->marks, slot->bytes >> PAGE_SHIFT);
+	host_unmap(slot->coders, page_words(slot->bytes));
+	host_unmap(slot->writers, page_words(slot->bytes));
 	host_free(slot);
 }
 
-static struct mem_slot *new_slot(gpa_t start, uint64_t bytes, void *host, bool readonly)
+static struct mem_slot *new_slot(const struct vm *vm, gpa_t start, uint64_t bytes, void *host,
+				 bool readonly)
 {
 	struct mem_slot *slot = host_alloc(sizeof(*slot));
 
@@ -48,12 +56,13 @@ static struct mem_slot *new_slot(gpa_t start, uint64_t bytes, void *host, bool r
 	slot->owned = slot->discards = !host;
 	slot->host = host ? host : host_map(bytes);
 	slot->marks = host_map(bytes >> PAGE_SHIFT);
-	if (slot->host && slot->marks)
+	if (vm->gate.used) {
+		slot->coders = host_map(page_words(bytes));
+		slot->writers = host_map(page_words(bytes));
+	}
+	if (slot->host && slot->marks && (!vm->gate.used || (slot->coders && slot->writers)))
 		return slot;
-	if (slot->host && slot->owned)
-		host_unmap(slot->host, bytes);
-	host_unmap(slot->marks, bytes >> PAGE_SHIFT);
-	host_free(slot);
+	free_slot(slot);
 	return NULL;
 }
 
@@ -65,7 +74,7 @@ int mem_add(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool readonl
 
 	if (err)
 		return err;
-	slot = new_slot(start, bytes, host, readonly);
+	slot = new_slot(vm, start, bytes, host, readonly);
 	if (!slot)
 		return fail(why, -ENOMEM, "the host has no %llu MiB for guest memory",
 			    (unsigned long long)(bytes >> 20));
@@ -112,13 +121,13 @@ void mem_free(struct vm *vm)
 
 struct mem_slot *mem_find(struct mem *m, gpa_t at)
 {
-	struct mem_slot *s = m->recent;
+	struct mem_slot *s = atomic_load_explicit(&m->recent, memory_order_relaxed);
 
 	if (s && at.v - s->start.v < s->bytes)
 		return s;
 	for (s = m->slots; s; s = s->next) {
 		if (at.v - s->start.v < s->bytes) {
-			m->recent = s;
+			atomic_store_explicit(&m->recent, s, memory_order_relaxed);
 			return s;
 		}
 	}
@@ -206,15 +215,15 @@ void mem_written(struct mem *m, gpa_t at, uint64_t bytes)
 	while (bytes > 0) {
 		struct mem_slot *s = mem_find(m, at);
 		uint64_t here = PAGE_SIZE - (at.v & PAGE_MASK);
-		uint8_t *mark;
 
 		if (!s)
 			return;
 		if (here > bytes)
 			here = bytes;
-		mark = mem_mark(s, at);
-		__atomic_and_fetch(mark, (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
-		if (*mark & MARK_CODE && m->code_written)
+		__atomic_and_fetch(mem_mark(s, at), (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
+		/* After the write: who decodes sets its bit, then reads. */
+		atomic_thread_fence(memory_order_seq_cst);
+		if (mem_marks(s, at) & MARK_CODE && m->code_written)
 			m->code_written(m->code_arg, at, here);
 		at.v += here;
 		bytes -= here;

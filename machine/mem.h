@@ -15,6 +15,7 @@
 #ifndef MACHINE_MEM_H
 #define MACHINE_MEM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,14 +37,17 @@ struct mem_slot {
 	bool owned;     /* host came from host_map: freed with the machine */
 	bool discards;  /* host_discard() is good for it */
 	uint8_t *marks; /* one byte a page */
+	/* When vCPUs run on several threads, for each page a bit n for vCPU n: it holds code of the
+	 * page (in place of MARK_CODE); it may write the page without asking. NULL: they do not. */
+	atomic_ullong *coders, *writers;
 	struct mem_slot *next;
 };
 
 enum dirty_step { DIRTY_START, DIRTY_FETCH, DIRTY_STOP };
 
 struct mem {
-	struct mem_slot *slots;  /* sorted by start */
-	struct mem_slot *recent; /* last one found */
+	struct mem_slot *slots;            /* sorted by start */
+	_Atomic(struct mem_slot *) recent; /* last one found */
 	uint64_t ram_bytes;
 	/* Told when a page with MARK_CODE was written by something other than the engine's own
 	 * store path (DMA, loaders); bytes lie within one page. */
@@ -85,6 +89,15 @@ int mem_load(struct mem *m, gpa_t to, const void *from, uint64_t bytes);
 static inline uint8_t *mem_mark(struct mem_slot *slot, gpa_t at)
 {
 	return &slot->marks[(at.v - slot->start.v) >> PAGE_SHIFT];
+}
+
+/* The page's marks, whichever way MARK_CODE is told. */
+static inline uint8_t mem_marks(const struct mem_slot *slot, gpa_t at)
+{
+	uint64_t page = (at.v - slot->start.v) >> PAGE_SHIFT;
+	uint8_t marks = __atomic_load_n(&slot->marks[page], __ATOMIC_RELAXED);
+
+	return marks | (slot->coders && atomic_load(&slot->coders[page]) ? MARK_CODE : 0);
 }
 
 /* Called for every write that did not go through a TLB write tag: clears MARK_CLEAN,

@@ -32,7 +32,8 @@ void vm_wait_resumed(struct vm *vm)
 	if (!atomic_load(&vm->pauses))
 		return;
 	host_mutex_lock(vm->wake_lock);
-	while (atomic_load(&vm->pauses) && atomic_load(&vm->request) == VM_NONE)
+	while (atomic_load(&vm->pauses) && atomic_load(&vm->request) == VM_NONE &&
+	       !atomic_load(&vm->crew.parking))
 		host_cond_wait(vm->resumed, vm->wake_lock, UINT64_MAX);
 	host_mutex_unlock(vm->wake_lock);
 }

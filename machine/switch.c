@@ -155,8 +155,8 @@ int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why)
 			    "engine %s does not count instructions: a counted machine cannot run "
 			    "on it",
 			    to->name);
-	if (vm->vcpus > 1 && !(to->caps & ENGINE_COUNTED))
-		return fail(why, -EINVAL, "engine %s runs one vCPU only", to->name);
+	if (vm->vcpus > 1 && !(to->caps & (vm->crew.used ? ENGINE_THREADS : ENGINE_COUNTED)))
+		return fail(why, -EINVAL, "engine %s does not run several vCPUs", to->name);
 	state = host_alloc(vm->vcpus * sizeof(*state));
 	if (!state)
 		return fail(why, -ENOMEM, "no memory to change the engine");
@@ -244,14 +244,20 @@ static int take_planned(struct vm *vm, struct fail *why)
 static void take_asked(struct vm *vm)
 {
 	switch_choice choice = atomic_exchange(&vm->switches.asked, NULL);
-	bool counted = vm->clock.source == CLOCK_SOURCE_COUNTED || vm->vcpus > 1;
-	const struct engine_ops *to = choice(vm->engine, counted ? ENGINE_COUNTED : 0);
+	unsigned caps = (vm->clock.source == CLOCK_SOURCE_COUNTED ? ENGINE_COUNTED : 0) |
+			(vm->crew.used ? ENGINE_THREADS : 0);
+	const struct engine_ops *to = choice(vm->engine, caps);
 	struct fail why = { 0, "there is no other that this host can run" };
 
 	if (!to || vm_switch(vm, to, &why))
 		host_warn("the machine stays on engine %s: %s", vm->engine->name, why.text);
 	else
 		host_warn("the machine now runs on engine %s", to->name);
+}
+
+bool switch_wanted(const struct vm *vm)
+{
+	return is_due(vm) || atomic_load(&vm->switches.asked);
 }
 
 int switch_take(struct vm *vm, struct fail *why)

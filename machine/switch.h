@@ -12,6 +12,7 @@
 #define MACHINE_SWITCH_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "host/fail.h"
@@ -54,6 +55,8 @@ void vm_ask_switch(struct vm *vm, switch_choice choice);
 
 /* For the run loop: retired instructions at which the next planned switch is due. */
 uint64_t switch_due(const struct vm *vm);
+/* For the run loop: is a switch due, or asked for? */
+bool switch_wanted(const struct vm *vm);
 /* For the run loop: does what is due or was asked for. 0, or -E*: a planned switch was refused. */
 int switch_take(struct vm *vm, struct fail *why);
 

@@ -18,12 +18,15 @@ uint64_t vcpu_tsc(const struct vcpu *vcpu)
 
 void vcpu_tsc_moved(struct vcpu *vcpu, uint64_t tsc_offset)
 {
+	bool inside = gate_step_out(vcpu);
+
 	host_mutex_lock(vcpu->vm->lock);
 	vcpu->tsc_offset = tsc_offset;
 	kvmclock_update(vcpu);
 	if (vcpu->intc && vcpu->intc->tsc_moved)
 		vcpu->intc->tsc_moved(vcpu->intc_arg);
 	host_mutex_unlock(vcpu->vm->lock);
+	gate_step_back(vcpu, inside);
 }
 
 void vcpu_set_tsc(struct vcpu *vcpu, struct x86_state *s, uint64_t value)

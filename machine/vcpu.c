@@ -1,12 +1,12 @@
 /*
  * vcpu.c - the run loop: take input, fire alarms, inject, run, handle the exit, again; and with
- * several vCPUs, each in its turn.
+ * several vCPUs, each in its turn or each on its own thread.
  *
  * Everything outside the guest happens here, between two instructions: that is
  * what makes a counted run repeatable. Virtual time bounds each run() by an
  * instruction budget, so in counted mode an alarm fires at its exact instruction.
  *
- * Sleeping: when all vCPUs are idle the thread waits for the next alarm or for vm_wake(). notice
+ * Sleeping: a thread whose vCPUs are all idle waits for the next alarm or for vm_wake(). notice
  * and sleeping form the usual pair: the sleeper sets `sleeping`, then looks at notice;
  * the waker sets notice, then looks at `sleeping`.
  *
@@ -128,6 +128,16 @@ static int waiting_vector(struct vcpu *vcpu)
 	return vector;
 }
 
+static int inject(struct vcpu *vcpu, const struct event *event)
+{
+	int err;
+
+	gate_enter(vcpu);
+	err = vcpu->vm->engine->inject(vcpu, event);
+	gate_leave(vcpu);
+	return err;
+}
+
 /* Delivers what can be delivered; asks for a window for what cannot yet. */
 static int deliver(struct vcpu *vcpu)
 {
@@ -141,7 +151,7 @@ static int deliver(struct vcpu *vcpu)
 	if (vcpu->nmi_waiting && engine->can_inject(vcpu, &event)) {
 		vcpu->nmi_waiting = false;
 		vcpu->halted = false;
-		return engine->inject(vcpu, &event);
+		return inject(vcpu, &event);
 	}
 	vector = waiting_vector(vcpu);
 	if (vector < 0) {
@@ -164,7 +174,7 @@ static int deliver(struct vcpu *vcpu)
 	vcpu->halted = false;
 	/* Another may follow at once (an NMI behind it, a higher priority): look again. */
 	atomic_store(&vcpu->notice, true);
-	return engine->inject(vcpu, &event);
+	return inject(vcpu, &event);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -215,10 +225,30 @@ static bool halted_for_ever(struct vm *vm)
 	       !noticed(vm);
 }
 
+/* Waits until `until` (host ns) or until somebody calls vm_wake(); wake_lock held. true: it is
+ * that late. */
+static bool sleep_until(struct vcpu *vcpu, bool (*awake)(const struct vcpu *), uint64_t until)
+{
+	bool late = false;
+
+	while (!awake(vcpu) && !vcpu->woken && !late) {
+		host_cond_wait(vcpu->wake, vcpu->vm->wake_lock, until);
+		late = until != UINT64_MAX && host_monotonic_ns() >= until;
+	}
+	vcpu->woken = false;
+	return late;
+}
+
+static bool any_noticed(const struct vcpu *vcpu)
+{
+	return noticed(vcpu->vm);
+}
+
 /* All vCPUs are idle: until the next alarm, or until somebody calls vm_wake(). */
 static void sleep_halted(struct vm *vm)
 {
 	uint64_t next = clock_next(&vm->clock);
+	struct vcpu *vcpu = vm->vcpu[0];
 	uint64_t until = UINT64_MAX;
 
 	if (vm->clock.source == CLOCK_SOURCE_REAL) {
@@ -232,21 +262,15 @@ static void sleep_halted(struct vm *vm)
 		until = host_monotonic_ns() + (next - least(next, clock_now(&vm->clock)));
 	}
 	host_mutex_lock(vm->wake_lock);
-	atomic_store(&vm->sleeping, true);
-	while (!noticed(vm) && !vm->woken) {
-		host_cond_wait(vm->wake, vm->wake_lock, until);
-		if (until != UINT64_MAX && host_monotonic_ns() >= until) {
-			clock_skip_to(&vm->clock, next);
-			break;
-		}
-	}
-	vm->woken = false;
-	atomic_store(&vm->sleeping, false);
+	atomic_store(&vcpu->sleeping, true);
+	if (sleep_until(vcpu, any_noticed, until))
+		clock_skip_to(&vm->clock, next);
+	atomic_store(&vcpu->sleeping, false);
 	host_mutex_unlock(vm->wake_lock);
 }
 
 /* The vCPU whose turn it is has nothing to do. */
-static void idle(struct vm *vm)
+static void idle_in_turn(struct vm *vm)
 {
 	if (turns_pass(vm))
 		return;
@@ -256,12 +280,60 @@ static void idle(struct vm *vm)
 		sleep_halted(vm);
 }
 
+/* --- the same for a vCPU with a thread of its own --- */
+
+static bool must_look(const struct vcpu *vcpu)
+{
+	return atomic_load(&vcpu->notice) || atomic_load(&vcpu->vm->crew.parking);
+}
+
+/* Every thread sleeps, and nothing will end that. wake_lock held. */
+static bool asleep_for_ever(const struct vm *vm)
+{
+	bool quiet = clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended) &&
+		     atomic_load(&vm->expected) == 0;
+
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		if (!atomic_load(&vm->vcpu[i]->sleeping) || !(vm->vcpu[i]->deaf || quiet) ||
+		    must_look(vm->vcpu[i]))
+			return false;
+	return true;
+}
+
+/* vCPU 0 is who fires alarms in time; the others look at them while they run. */
+static void idle_alone(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	uint64_t next = vcpu->index == 0 ? clock_next(&vm->clock) : ALARM_NONE;
+	bool is_deaf = deaf(vcpu), for_ever;
+
+	host_mutex_lock(vm->wake_lock);
+	vcpu->deaf = is_deaf;
+	atomic_store(&vcpu->sleeping, true);
+	for_ever = vm->halt_ends && asleep_for_ever(vm);
+	if (!for_ever)
+		sleep_until(vcpu, must_look,
+			    next == ALARM_NONE ? UINT64_MAX : next + vm->clock.real_base_ns);
+	atomic_store(&vcpu->sleeping, false);
+	host_mutex_unlock(vm->wake_lock);
+	if (for_ever)
+		vm_request(vm, VM_HALTED, 0);
+}
+
+static void idle(struct vcpu *vcpu)
+{
+	if (vcpu->vm->crew.used)
+		idle_alone(vcpu);
+	else
+		idle_in_turn(vcpu->vm);
+}
+
 /* How many instructions may retire before the loop has to look around. */
 static uint64_t budget_for(struct vm *vm, uint64_t left)
 {
 	uint64_t budget = least(left, vm->slice);
 
-	if (vm->vcpus > 1)
+	if (vm->vcpus > 1 && !vm->crew.used)
 		budget = least(budget, vm->turns.left);
 	if (vm->clock.source == CLOCK_SOURCE_COUNTED && vm->clock.first) {
 		uint64_t now = clock_now(&vm->clock), next = clock_next(&vm->clock);
@@ -295,19 +367,48 @@ static int take_signals(struct vcpu *vcpu)
 	return err;
 }
 
-/* One round of the loop. Host trouble comes back as -E*. */
-static int turn(struct vcpu *vcpu, uint64_t left)
+/* The vCPU has retired so many. */
+static void count(struct vcpu *vcpu, uint64_t instructions)
 {
 	struct vm *vm = vcpu->vm;
+
+	if (!vm->crew.used)
+		turns_count(vm, instructions);
+	else if (atomic_fetch_add(&vm->retired, instructions) + instructions >=
+		 atomic_load(&vm->limit))
+		vm_look(vm);
+}
+
+static int run(struct vcpu *vcpu, uint64_t left)
+{
 	struct exit exit = { .reason = EXIT_KICK };
-	uint64_t before;
+	uint64_t before = *vcpu->retired;
+	int err;
+
+	vcpu->entries++;
+	vcpu->budget = budget_for(vcpu->vm, left);
+	gate_enter(vcpu);
+	err = vcpu->vm->engine->run(vcpu, &exit);
+	gate_leave(vcpu);
+	if (err)
+		return err;
+	exit_handle(vcpu, &exit);
+	count(vcpu, *vcpu->retired - before);
+	return 0;
+}
+
+int vcpu_round(struct vcpu *vcpu, uint64_t left)
+{
+	struct vm *vm = vcpu->vm;
 	int err;
 
 	if (vcpu->trouble.code)
 		return vcpu->trouble.code;
 	vm_wait_resumed(vm);
 	atomic_store(&vcpu->notice, false);
-	posted_take(vm);
+	/* In the order in which it was posted, so always on one thread. */
+	if (vcpu->index == 0 || !vm->crew.used)
+		posted_take(vm);
 	fire_alarms(vm);
 	err = take_signals(vcpu);
 	if (!err)
@@ -316,18 +417,9 @@ static int turn(struct vcpu *vcpu, uint64_t left)
 		return err;
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
-	if (vcpu->halted || vcpu->wait_sipi) {
-		idle(vm);
-		return 0;
-	}
-	vcpu->entries++;
-	vcpu->budget = budget_for(vm, left);
-	before = *vcpu->retired;
-	err = vm->engine->run(vcpu, &exit);
-	if (err)
-		return err;
-	exit_handle(vcpu, &exit);
-	turns_count(vm, *vcpu->retired - before);
+	if (!vcpu->halted && !vcpu->wait_sipi)
+		return run(vcpu, left);
+	idle(vcpu);
 	return 0;
 }
 
@@ -369,53 +461,87 @@ static enum vm_request stuck(struct vcpu *vcpu, int err, int *status, struct fai
 	return VM_STUCK;
 }
 
-/* Finishes the instruction of each vCPU whose exit was handled last. */
-static int settle_all(struct vm *vm, struct vcpu **which)
+/* Parks all vCPUs, each with its last instruction finished. 0, or what kept *which from that. */
+static int stop_all(struct vm *vm, struct vcpu **which)
 {
 	int err = 0;
 
+	crew_park(vm);
 	for (unsigned i = 0; !err && i < vm->vcpus; i++) {
 		*which = vm->vcpu[i];
-		err = vcpu_settle(*which);
+		if (vm->crew.used && i > 0) /* done on its own thread */
+			err = (*which)->trouble.code;
+		else
+			err = vcpu_settle(*which);
 	}
 	return err;
 }
 
-enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why)
+/* One look at the whole machine, which stands still. VM_NONE to go on, unless `done`. */
+static enum vm_request look_around(struct vm *vm, bool done, int *status, struct fail *why)
 {
-	uint64_t start = vm_retired(vm);
+	enum vm_request request = VM_NONE;
+	struct vcpu *vcpu = NULL;
+	int err = stop_all(vm, &vcpu);
 
-	for (;;) {
-		uint64_t now = vm_retired(vm), done = now - start, left = instructions - done;
-		struct vcpu *vcpu = vm->vcpu[vm_turn(vm)];
-		enum vm_request request = VM_NONE;
-		int err;
-
-		if (atomic_load(&vm->request) != VM_NONE)
-			request = take_request(vm, status);
-		if (request != VM_NONE || done >= instructions || now >= vm->stop_at) {
-			err = settle_all(vm, &vcpu);
-			if (err)
-				return stuck(vcpu, err, status, why);
-		}
-		if (restarts(vm, request))
-			request = restart(vm, status, why);
-		if (request == VM_NONE && now >= vm->stop_at)
-			request = VM_STOP_AT;
-		if (request != VM_NONE)
-			return request;
-		if (done >= instructions)
-			return VM_NONE;
+	if (err)
+		return stuck(vcpu, err, status, why);
+	if (atomic_load(&vm->request) != VM_NONE)
+		request = take_request(vm, status);
+	if (restarts(vm, request))
+		request = restart(vm, status, why);
+	if (request == VM_NONE && vm_retired(vm) >= vm->stop_at)
+		request = VM_STOP_AT;
+	if (request == VM_NONE && !done) {
 		err = switch_take(vm, why);
 		if (err) {
 			*status = err;
 			return VM_STUCK;
 		}
+		crew_go(vm);
+	}
+	return request;
+}
+
+static enum vm_request run_machine(struct vm *vm, uint64_t instructions, int *status,
+				   struct fail *why)
+{
+	uint64_t start = vm_retired(vm);
+
+	for (;;) {
+		uint64_t now = vm_retired(vm), left = instructions - (now - start);
+		bool done = now - start >= instructions;
+		enum vm_request request = VM_NONE;
+		struct vcpu *vcpu;
+		int err;
+
+		if (atomic_load(&vm->request) != VM_NONE || done || now >= vm->stop_at ||
+		    switch_wanted(vm))
+			request = look_around(vm, done, status, why);
+		if (request != VM_NONE || done)
+			return request;
 		left = least(left, vm->stop_at - now);
 		left = least(left, switch_due(vm) - now);
+		atomic_store(&vm->limit, left > UINT64_MAX - now ? UINT64_MAX : now + left);
 		vcpu = vm->vcpu[vm_turn(vm)];
-		err = turn(vcpu, left);
+		err = vcpu_round(vcpu, left);
 		if (err)
 			return stuck(vcpu, err, status, why);
 	}
+}
+
+enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct fail *why)
+{
+	enum vm_request request;
+	int err;
+
+	atomic_store(&vm->retired, vm_retired(vm));
+	err = crew_start(vm, why);
+	if (err) {
+		*status = err;
+		return VM_STUCK;
+	}
+	request = run_machine(vm, instructions, status, why);
+	crew_stop(vm);
+	return request;
 }

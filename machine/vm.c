@@ -38,8 +38,11 @@ static int open_vcpu(struct vm *vm, unsigned index, struct fail *why)
 		return fail(why, -ENOMEM, "no memory for a vCPU");
 	vcpu->vm = vm;
 	vcpu->index = index;
-	err = vm->engine->vcpu_open(vcpu, why);
+	vcpu->wake = host_cond_new();
+	err = vcpu->wake ? vm->engine->vcpu_open(vcpu, why)
+			 : fail(why, -ENOMEM, "no memory for a vCPU");
 	if (err) {
+		host_cond_free(vcpu->wake);
 		host_free(vcpu);
 		return err;
 	}
@@ -48,15 +51,17 @@ static int open_vcpu(struct vm *vm, unsigned index, struct fail *why)
 	return 0;
 }
 
-static int open_host_things(struct vm *vm, struct fail *why)
+static int open_host_things(struct vm *vm, const struct vm_config *config, struct fail *why)
 {
 	vm->lock = host_mutex_new();
 	vm->wake_lock = host_mutex_new();
-	vm->wake = host_cond_new();
 	vm->resumed = host_cond_new();
 	vm->posted = posted_new();
-	if (!vm->lock || !vm->wake_lock || !vm->wake || !vm->resumed || !vm->posted)
+	if (!vm->lock || !vm->wake_lock || !vm->resumed || !vm->posted)
 		return fail(why, -ENOMEM, "no memory for a virtual machine");
+	if (config->vcpus > 1 && !config->counted && config->engine->caps & ENGINE_THREADS &&
+	    crew_open(vm))
+		return fail(why, -ENOMEM, "no memory for threads of vCPUs");
 	return 0;
 }
 
@@ -89,8 +94,9 @@ static int check_engine(const struct vm_config *config, struct fail *why)
 			    "engine %s does not count instructions: a counted machine cannot run "
 			    "on it",
 			    config->engine->name);
-	if (config->vcpus > 1 && !(config->engine->caps & ENGINE_COUNTED))
-		return fail(why, -EINVAL, "engine %s runs one vCPU only", config->engine->name);
+	if (config->vcpus > 1 && !(config->engine->caps & (ENGINE_COUNTED | ENGINE_THREADS)))
+		return fail(why, -EINVAL, "engine %s does not run several vCPUs",
+			    config->engine->name);
 	return 0;
 }
 
@@ -108,13 +114,13 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	vm->cpu_model = choose_model(config, why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;
-	vm->slice = config->slice       ? config->slice
-		    : config->vcpus > 1 ? DEFAULT_TURN
-					: DEFAULT_SLICE;
 	vm->stop_at = UINT64_MAX;
 	err = vm->cpu_model ? check_engine(config, why) : -ENOTSUP;
 	if (!err)
-		err = open_host_things(vm, why);
+		err = open_host_things(vm, config, why);
+	vm->slice = config->slice                         ? config->slice
+		    : config->vcpus > 1 && !vm->crew.used ? DEFAULT_TURN
+							  : DEFAULT_SLICE;
 	if (!err && vm->engine->vm_open)
 		err = vm->engine->vm_open(vm, why);
 	vm->engine_open = !err;
@@ -152,6 +158,7 @@ void vm_close(struct vm *vm)
 	mem_free(vm);
 	for (unsigned i = 0; i < vm->vcpus; i++) {
 		vm->engine->vcpu_close(vm->vcpu[i]);
+		host_cond_free(vm->vcpu[i]->wake);
 		host_free(vm->vcpu[i]);
 	}
 	if (vm->engine_open && vm->engine->vm_close)
@@ -159,7 +166,7 @@ void vm_close(struct vm *vm)
 	bus_free(&vm->port);
 	bus_free(&vm->mmio);
 	posted_free(vm->posted);
-	host_cond_free(vm->wake);
+	crew_close(vm);
 	host_cond_free(vm->resumed);
 	host_mutex_free(vm->wake_lock);
 	host_mutex_free(vm->lock);
@@ -214,6 +221,8 @@ void vm_request(struct vm *vm, enum vm_request what, int status)
 		atomic_store(&vm->request_status, status);
 		atomic_store(&vm->request, (int)what);
 	}
+	if (vm->crew.used) /* no more rounds before it is taken */
+		atomic_store(&vm->crew.parking, true);
 	host_cond_broadcast(vm->resumed); /* who is paused looks at requests, too */
 	host_mutex_unlock(vm->wake_lock);
 	vm_look(vm);
@@ -238,17 +247,20 @@ static void kick(struct vm *vm, struct vcpu *vcpu)
 
 void vm_wake(struct vm *vm, unsigned vcpu_index)
 {
+	struct vcpu *sleeper;
+
 	if (vcpu_index >= vm->vcpus)
 		return;
 	atomic_store(&vm->vcpu[vcpu_index]->notice, true);
 	if (atomic_load(&vm->vcpu[vcpu_index]->in_guest))
 		kick(vm, vm->vcpu[vcpu_index]);
 	/* A running vCPU needs no more than the flag; the sleeper re-tests it under the lock. */
-	if (!atomic_load(&vm->sleeping))
+	sleeper = vm->vcpu[vm->crew.used ? vcpu_index : 0];
+	if (!atomic_load(&sleeper->sleeping))
 		return;
 	host_mutex_lock(vm->wake_lock);
-	vm->woken = true;
-	host_cond_signal(vm->wake);
+	sleeper->woken = true;
+	host_cond_signal(sleeper->wake);
 	host_mutex_unlock(vm->wake_lock);
 }
 
@@ -261,6 +273,8 @@ uint64_t vm_retired(const struct vm *vm)
 {
 	uint64_t sum = 0;
 
+	if (vm->crew.count)
+		return atomic_load(&vm->retired);
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		sum += *vm->vcpu[i]->retired;
 	return sum;

@@ -3,8 +3,8 @@
  *
  * Nothing here is global: any number of machines live in one process.
  *
- * Several vCPUs take turns on one host thread (machine/turns.h): always in a counted machine,
- * where that makes two runs alike.
+ * Several vCPUs have a thread each (machine/crew.h, machine/gate.h); or they take turns on one
+ * (machine/turns.h), which makes two counted runs alike.
  *
  * Lock order: device lock -> posted-input lock. The device lock is recursive
  * only in the sense that code already holding it never takes it again: devices
@@ -22,9 +22,11 @@
 #include "host/host.h"
 #include "machine/bus.h"
 #include "machine/clock.h"
+#include "machine/crew.h"
 #include "machine/device.h"
 #include "machine/engine.h"
 #include "machine/exit.h"
+#include "machine/gate.h"
 #include "machine/irq.h"
 #include "machine/mem.h"
 #include "machine/switch.h"
@@ -35,26 +37,36 @@
 struct vcpu {
 	struct vm *vm;
 	unsigned index;
-	void *engine;        /* the engine's own per-vCPU data */
-	uint64_t budget;     /* instructions run() may retire before EXIT_BUDGET */
+	void *engine;            /* the engine's own per-vCPU data */
+	uint64_t budget;         /* instructions run() may retire before EXIT_BUDGET */
 	const uint64_t *retired; /* the engine's instruction counter: time is read through it */
-	atomic_bool notice;  /* look again: interrupt, event or request waits. A software engine
-			      * returns EXIT_KICK before the next instruction when an exit it
-			      * handled inside an instruction has set it, and at the next block
-			      * boundary when another thread did */
+	atomic_bool notice;      /* look again: interrupt, event or request waits. A software engine
+				  * returns EXIT_KICK before the next instruction when an exit it
+				  * handled inside an instruction has set it, and at the next block
+				  * boundary when another thread did */
 	/* The processor itself executes guest code, and so does not see `notice`: vm_wake() then
 	 * calls the engine's kick() too. Set and cleared by such an engine's run(). */
 	atomic_bool in_guest;
-	bool want_window;    /* run() returns EXIT_IRQ_WINDOW as soon as an interrupt can be injected */
+	bool want_window; /* run() returns EXIT_IRQ_WINDOW as soon as an interrupt can be injected
+			   */
 	const struct intc_ops *intc;
 	void *intc_arg;
-	uint64_t entries;    /* calls of the engine's run() */
+	uint64_t entries; /* calls of the engine's run() */
 	uint64_t exits[EXIT_REASON_COUNT];
-	bool halted;         /* in HLT: woken by an interrupt */
-	bool wait_sipi;      /* in the state after INIT: woken by a SIPI only */
-	bool nmi_waiting;
-	bool init_waiting, sipi_waiting; /* machine/irq.c */
+	bool halted;    /* in HLT: woken by an interrupt */
+	bool wait_sipi; /* in the state after INIT: woken by a SIPI only */
+	/* machine/irq.c. Set with the device lock held */
+	atomic_bool nmi_waiting, init_waiting, sipi_waiting;
 	uint8_t sipi_vector;
+	/* Its thread, unless that is vm_run()'s, and where it sleeps (wake_lock). When vCPUs take
+	 * turns all sleep as vCPU 0. */
+	struct host_thread *thread;
+	struct host_cond *wake;
+	atomic_bool sleeping;
+	bool woken;
+	bool deaf;          /* asleep, and nothing from outside can end that: wake_lock */
+	atomic_bool inside; /* machine/gate.h */
+	uint64_t gate_seen; /* closings of the gate that its thread knows of */
 	/* Guest TSC = clock_tsc() + this. The machine's view of the x86_state member of the same
 	 * name: set by vcpu_set_state() and vcpu_tsc_moved(). */
 	uint64_t tsc_offset;
@@ -97,13 +109,18 @@ struct vm {
 	struct device *devices, **devices_tail;
 	struct vcpu *vcpu[VCPUS_MAX];
 	unsigned vcpus;
-	struct turns turns; /* machine/turns.h */
+	struct turns turns;    /* machine/turns.h */
+	struct crew crew;      /* machine/crew.h */
+	struct vcpu_gate gate; /* machine/gate.h */
+	/* Instructions that all have retired, and at which vCPU 0 has to look: while a crew runs.
+	 */
+	atomic_ullong retired, limit;
 	struct host_mutex *lock; /* the device lock */
 	/* Whose access the bus is performing; NULL: not a vCPU's. Device lock held. For what
 	 * answers each CPU differently at one address: the local APIC page. */
 	struct vcpu *accessing;
 	struct posted *posted;
-	atomic_bool rung;  /* some device's `rung` is set */
+	atomic_bool rung;     /* some device's `rung` is set */
 	atomic_uint expected; /* operations of backends that will ring: device_expect() */
 	unsigned trace;
 	struct vm_hooks hooks;
@@ -114,14 +131,14 @@ struct vm {
 	_Atomic(int) request_status;
 	atomic_uint blamed; /* index of the vCPU that crashed or got stuck last */
 	bool no_reboot;
-	bool halt_ends; /* a CPU halted for ever ends the run (VM_HALTED) */
-	bool connected; /* to more than a console: input may come from there at any time */
+	bool halt_ends;          /* a CPU halted for ever ends the run (VM_HALTED) */
+	bool connected;          /* to more than a console: input may come from there at any time */
 	atomic_bool input_ended; /* nothing more will be posted: vm_input_ended() */
 	/* Called after a reset to put the boot image back; 0, or the run ends (VM_STUCK). NULL: a
 	 * reset ends the run. Set by the board. */
 	int (*booted)(void *arg, struct fail *why);
 	void *booted_arg;
-	uint64_t stop_at;       /* retired instructions; UINT64_MAX: never */
+	uint64_t stop_at;         /* retired instructions; UINT64_MAX: never */
 	struct switches switches; /* machine/switch.c */
 	uint64_t kvm_wall_msr;
 	/* Most instructions one run() may retire before the loop looks around; with several vCPUs
@@ -129,9 +146,6 @@ struct vm {
 	uint64_t slice;
 	uint64_t trace_lines, trace_second; /* rate limit of device_trace */
 	struct host_mutex *wake_lock;
-	struct host_cond *wake; /* vCPU thread sleeps here in HLT */
-	bool woken;
-	atomic_bool sleeping;
 	atomic_uint pauses; /* vm_pause() less vm_resume(); changed with wake_lock held */
 	struct host_cond *resumed;
 };
@@ -162,14 +176,15 @@ void vm_wake(struct vm *vm, unsigned vcpu_index);
 /* The same, for what is the machine's affair: a vCPU that runs or sleeps now will look. Any
  * thread. */
 void vm_look(struct vm *vm);
-/* Instructions that all vCPUs together have retired. vCPUs parked, or the one thread that runs them. */
+/* Instructions that all vCPUs together have retired. vCPUs parked, or vCPU 0's thread. */
 uint64_t vm_retired(const struct vm *vm);
 
 /*
- * Something outside that the guest cannot know of has to be put right first: every vCPU stands still
- * from its next instruction boundary on, until there was a vm_resume() for each vm_pause(), or until a
- * request ends the run. Input waits. The host's time, and with it the guest's, goes on, as it does
- * for a stopped process; a counted machine's stands. Any thread; neither waits for the vCPUs.
+ * Something outside that the guest cannot know of has to be put right first: every vCPU stands
+ * still from its next instruction boundary on, until there was a vm_resume() for each vm_pause(),
+ * or until a request ends the run. Input waits. The host's time, and with it the guest's, goes on,
+ * as it does for a stopped process; a counted machine's stands. Any thread; neither waits for the
+ * vCPUs.
  */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
@@ -196,18 +211,27 @@ int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *w
 /* Finishes the instruction whose exit was handled last: before its state is asked for. vm_run()
  * has done so when it returns. 0, or host trouble in vcpu->trouble. */
 int vcpu_settle(struct vcpu *vcpu);
+/* One round of the run loop: takes what waits, and runs the vCPU until its engine returns, at
+ * most `left` instructions. Its thread. 0, or host trouble. */
+int vcpu_round(struct vcpu *vcpu, uint64_t left);
 /* Registers, segments and code bytes, as the unknown-exit dump prints them, to standard error. */
 void vcpu_dump(struct vcpu *vcpu);
 
 /* Trace topics: X(name). --trace takes the lower-case names, comma-separated. */
-#define TRACE_TOPICS(X) X(exits) X(irq) X(devices) X(exceptions) X(boot) X(translate)
+#define TRACE_TOPICS(X)                                                                            \
+	X(exits)                                                                                   \
+	X(irq)                                                                                     \
+	X(devices)                                                                                 \
+	X(exceptions)                                                                              \
+	X(boot)                                                                                    \
+	X(translate)
 enum trace_topic {
 #define X(name) TRACE_BIT_##name,
 	TRACE_TOPICS(X)
 #undef X
-	TRACE_TOPIC_COUNT
+		TRACE_TOPIC_COUNT
 };
-#define TRACE(vm, topic) __builtin_expect((vm)->trace & (1u << TRACE_BIT_##topic), 0)
+#define TRACE(vm, topic) __builtin_expect((vm)->trace &(1u << TRACE_BIT_##topic), 0)
 __attribute__((format(printf, 2, 3))) void vm_trace(struct vm *vm, const char *fmt, ...);
 
 #endif

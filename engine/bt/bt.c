@@ -504,7 +504,7 @@ static void forget(struct vcpu *vcpu)
 
 const struct engine_ops bt_ops = {
 	.name = "bt",
-	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED,
+	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS,
 	.probe = probe,
 	.vm_open = vm_open_bt,
 	.map = map,

@@ -58,9 +58,9 @@ STRING_EA(64)
 		void *p = rmw_open_at(c, i->seg, ea(bits), sizeof(v), &m);                         \
 		if (UNLIKELY(!p))                                                                  \
 			return STEP_FAULT;                                                         \
-		__builtin_memcpy(&v, p, sizeof(v));                                                \
+		v = guest_load##bits(p);                                                           \
 		v = alu_##op##bits(&f, v, bit(bits));                                              \
-		__builtin_memcpy(p, &v, sizeof(v));                                                \
+		guest_store##bits(p, v);                                                           \
 		if (UNLIKELY(!rmw_close(c, &m)))                                                   \
 			return STEP_FAULT;                                                         \
 		c->arith = f;                                                                      \

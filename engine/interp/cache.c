@@ -16,6 +16,8 @@
 
 #include <string.h>
 
+#include "engine/mmu/guest.h"
+
 #define REGION_BYTES (UINT64_C(5) << 20)
 #define ARENA_BYTES  (CACHE_REGIONS * REGION_BYTES)
 #define PAGES        (1u << 13) /* with code, at one time */
@@ -67,28 +69,44 @@ void cache_free(struct block_cache *k)
 	host_free(k);
 }
 
-static size_t block_bytes(unsigned count)
+/* Most bytes of code that a block can hold. */
+#define CODE_MOST (BLOCK_INSNS * INSN_BYTES_MAX)
+
+static size_t block_room(unsigned count, unsigned code_bytes)
 {
-	return (sizeof(struct block) + (count + 1) * sizeof(struct insn) + 15) & ~(size_t)15;
+	size_t bytes = sizeof(struct block) + (count + 1) * sizeof(struct insn) + code_bytes;
+
+	return (bytes + 15) & ~(size_t)15;
 }
 
-/* A zero block of `count` instructions in the arena; has_room() was asked. */
-static struct block *block_make(struct block_cache *k, unsigned count)
+static size_t block_bytes(const struct block *b)
+{
+	return block_room(b->count, b->bytes);
+}
+
+/* A block in the arena, of `count` instructions and their end; has_room() was asked. */
+static struct block *block_make(struct block_cache *k, const struct insn *insn, unsigned count,
+				const uint8_t *code, unsigned code_bytes)
 {
 	struct block *b =
 		(struct block *)(void *)(k->arena + k->region * REGION_BYTES + k->used[k->region]);
+	uint8_t *copy = (uint8_t *)(b + 1) + (count + 1) * sizeof(*insn);
 
-	k->used[k->region] += block_bytes(count);
-	memset(b, 0, block_bytes(count));
+	k->used[k->region] += block_room(count, code_bytes);
+	memset(b, 0, sizeof(*b));
 	b->insn = (struct insn *)(b + 1);
+	memcpy(b->insn, insn, (count + 1) * sizeof(*insn));
+	b->code = copy;
+	memcpy(copy, code, code_bytes);
 	b->count = (uint16_t)count;
+	b->bytes = (uint16_t)code_bytes;
 	return b;
 }
 
 /* Is there room for one more block, and its page? */
 static bool has_room(const struct block_cache *k)
 {
-	return REGION_BYTES - k->used[k->region] >= block_bytes(BLOCK_INSNS) &&
+	return REGION_BYTES - k->used[k->region] >= block_room(BLOCK_INSNS, CODE_MOST) &&
 	       (k->page_free || k->pages_used < PAGES);
 }
 
@@ -134,6 +152,8 @@ static struct code_page *page_make(struct block_cache *k, gpa_t at)
 	return p;
 }
 
+/* --- watching pages --- */
+
 /* Does some vCPU's cache hold code of the page? */
 static bool page_in_use(struct vm *vm, uint64_t number)
 {
@@ -147,12 +167,77 @@ static bool page_in_use(struct vm *vm, uint64_t number)
 	return false;
 }
 
+static uint64_t bit_of(const struct vcpu *vcpu)
+{
+	return UINT64_C(1) << vcpu->index;
+}
+
+static uint64_t page_in_slot(const struct mem_slot *slot, gpa_t at)
+{
+	return (at.v - slot->start.v) >> PAGE_SHIFT;
+}
+
 static void unwatch(struct block_cache *k, struct code_page *p)
 {
+	struct vcpu *vcpu = k->c->vcpu;
 	gpa_t at = gpa(p->number << PAGE_SHIFT);
 
-	if (p->slot && !page_in_use(k->c->vcpu->vm, p->number))
+	if (!p->slot)
+		return;
+	if (p->slot->coders)
+		atomic_fetch_and(&p->slot->coders[page_in_slot(p->slot, at)], ~bit_of(vcpu));
+	else if (!page_in_use(vcpu->vm, p->number))
 		__atomic_and_fetch(mem_mark(p->slot, at), (uint8_t)~MARK_CODE, __ATOMIC_RELAXED);
+}
+
+static void protect_all(struct vm *vm, const void *host)
+{
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		struct interp *c = vm->vcpu[i]->engine;
+
+		tlb_protect_host(&c->tlb, host);
+	}
+}
+
+/* From now on every write to the page is told to cache_written(): vCPUs on one thread. */
+static void watch(struct block_cache *k, struct code_page *p)
+{
+	gpa_t at = gpa(p->number << PAGE_SHIFT);
+	uint8_t *mark = p->slot ? mem_mark(p->slot, at) : NULL;
+
+	if (!mark || p->slot->coders || *mark & MARK_CODE)
+		return;
+	__atomic_or_fetch(mark, MARK_CODE, __ATOMIC_RELAXED);
+	protect_all(k->c->vcpu->vm, p->slot->host + (at.v - p->slot->start.v));
+}
+
+/*
+ * The same for vCPUs on several threads, before the page is read. Who writes sets its bit among the
+ * writers, then looks for coders; here it is the other way round, so one sees the other. While the
+ * gate was closed our own blocks may have died, and with the last one our bit: then once more.
+ */
+static void watch_shared(struct block_cache *k, gpa_t at)
+{
+	struct vcpu *vcpu = k->c->vcpu;
+	struct mem_slot *slot = mem_find(&vcpu->vm->mem, at);
+	uint64_t page = slot ? page_in_slot(slot, at) : 0, me = bit_of(vcpu), writers;
+	const void *host = slot ? slot->host + (page << PAGE_SHIFT) : NULL;
+
+	if (!slot || !slot->coders)
+		return;
+	while (!(atomic_load(&slot->coders[page]) & me)) {
+		atomic_fetch_or(&slot->coders[page], me);
+		writers = atomic_load(&slot->writers[page]);
+		if (writers & ~me) {
+			gate_close(vcpu->vm, vcpu);
+			protect_all(vcpu->vm, host);
+			atomic_store(&slot->writers[page], 0);
+			gate_open(vcpu->vm, vcpu);
+		} else if (writers) {
+			tlb_protect_host(&k->c->tlb, host);
+			atomic_fetch_and(&slot->writers[page], ~me);
+		}
+	}
 }
 
 /* The page's last block is gone. */
@@ -168,23 +253,6 @@ static void page_end(struct block_cache *k, struct code_page *p)
 		k->recent = NULL;
 	p->chain = k->page_free;
 	k->page_free = p;
-}
-
-/* From now on every write to the page is told to cache_written(). */
-static void watch(struct block_cache *k, struct code_page *p)
-{
-	struct vm *vm = k->c->vcpu->vm;
-	gpa_t at = gpa(p->number << PAGE_SHIFT);
-	uint8_t *mark = p->slot ? mem_mark(p->slot, at) : NULL;
-
-	if (!mark || *mark & MARK_CODE)
-		return;
-	__atomic_or_fetch(mark, MARK_CODE, __ATOMIC_RELAXED);
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		struct interp *c = vm->vcpu[i]->engine;
-
-		tlb_protect_host(&c->tlb, p->slot->host + (at.v - p->slot->start.v));
-	}
 }
 
 /* Bits of word `w` that stand for the bytes [from, to) of a page. */
@@ -276,8 +344,38 @@ void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 		page_end(k, p);
 }
 
-void cache_written_all(struct vm *vm, gpa_t at, uint64_t bytes)
+/* On several threads: those who have code of the page are told, while nobody runs. Nobody else?
+ * Then nobody needs to stop. */
+static void written_shared(struct vm *vm, struct vcpu *self, struct mem_slot *slot, gpa_t at,
+			   uint64_t bytes)
 {
+	atomic_ullong *coders = &slot->coders[page_in_slot(slot, at)];
+	struct interp *c = self ? self->engine : NULL;
+
+	/* What was written is seen by whoever is not seen here. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (self && !(atomic_load(coders) & ~bit_of(self))) {
+		cache_written(c->cache, at, bytes);
+		return;
+	}
+	if (!atomic_load(coders))
+		return;
+	gate_close(vm, self);
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		c = vm->vcpu[i]->engine;
+		cache_written(c->cache, at, bytes);
+	}
+	gate_open(vm, self);
+}
+
+void cache_written_all(struct vm *vm, struct vcpu *self, gpa_t at, uint64_t bytes)
+{
+	struct mem_slot *slot = mem_find(&vm->mem, at);
+
+	if (slot && slot->coders) {
+		written_shared(vm, self, slot, at, bytes);
+		return;
+	}
 	for (unsigned i = 0; i < vm->vcpus; i++) {
 		struct interp *c = vm->vcpu[i]->engine;
 
@@ -357,7 +455,7 @@ static void forget_successors(const struct region *in, const struct region *gone
 		for (unsigned n = 0; n <= b->count; n++)
 			if (is_in(gone, b->insn[n].aux))
 				b->insn[n].aux = NULL;
-		at += block_bytes(b->count);
+		at += block_bytes(b);
 	}
 }
 
@@ -370,7 +468,7 @@ static void next_region(struct block_cache *k)
 	for (uint8_t *at = gone.from; at < gone.to;) {
 		struct block *b = (struct block *)(void *)at;
 
-		at += block_bytes(b->count);
+		at += block_bytes(b);
 		if (b->live)
 			page_evict(k, b->page, &gone);
 	}
@@ -390,8 +488,8 @@ static void next_region(struct block_cache *k)
 	k->used[next] = 0;
 }
 
-/* Decodes up to BLOCK_INSNS instructions of the page's rest. Returns how many. */
-static unsigned decode_block(struct block_cache *k, const uint8_t *host, unsigned room,
+/* Decodes up to BLOCK_INSNS instructions of `code`, the page's rest. Returns how many. */
+static unsigned decode_block(struct block_cache *k, const uint8_t *code, unsigned room,
 			     enum decode_mode mode, struct insn *insn, unsigned *bytes)
 {
 	unsigned n = 0, at = 0;
@@ -399,7 +497,7 @@ static unsigned decode_block(struct block_cache *k, const uint8_t *host, unsigne
 	while (n < BLOCK_INSNS && at < room) {
 		struct insn *i = &insn[n];
 
-		if (!decode_insn(k->c->decoder, k->c, mode, host + at, room - at, at, i))
+		if (!decode_insn(k->c->decoder, k->c, mode, code + at, room - at, at, i))
 			break;
 		i->n = (uint8_t)n++;
 		at += i->len;
@@ -416,14 +514,17 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 {
 	struct insn insn[BLOCK_INSNS + 1];
 	unsigned bytes, n, room = PAGE_SIZE - (unsigned)(at.v & PAGE_MASK);
+	uint8_t code[CODE_MOST];
 	struct block *b;
 
-	n = decode_block(k, host, room, mode, insn, &bytes);
+	if (room > sizeof(code))
+		room = sizeof(code);
+	watch_shared(k, at);
+	guest_copy(code, host, room);
+	n = decode_block(k, code, room, mode, insn, &bytes);
 	if (n == 0)
 		return NULL;
-	b = block_make(k, n);
-	memcpy(b->insn, insn, (n + 1) * sizeof(*insn));
-	b->bytes = (uint16_t)bytes;
+	b = block_make(k, insn, n, code, bytes);
 	b->offset = at.v & PAGE_MASK;
 	b->mode = (uint8_t)mode;
 	b->key = block_key(host, mode);

@@ -8,7 +8,9 @@
  * that is running now, before its next instruction. Memory is taken back only between
  * blocks, when there is no more: an eighth of it at a time, with the blocks that are oldest.
  *
- * One cache belongs to one vCPU. Only one vCPU thread of a machine runs at a time.
+ * One cache belongs to one vCPU, whose thread uses it without a lock; another thread that has to
+ * change it closes the gate (machine/gate.h). A block keeps a copy of the bytes that it was decoded
+ * from: another vCPU may be changing those in memory.
  *
  * Tested by test/unit/cache.c.
  * SPDX-License-Identifier: MIT
@@ -37,6 +39,7 @@ struct block {
 	struct block *chain; /* same bucket */
 	struct block *next;  /* same page, sorted by offset */
 	struct code_page *page;
+	const uint8_t *code; /* its bytes, as they were decoded */
 	/* Of another executor (struct interp, `execute`); NULL and 0 at first. */
 	const uint8_t *native; /* its code for the block */
 	void *links;           /* what leads there */
@@ -69,11 +72,10 @@ static inline uint64_t block_key(const void *host, enum decode_mode mode)
 	return (uint64_t)(uintptr_t)host << 2 | mode;
 }
 
-/* The bytes that were decoded. */
+/* The bytes that were decoded, whatever has become of them in memory. */
 static inline const uint8_t *block_code(const struct block *b)
 {
-	return block_straddles(b) ? ((const struct straddle *)b)->bytes
-				  : (const uint8_t *)(uintptr_t)(b->key >> 2);
+	return block_straddles(b) ? ((const struct straddle *)b)->bytes : b->code;
 }
 
 #define CACHE_REGIONS   8u
@@ -128,8 +130,9 @@ struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum d
 
 /* Guest bytes [at, +bytes), within one page, were written. Any time on the vCPU's thread. */
 void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes);
-/* The same for the caches of all vCPUs of a machine; `mem.code_written` calls it. */
-void cache_written_all(struct vm *vm, gpa_t at, uint64_t bytes);
+/* The same for the caches of all vCPUs of a machine; `mem.code_written` calls it. self: as for
+ * gate_close(). */
+void cache_written_all(struct vm *vm, struct vcpu *self, gpa_t at, uint64_t bytes);
 
 /* Forgets every block. Only between blocks. */
 void cache_flush(struct block_cache *k);

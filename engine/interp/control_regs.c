@@ -143,14 +143,17 @@ static enum step write_cr4(struct interp *c, uint64_t cr4)
 static enum step write_cr8(struct interp *c, uint64_t cr8)
 {
 	struct vcpu *vcpu = c->vcpu;
+	bool inside;
 
 	if (cr8 > 15)
 		return raise_gp(c, 0);
 	interp_sync(c);
+	inside = gate_step_out(vcpu);
 	host_mutex_lock(vcpu->vm->lock);
 	if (vcpu->intc)
 		vcpu->intc->set_tpr(vcpu->intc_arg, (uint8_t)cr8);
 	host_mutex_unlock(vcpu->vm->lock);
+	gate_step_back(vcpu, inside);
 	return STEP_LEAVE;
 }
 
@@ -158,12 +161,15 @@ static uint64_t read_cr8(struct interp *c)
 {
 	struct vcpu *vcpu = c->vcpu;
 	uint8_t tpr = 0;
+	bool inside;
 
 	interp_sync(c);
+	inside = gate_step_out(vcpu);
 	host_mutex_lock(vcpu->vm->lock);
 	if (vcpu->intc)
 		tpr = vcpu->intc->get_tpr(vcpu->intc_arg);
 	host_mutex_unlock(vcpu->vm->lock);
+	gate_step_back(vcpu, inside);
 	return tpr;
 }
 

@@ -306,7 +306,7 @@ enum step arpl(struct interp *c, const struct insn *i)
 		selector = (uint16_t)((selector & ~3u) | rpl);
 		if (!at)
 			return STEP_FAULT;
-		__builtin_memcpy(at, &selector, 2);
+		guest_store16(at, selector);
 		if (!mem_rmw_end(c, &m))
 			return STEP_FAULT;
 	}

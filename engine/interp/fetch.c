@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "engine/interp/place.h"
+#include "engine/mmu/guest.h"
 #include "engine/interp/run.h"
 
 /* How many bytes from RIP on the code segment holds, up to `want`. */
@@ -39,7 +40,7 @@ static bool fetch_bytes(struct interp *c, uint64_t linear, uint8_t *to, unsigned
 	if (!place_find(c, linear, count, ACCESS_EXEC, &p))
 		return false;
 	if (p.host)
-		memcpy(to, p.host, count);
+		guest_copy(to, p.host, count);
 	else
 		memset(to, 0xff, count);
 	return true;

@@ -78,9 +78,9 @@ enum form1 form_bind1(const struct decoding *d, struct insn *i)
 		if (UNLIKELY(!p))                                                                  \
 			return STEP_FAULT;                                                         \
 		source;                                                                            \
-		__builtin_memcpy(&v, p, sizeof(v));                                                \
+		v = guest_load##bits(p);                                                           \
 		v = alu_##op##bits(&f, v, w);                                                      \
-		__builtin_memcpy(p, &v, sizeof(v));                                                \
+		guest_store##bits(p, v);                                                           \
 		if (UNLIKELY(!rmw_close(c, &m)))                                                   \
 			return STEP_FAULT;                                                         \
 		c->arith = f;                                                                      \
@@ -194,9 +194,9 @@ bool bind_arithmetic(const struct decoding *d, struct insn *i)
 		void *p = rmw_open(c, i, sizeof(v), &m);                                           \
 		if (UNLIKELY(!p))                                                                  \
 			return STEP_FAULT;                                                         \
-		__builtin_memcpy(&v, p, sizeof(v));                                                \
+		v = guest_load##bits(p);                                                           \
 		v = alu_##op##bits(&f, v);                                                         \
-		__builtin_memcpy(p, &v, sizeof(v));                                                \
+		guest_store##bits(p, v);                                                           \
 		if (UNLIKELY(!rmw_close(c, &m)))                                                   \
 			return STEP_FAULT;                                                         \
 		c->arith = f;                                                                      \

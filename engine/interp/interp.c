@@ -21,7 +21,7 @@ static int probe(struct fail *why)
 
 static void code_written(void *arg, gpa_t at, uint64_t bytes)
 {
-	cache_written_all(arg, at, bytes);
+	cache_written_all(arg, NULL, at, bytes);
 }
 
 static int vm_open_interp(struct vm *vm, struct fail *why)
@@ -169,7 +169,7 @@ static void figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 
 const struct engine_ops interp_ops = {
 	.name = "interp",
-	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED,
+	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS,
 	.probe = probe,
 	.vm_open = vm_open_interp,
 	.map = map,

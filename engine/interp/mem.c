@@ -237,6 +237,32 @@ bool mem_write_system(struct interp *c, uint64_t linear, const void *from, unsig
 
 /* --- read-modify-write --- */
 
+static bool all_memory(const struct place *p, unsigned n)
+{
+	return p[0].host && (n == 1 || p[1].host);
+}
+
+/* No locked instruction of the host does it in one piece. Of memory, nobody else may be there at
+ * all; of a device, no other locked instruction. */
+static void lock_bounced(struct interp *c, bool memory, struct rmw *m)
+{
+	if (memory) {
+		m->alone = true;
+		gate_close(c->vcpu->vm, c->vcpu);
+	} else {
+		m->bus_locked = true;
+		gate_lock_bus(c->vcpu);
+	}
+}
+
+static void unlock_bounced(struct interp *c, const struct rmw *m)
+{
+	if (m->alone)
+		gate_open(c->vcpu->vm, c->vcpu);
+	if (m->bus_locked)
+		gate_unlock_bus(c->vcpu);
+}
+
 void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size, struct rmw *m)
 {
 	struct place p[2];
@@ -265,6 +291,8 @@ void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size,
 	}
 	m->bounced = true;
 	m->host = m->bounce;
+	if (UNLIKELY(c->vcpu->vm->gate.used) && c->current->flags & INSN_LOCK)
+		lock_bounced(c, all_memory(p, n), m);
 	place_read(c, &p[0], m->bounce, s.size[0]);
 	if (n == 2)
 		place_read(c, &p[1], m->bounce + s.size[0], s.size[1]);
@@ -273,11 +301,15 @@ void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size,
 
 bool mem_rmw_end(struct interp *c, struct rmw *m)
 {
-	if (UNLIKELY(m->bounced))
-		return mem_write_slow(c, m->seg, m->off, m->bounce, m->size);
-	if (UNLIKELY(m->watched))
-		cache_written_all(c->vcpu->vm, m->gpa, m->size);
-	return true;
+	bool ok = true;
+
+	if (UNLIKELY(m->bounced)) {
+		ok = mem_write_slow(c, m->seg, m->off, m->bounce, m->size);
+		unlock_bounced(c, m);
+	} else if (UNLIKELY(m->watched)) {
+		cache_written_all(c->vcpu->vm, c->vcpu, m->gpa, m->size);
+	}
+	return ok;
 }
 
 void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, uint64_t *bytes)

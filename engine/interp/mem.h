@@ -16,8 +16,10 @@
 #define ENGINE_INTERP_MEM_H
 
 #include "engine/interp/interp.h"
+#include "engine/mmu/guest.h"
 
-/* Any size from 1 to 64 bytes; may cross pages; device memory is read in naturally aligned pieces. */
+/* Any size from 1 to 64 bytes; may cross pages; device memory is read in naturally aligned pieces.
+ */
 bool mem_read_slow(struct interp *c, enum seg seg, uint64_t off, void *to, unsigned size);
 bool mem_write_slow(struct interp *c, enum seg seg, uint64_t off, const void *from, unsigned size);
 /* Would a write of this range fault? Records the fault and returns false if so. */
@@ -50,9 +52,11 @@ bool mem_write_as(struct interp *c, uint64_t linear, const void *from, unsigned 
  * store (bounce copied out, code pages told). NULL: fault recorded.
  */
 struct rmw {
-	void *host;    /* operate here */
+	void *host; /* operate here */
 	bool bounced;
-	bool watched;  /* a code or clean page: end() has to tell */
+	bool watched; /* a code or clean page: end() has to tell */
+	bool alone;   /* the gate is closed until end() */
+	bool bus_locked;
 	enum seg seg;
 	uint8_t size;
 	uint64_t off;
@@ -92,7 +96,7 @@ static inline bool mem_fast_linear(struct interp *c, enum seg seg, uint64_t off,
 		if (LIKELY(mem_fast_linear(c, seg, off, false, &linear))) {                        \
 			void *p = tlb_hit(&c->tlb, linear, bits / 8, ACCESS_READ);                 \
 			if (LIKELY(p != NULL)) {                                                   \
-				__builtin_memcpy(value, p, bits / 8);                              \
+				*value = guest_load##bits(p);                                      \
 				return true;                                                       \
 			}                                                                          \
 		}                                                                                  \
@@ -105,7 +109,7 @@ static inline bool mem_fast_linear(struct interp *c, enum seg seg, uint64_t off,
 		if (LIKELY(mem_fast_linear(c, seg, off, true, &linear))) {                         \
 			void *p = tlb_hit(&c->tlb, linear, bits / 8, ACCESS_WRITE);                \
 			if (LIKELY(p != NULL)) {                                                   \
-				__builtin_memcpy(p, &value, bits / 8);                             \
+				guest_store##bits(p, value);                                       \
 				return true;                                                       \
 			}                                                                          \
 		}                                                                                  \

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "engine/interp/place.h"
+#include "engine/mmu/guest.h"
 
 #include <string.h>
 
@@ -29,7 +30,7 @@ static void *walk_entry(void *arg, gpa_t at, unsigned size)
 	host = slot->host + (at.v - slot->start.v);
 	if (!slot->readonly)
 		return host;
-	memcpy(&w->copy, host, size);
+	guest_read(&w->copy, host, size);
 	return &w->copy;
 }
 
@@ -37,7 +38,14 @@ static void walk_changed(void *arg, gpa_t at, unsigned size)
 {
 	struct walk_scratch *w = arg;
 
-	mem_written(&w->c->vcpu->vm->mem, at, size);
+	struct mem_slot *slot = mem_find(&w->c->vcpu->vm->mem, at);
+
+	if (!slot)
+		return;
+	__atomic_and_fetch(mem_mark(slot, at), (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
+	/* The change was a locked one: what comes after it is looked at after it. */
+	if (mem_marks(slot, at) & MARK_CODE)
+		cache_written_all(w->c->vcpu->vm, w->c->vcpu, at, size);
 }
 
 struct walk_memory walk_memory_of(struct walk_scratch *w, struct interp *c)
@@ -114,6 +122,17 @@ static unsigned allowed(const struct interp *c, uint64_t linear, const struct me
 	return allow;
 }
 
+/* Says that this vCPU may write the page without asking, before it looks whether somebody has code
+ * of it: who decodes does the same the other way round (cache.c). */
+static void will_write(const struct interp *c, struct mem_slot *slot, gpa_t at)
+{
+	atomic_ullong *writers = &slot->writers[(at.v - slot->start.v) >> PAGE_SHIFT];
+	uint64_t me = UINT64_C(1) << c->vcpu->index;
+
+	if (!(atomic_load_explicit(writers, memory_order_relaxed) & me))
+		atomic_fetch_or(writers, me);
+}
+
 bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access access,
 		struct place *p)
 {
@@ -122,7 +141,7 @@ bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access ac
 	struct walk_memory walk_memory;
 	struct mem_slot *slot;
 	struct walk w;
-	uint8_t *mark;
+	uint8_t marks;
 
 	p->host = tlb_hit(&c->tlb, linear, size, access);
 	if (p->host) { /* a tag vouches for all the rest */
@@ -142,12 +161,14 @@ bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access ac
 		return true;
 	p->host = slot->host + (w.gpa.v - slot->start.v);
 	p->readonly = slot->readonly;
-	mark = mem_mark(slot, w.gpa);
-	if (access == ACCESS_WRITE && *mark & MARK_CLEAN && !slot->readonly)
-		__atomic_and_fetch(mark, (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
-	p->watched = *mark & MARK_CODE;
+	if (access == ACCESS_WRITE && !slot->readonly)
+		__atomic_and_fetch(mem_mark(slot, w.gpa), (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);
+	if (slot->writers && (access == ACCESS_WRITE || w.writable))
+		will_write(c, slot, w.gpa);
+	marks = mem_marks(slot, w.gpa);
+	p->watched = marks & MARK_CODE;
 	tlb_fill(&c->tlb, gva(linear), p->host - (linear & PAGE_MASK), &w, access,
-		 allowed(c, linear, slot, &w, *mark));
+		 allowed(c, linear, slot, &w, marks));
 	return true;
 }
 
@@ -181,7 +202,7 @@ void place_read(struct interp *c, const struct place *p, void *to, unsigned size
 	unsigned n;
 
 	if (p->host) {
-		memcpy(to, p->host, size);
+		guest_read(to, p->host, size);
 		return;
 	}
 	for (unsigned done = 0; done < size; done += n) {
@@ -201,9 +222,9 @@ void place_write(struct interp *c, const struct place *p, const void *from, unsi
 	if (p->host) {
 		if (p->readonly)
 			return;
-		memcpy(p->host, from, size);
+		guest_write(p->host, from, size);
 		if (UNLIKELY(p->watched))
-			cache_written_all(c->vcpu->vm, p->gpa, size);
+			cache_written_all(c->vcpu->vm, c->vcpu, p->gpa, size);
 		return;
 	}
 	for (unsigned done = 0; done < size; done += n) {

@@ -38,9 +38,9 @@
 		void *p = rmw_open(c, i, sizeof(v), &m);                                           \
 		if (UNLIKELY(!p))                                                                  \
 			return STEP_FAULT;                                                         \
-		__builtin_memcpy(&v, p, sizeof(v));                                                \
+		v = guest_load##bits(p);                                                           \
 		v = alu_##op##bits(&f, v, count(c, i));                                            \
-		__builtin_memcpy(p, &v, sizeof(v));                                                \
+		guest_store##bits(p, v);                                                           \
 		if (UNLIKELY(!rmw_close(c, &m)))                                                   \
 			return STEP_FAULT;                                                         \
 		c->arith = flags(f, c->arith);                                                     \
@@ -136,9 +136,9 @@ bool bind_shift(const struct decoding *d, struct insn *i)
 		void *p = rmw_open(c, i, sizeof(v), &m);                                           \
 		if (UNLIKELY(!p))                                                                  \
 			return STEP_FAULT;                                                         \
-		__builtin_memcpy(&v, p, sizeof(v));                                                \
+		v = guest_load##bits(p);                                                           \
 		v = alu_##op##bits(&f, v, reg_get##bits(c, i->b), count(c, i));                    \
-		__builtin_memcpy(p, &v, sizeof(v));                                                \
+		guest_store##bits(p, v);                                                           \
 		if (UNLIKELY(!rmw_close(c, &m)))                                                   \
 			return STEP_FAULT;                                                         \
 		c->arith = f;                                                                      \

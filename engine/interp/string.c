@@ -64,8 +64,8 @@ static inline void copy_pattern(uint8_t *to, const uint8_t *from, uint64_t n, un
 	uint64_t v;
 
 	for (; n; n--, to += size, from += size) {
-		memcpy(&v, from, size);
-		memcpy(to, &v, size);
+		guest_read(&v, from, size);
+		guest_write(to, &v, size);
 	}
 }
 
@@ -76,7 +76,7 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 	if (ahead && ahead < n * size)
 		copy_pattern(to, from, n, size);
 	else
-		memmove(to, from, n * size);
+		guest_copy(to, from, n * size);
 }
 
 #define STRINGS(bits, s)                                                                           \
@@ -100,8 +100,8 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		if (!to)                                                                           \
 			return 0;                                                                  \
 		copy_run(to, from, n, bits / 8);                                                   \
-		advance(c, RSI, i->asz, n * (bits / 8));                                           \
-		advance(c, RDI, i->asz, n * (bits / 8));                                           \
+		advance(c, RSI, i->asz, n *(bits / 8));                                            \
+		advance(c, RDI, i->asz, n *(bits / 8));                                            \
 		return n;                                                                          \
 	}                                                                                          \
 	static inline bool stos##bits##_one(struct interp *c, const struct insn *i)                \
@@ -120,7 +120,7 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		if (!to)                                                                           \
 			return 0;                                                                  \
 		for (uint64_t k = 0; k < n; k++)                                                   \
-			memcpy(to + k * sizeof(v), &v, sizeof(v));                                 \
+			guest_store##bits(to + k * sizeof(v), v);                                  \
 		advance(c, RDI, i->asz, n * sizeof(v));                                            \
 		return n;                                                                          \
 	}                                                                                          \
@@ -140,7 +140,7 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		uint8_t *from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n);        \
 		if (!from || !n)                                                                   \
 			return 0;                                                                  \
-		memcpy(&v, from + (n - 1) * sizeof(v), sizeof(v));                                 \
+		v = guest_load##bits(from + (n - 1) * sizeof(v));                                  \
 		advance(c, RSI, i->asz, n * sizeof(v));                                            \
 		reg_set##bits(c, RAX * 8, v);                                                      \
 		return n;                                                                          \
@@ -169,8 +169,8 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		if (!y || !n)                                                                      \
 			return 0;                                                                  \
 		do {                                                                               \
-			memcpy(&v, x + k * sizeof(v), sizeof(v));                                  \
-			memcpy(&w, y + k * sizeof(v), sizeof(v));                                  \
+			v = guest_load##bits(x + k * sizeof(v));                                   \
+			w = guest_load##bits(y + k * sizeof(v));                                   \
 		} while (++k < n && (v == w) == while_equal);                                      \
 		advance(c, RSI, i->asz, k * sizeof(v));                                            \
 		advance(c, RDI, i->asz, k * sizeof(v));                                            \
@@ -196,7 +196,7 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		if (!y || !n)                                                                      \
 			return 0;                                                                  \
 		do                                                                                 \
-			memcpy(&w, y + k * sizeof(v), sizeof(v));                                  \
+			w = guest_load##bits(y + k * sizeof(v));                                   \
 		while (++k < n && (v == w) == while_equal);                                        \
 		advance(c, RDI, i->asz, k * sizeof(v));                                            \
 		alu_cmp##bits(&c->arith, v, w);                                                    \

@@ -46,6 +46,8 @@ bool bind_xchg(const struct decoding *d, struct insn *i)
 
 	if (form == FORM_RM) /* the operands are symmetric: memory first */
 		i->b = i->a;
+	if (form != FORM_RR)
+		i->flags |= INSN_LOCK;
 	i->fn = rows[form != FORM_RR][form_size(&d->op[0])];
 	return true;
 }

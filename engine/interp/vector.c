@@ -111,7 +111,7 @@ bool vector_read_bytes(struct interp *c, const struct insn *i, uint64_t at, void
 	const void *hit = vector_hit(c, i, at, n, ACCESS_READ);
 
 	if (hit != NULL) {
-		memcpy(to, hit, n);
+		guest_read(to, hit, n);
 		return true;
 	}
 	for (unsigned done = 0, piece; done < n; done += piece) {
@@ -131,7 +131,7 @@ bool vector_put(struct interp *c, const struct insn *i, uint64_t at, const void 
 
 	if (hit != NULL) {
 		if (!probe)
-			memcpy(hit, from, n);
+			guest_write(hit, from, n);
 		return true;
 	}
 	for (unsigned done = 0, piece; done < n; done += piece) {

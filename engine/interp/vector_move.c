@@ -69,7 +69,7 @@ static ALWAYS_INLINE enum step store(struct interp *c, const struct insn *i, uns
 	if (UNLIKELY(to == NULL))
 		return vector_store_slow(c, i, off, c->s.fpu.ymm[i->a], n, align) ? STEP_NEXT
 										  : STEP_FAULT;
-	memcpy(to, c->s.fpu.ymm[i->a], n);
+	guest_write(to, c->s.fpu.ymm[i->a], n);
 	return STEP_NEXT;
 }
 

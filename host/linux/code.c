@@ -206,3 +206,10 @@ void host_gs_base(const void *base)
 	else
 		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }
+
+void host_serialize(void)
+{
+	uint32_t a = 0, c = 0, b, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
+}

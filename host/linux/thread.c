@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -97,6 +98,11 @@ void host_cond_signal(struct host_cond *c)
 void host_cond_broadcast(struct host_cond *c)
 {
 	pthread_cond_broadcast(&c->c);
+}
+
+void host_yield(void)
+{
+	sched_yield();
 }
 
 static void *enter(void *p)

@@ -161,7 +161,7 @@ static void ring_when_asleep(void *arg)
 	struct device *dev = arg;
 
 	while (!atomic_load(&slept)) {
-		if (atomic_load(&dev->vm->sleeping)) {
+		if (atomic_load(&dev->vm->vcpu[0]->sleeping)) {
 			atomic_store(&slept, true);
 			device_ring(dev);
 		}
