@@ -1,0 +1,140 @@
+/*
+ * gate.c - tests of the gate, by threads that play vCPUs: nobody is inside while it is closed,
+ * whoever closes it, and nobody waits for ever.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "test/cmocka.h"
+#include "test/unit/fake_engine.h"
+
+#define VCPUS  4
+#define ROUNDS 20000
+
+static struct engine_ops threaded; /* the fake engine, which does not mind threads */
+
+static struct vm *open_vm(void)
+{
+	struct vm_config config = { .engine = &threaded, .vcpus = VCPUS };
+	struct vm *vm;
+
+	threaded = fake_engine_ops;
+	threaded.caps |= ENGINE_THREADS;
+	vm = vm_open(&config, NULL);
+	assert_non_null(vm);
+	assert_true(vm->gate.used);
+	return vm;
+}
+
+static atomic_uint users;    /* inside, and using what is theirs */
+static unsigned shared;      /* changed only while the gate is closed */
+static atomic_uint mistakes; /* cmocka's asserts are for one thread */
+
+static void alone(void)
+{
+	if (atomic_load(&users))
+		atomic_fetch_add(&mistakes, 1);
+	shared++;
+	if (atomic_load(&users))
+		atomic_fetch_add(&mistakes, 1);
+}
+
+/* A vCPU that is inside most of the time, comes out when it is noticed, and now and then closes. */
+static void play(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct vm *vm = vcpu->vm;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		atomic_store(&vcpu->notice, false);
+		gate_enter(vcpu);
+		atomic_fetch_add(&users, 1);
+		for (unsigned n = 0; n < 50 && !atomic_load(&vcpu->notice); n++)
+			;
+		atomic_fetch_sub(&users, 1);
+		if (i % 16 == vcpu->index) {
+			gate_close(vm, vcpu);
+			gate_close(vm, vcpu); /* once more by the same */
+			alone();
+			gate_open(vm, vcpu);
+			alone();
+			gate_open(vm, vcpu);
+			if (!atomic_load(&vcpu->inside))
+				atomic_fetch_add(&mistakes, 1);
+		}
+		gate_leave(vcpu);
+		if (i % 64 ==
+		    vcpu->index) { /* from outside, as a device does, with its lock held */
+			host_mutex_lock(vm->lock);
+			gate_close(vm, NULL);
+			alone();
+			gate_open(vm, NULL);
+			host_mutex_unlock(vm->lock);
+		}
+		if (i % 128 == 0) {
+			gate_enter(vcpu);
+			gate_lock_bus(vcpu);
+			gate_unlock_bus(vcpu);
+			gate_leave(vcpu);
+		}
+	}
+}
+
+static void test_alone(void **state)
+{
+	struct host_thread *thread[VCPUS];
+	struct vm *vm = open_vm();
+
+	(void)state;
+	for (unsigned i = 0; i < VCPUS; i++) {
+		thread[i] = host_thread_start(play, vm->vcpu[i], "vcpu");
+		assert_non_null(thread[i]);
+	}
+	for (unsigned i = 0; i < VCPUS; i++)
+		host_thread_join(thread[i]);
+	assert_int_equal(mistakes, 0);
+	assert_int_equal(shared, VCPUS * (2 * (ROUNDS / 16) + (ROUNDS + 63) / 64));
+	vm_close(vm);
+}
+
+/* vCPUs in turns have none. */
+static void test_no_gate(void **state)
+{
+	struct vm *vm = fake_vm(true);
+
+	(void)state;
+	gate_enter(vm->vcpu[0]);
+	assert_false(vm->vcpu[0]->inside);
+	gate_close(vm, vm->vcpu[0]);
+	gate_close(vm, NULL);
+	gate_leave(vm->vcpu[0]);
+	vm_close(vm);
+}
+
+static void test_step_out(void **state)
+{
+	struct vm *vm = open_vm();
+	struct vcpu *vcpu = vm->vcpu[1];
+
+	(void)state;
+	assert_false(gate_step_out(vcpu));
+	gate_step_back(vcpu, false);
+	assert_false(vcpu->inside);
+	gate_enter(vcpu);
+	assert_true(gate_step_out(vcpu));
+	assert_false(vcpu->inside);
+	gate_step_back(vcpu, true);
+	assert_true(vcpu->inside);
+	gate_leave(vcpu);
+	vm_close(vm);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_no_gate),
+		cmocka_unit_test(test_step_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
