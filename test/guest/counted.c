@@ -7,93 +7,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <fcntl.h>
-#include <sys/stat.h>
-
-#include "test/guest/session.h"
-
-static char dir[] = "/tmp/trapeze-counted.XXXXXX";
-
-struct run {
-	char out[4200], stats[4200];
-	char *text, *json;
-};
-
-static char *read_all(const char *path)
-{
-	struct stat st;
-	char *text;
-	int fd = open(path, O_RDONLY);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstat(fd, &st), 0);
-	text = calloc(1, (size_t)st.st_size + 1);
-	assert_int_equal(read(fd, text, (size_t)st.st_size), st.st_size);
-	close(fd);
-	return text;
-}
-
-static void run(struct run *r, const char *name, const char *engine, char *const extra[])
-{
-	char kernel[4200], initrd[4200];
-	char *argv[32] = { (char *)session_need("TRAPEZE"),
-			   "run",
-			   "--counted",
-			   "--engine",
-			   (char *)engine,
-			   "--kernel",
-			   kernel,
-			   "--initrd",
-			   initrd,
-			   "--stats",
-			   r->stats };
-	unsigned n = 11;
-	int status;
-	pid_t pid;
-
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
-	snprintf(r->out, sizeof(r->out), "%s/%s.out", dir, name);
-	snprintf(r->stats, sizeof(r->stats), "%s/%s.json", dir, name);
-	for (unsigned i = 0; extra[i]; i++)
-		argv[n++] = extra[i];
-	argv[n] = NULL;
-	pid = fork();
-	if (pid == 0) {
-		int out = open(r->out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		int in = open("/dev/null", O_RDONLY);
-
-		dup2(out, 1);
-		dup2(in, 0);
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	r->text = read_all(r->out);
-	r->json = read_all(r->stats);
-}
-
-/* The value after "name": as text. */
-static char *member(const char *json, const char *name)
-{
-	char key[64], *at;
-
-	snprintf(key, sizeof(key), "\"%s\": ", name);
-	at = strstr(json, key);
-	assert_non_null(at);
-	at += strlen(key);
-	return strndup(at, strcspn(at, ",\n"));
-}
-
-static void assert_same(const struct run *a, const struct run *b, const char *name)
-{
-	char *x = member(a->json, name), *y = member(b->json, name);
-
-	assert_string_equal(x, y);
-	free(x);
-	free(y);
-}
+#include "test/guest/counted.h"
 
 static pid_t burn(void)
 {
@@ -122,10 +36,8 @@ static void compare(const char *first, const char *second, char *const extra[], 
 	assert_same(&a, &b, "instructions");
 	assert_same(&a, &b, "state_hash");
 	assert_same(&a, &b, "guest_seconds");
-	free(a.text);
-	free(a.json);
-	free(b.text);
-	free(b.json);
+	run_free(&a);
+	run_free(&b);
 }
 
 static void test_whole_boot_repeats(void **state)
@@ -158,10 +70,8 @@ static void test_slice_does_not_matter(void **state)
 	assert_same(&a, &b, "instructions");
 	assert_same(&a, &b, "state_hash");
 	assert_string_equal(a.text, b.text);
-	free(a.text);
-	free(a.json);
-	free(b.text);
-	free(b.json);
+	run_free(&a);
+	run_free(&b);
 }
 
 /* Nor which engine executes what, nor when that changes. */
@@ -184,10 +94,8 @@ static void test_changing_engines_does_not_matter(void **state)
 	assert_same(&a, &b, "state_hash");
 	assert_string_equal(a.text, b.text);
 	free(switches);
-	free(a.text);
-	free(a.json);
-	free(b.text);
-	free(b.json);
+	run_free(&a);
+	run_free(&b);
 }
 
 /* Nor with several CPUs, which take turns. */
@@ -202,13 +110,13 @@ static void test_several_cpus_repeat(void **state)
 	compare("bt", "bt", four, "Brought up 1 node, 4 CPUs");
 }
 
-static int remove_dir(void **state)
+/* 32-bit code in user mode, and a kernel of 64 bits. */
+static void test_32_bit_program_repeats(void **state)
 {
-	char command[100];
+	char *extra[] = { "--append", "console=ttyS0 rdinit=/bin/user32", NULL };
 
 	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
+	compare("interp", "bt", extra, "wider  000000c8\r\ndone");
 }
 
 int main(void)
@@ -219,6 +127,7 @@ int main(void)
 		cmocka_unit_test(test_slice_does_not_matter),
 		cmocka_unit_test(test_changing_engines_does_not_matter),
 		cmocka_unit_test(test_several_cpus_repeat),
+		cmocka_unit_test(test_32_bit_program_repeats),
 	};
 
 	if (!mkdtemp(dir))

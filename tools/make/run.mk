@@ -7,12 +7,20 @@ $(GUEST)/vmlinuz $(GUEST)/modules/list &: tools/guest/modules
 	@touch $(GUEST)/vmlinuz
 
 # Programs for the guest, without a C library.
+GUEST_CFLAGS := -std=gnu17 -Os $(WARN) -D_GNU_SOURCE -static -nostdlib -ffreestanding -fno-pie \
+	-fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none -Wl,-s
 GUEST_PROGRAMS := $(addprefix $(GUEST)/,vsock scribble)
 $(GUEST_PROGRAMS): $(GUEST)/%: tools/guest/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -std=gnu17 -Os $(WARN) -D_GNU_SOURCE -static -nostdlib -ffreestanding -fno-pie -no-pie \
-		-fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none -Wl,-s -o $@ $<
+	$(Q)$(CC) $(GUEST_CFLAGS) -o $@ $<
+
+# The same of 32 bits, for which the compiler needs no library either.
+$(GUEST)/user32: tools/guest/user32.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -m32 $(GUEST_CFLAGS) -o $@ $<
+GUEST_PROGRAMS += $(GUEST)/user32
 
 $(GUEST)/initramfs.gz: $(addprefix tools/guest/,init udhcpc make-initramfs) $(GUEST)/modules/list $(GUEST_PROGRAMS)
 	@mkdir -p $(@D)
