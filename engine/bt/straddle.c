@@ -25,7 +25,7 @@ static unsigned first_part(const struct block *b)
 
 bool bt_straddle_known(const struct block *b)
 {
-	return b->mode == DECODE_64 && b->bytes > first_part(b);
+	return (b->mode == DECODE_64 || b->mode == DECODE_32) && b->bytes > first_part(b);
 }
 
 bool bt_straddle_ready(struct interp *c, const struct block *b)
@@ -37,7 +37,7 @@ bool bt_straddle_ready(struct interp *c, const struct block *b)
 	const void *one = tlb_hit(&c->tlb, rip, first, ACCESS_EXEC);
 	const void *two = tlb_hit(&c->tlb, rip + first, b->bytes - first, ACCESS_EXEC);
 
-	if (!one || !two)
+	if (!one || !two || (b->mode == DECODE_32 && rip + first > UINT32_MAX))
 		return false;
 	*cell = (struct bt_cell){ .from = rip - b->offset,
 				  .generation = tlb_code_generation(&c->tlb, rip),

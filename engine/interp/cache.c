@@ -582,10 +582,13 @@ struct block *cache_straddle_again(struct block_cache *k, uint64_t linear)
 	struct tlb *tlb = &k->c->tlb;
 	const uint8_t *first, *second;
 
-	if (!cache_straddles(k, linear, DECODE_64) || known <= here)
+	if (!cache_straddles(k, linear, k->c->mode) || known <= here)
 		return NULL;
 	first = tlb_hit(tlb, linear, here, ACCESS_EXEC);
-	second = tlb_hit(tlb, linear + here, known - here, ACCESS_EXEC);
+	linear += here;
+	if (k->c->mode != DECODE_64)
+		linear = (uint32_t)linear;
+	second = tlb_hit(tlb, linear, known - here, ACCESS_EXEC);
 	if (!first || !second || memcmp(s->bytes, first, here) != 0 ||
 	    memcmp(s->bytes + here, second, known - here) != 0)
 		return NULL;

@@ -144,8 +144,8 @@ void cache_flush(struct block_cache *k);
  */
 struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode_mode mode,
 			     const uint8_t *bytes, unsigned count);
-/* The same, 64-bit code, when there was one lately and both pieces are within the TLB's reach: else
- * NULL. */
+/* The same, 64-bit or flat 32-bit code, when there was one lately and both pieces are within the
+ * TLB's reach: else NULL. */
 struct block *cache_straddle_again(struct block_cache *k, uint64_t linear);
 /* Was there one lately? Then it is not worth looking for a block. */
 bool cache_straddles(const struct block_cache *k, uint64_t linear, enum decode_mode mode);

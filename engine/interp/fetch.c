@@ -106,7 +106,8 @@ static struct block *fetch_new(struct interp *c, uint64_t linear, bool *faulted)
 
 struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear)
 {
-	struct block *b = c->code_bits == 64 ? cache_straddle_again(c->cache, linear) : NULL;
+	bool no_limit = c->code_bits == 64 || c->flat32;
+	struct block *b = no_limit ? cache_straddle_again(c->cache, linear) : NULL;
 	bool faulted;
 
 	if (b)
