@@ -357,6 +357,7 @@ static void take_signal(struct console *c)
 		if (c->terminal)
 			terminal_continue();
 		c->go_on(c->go_on_arg);
+		vm_stood_still(c->vm);
 		__attribute__((fallthrough)); /* who had the terminal has written to it */
 	case SIGWINCH:
 		if (c->display)

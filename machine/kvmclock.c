@@ -7,8 +7,8 @@
  * every vCPU and at every update, hence never a step. The wall clock is that
  * of virtual time 0.
  *
- * Not modelled: the old MSR numbers 0x11 and 0x12, PVCLOCK_GUEST_STOPPED, leap
- * seconds. An address that is not RAM is accepted and ignored, as KVM does.
+ * Not modelled: the old MSR numbers 0x11 and 0x12, leap seconds. An address that is not RAM is
+ * accepted and ignored, as KVM does.
  *
  * Spec: Linux Documentation/virt/kvm/x86/msr.rst and cpuid.rst.
  * Tested by test/unit/kvmclock.c.
@@ -23,6 +23,7 @@
 
 #define SYSTEM_TIME_ENABLE UINT64_C(1)
 #define TSC_STABLE         1u
+#define GUEST_STOPPED      2u /* the guest clears it */
 #define NS_PER_SECOND      UINT64_C(1000000000)
 
 /* pvclock_vcpu_time_info */
@@ -70,12 +71,12 @@ static void publish(struct vm *vm, gpa_t at, void *what, size_t bytes, uint32_t 
 	mem_write(&vm->mem, at, version, sizeof(*version));
 }
 
-void kvmclock_update(struct vcpu *vcpu)
+static void update(struct vcpu *vcpu, uint8_t flags)
 {
 	struct time_info t = {
 		.version = vcpu->kvm_clock_version,
 		.tsc_timestamp = vcpu->tsc_offset,
-		.flags = TSC_STABLE,
+		.flags = flags,
 	};
 
 	if (!(vcpu->kvm_system_time & SYSTEM_TIME_ENABLE))
@@ -84,6 +85,16 @@ void kvmclock_update(struct vcpu *vcpu)
 	publish(vcpu->vm, gpa(vcpu->kvm_system_time & ~SYSTEM_TIME_ENABLE), &t, sizeof(t),
 		&t.version);
 	vcpu->kvm_clock_version = t.version;
+}
+
+void kvmclock_update(struct vcpu *vcpu)
+{
+	update(vcpu, TSC_STABLE);
+}
+
+void kvmclock_stopped(struct vcpu *vcpu)
+{
+	update(vcpu, TSC_STABLE | GUEST_STOPPED);
 }
 
 static void update_wall_clock(struct vm *vm)

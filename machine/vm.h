@@ -148,6 +148,7 @@ struct vm {
 	struct host_mutex *wake_lock;
 	atomic_uint pauses; /* vm_pause() less vm_resume(); changed with wake_lock held */
 	struct host_cond *resumed;
+	atomic_bool stood_still; /* while time went on, and the guest has not been told */
 };
 
 /* Opens the machine with its vCPUs (no memory, no devices). NULL and *why on failure. */
@@ -183,11 +184,13 @@ uint64_t vm_retired(const struct vm *vm);
  * Something outside that the guest cannot know of has to be put right first: every vCPU stands
  * still from its next instruction boundary on, until there was a vm_resume() for each vm_pause(),
  * or until a request ends the run. Input waits. The host's time, and with it the guest's, goes on,
- * as it does for a stopped process; a counted machine's stands. Any thread; neither waits for the
- * vCPUs.
+ * as it does for a stopped process, and the guest is told so (kvmclock.h); a counted machine's
+ * stands. Any thread; neither waits for the vCPUs.
  */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
+/* This process itself was stopped, and goes on. Any thread. */
+void vm_stood_still(struct vm *vm);
 /* The run loop's part: returns when the machine is not paused, or a request waits. vCPU thread, no
  * lock held. */
 void vm_wait_resumed(struct vm *vm);

@@ -69,6 +69,46 @@ static void test_system_time(void **state)
 	vm_close(vm);
 }
 
+static struct time_info look(struct vm *vm)
+{
+	struct time_info t;
+
+	assert_int_equal(mem_read(&vm->mem, gpa(CLOCK_AT), &t, sizeof(t)), 0);
+	return t;
+}
+
+/* A real-time machine that was paused says so, once, and to who has a clock. */
+static void test_stood_still(void **state)
+{
+	struct vm *vm = fake_vm(false);
+	struct time_info before;
+	struct fail why;
+	int status;
+
+	(void)state;
+	assert_int_equal(mem_add(vm, gpa(0), 0x10000, NULL, false, NULL), 0);
+	vm_pause(vm);
+	vm_resume(vm);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_NONE);
+	assert_int_equal(look(vm).version, 0);
+	assert_true(kvmclock_wrmsr(vm->vcpu[0], MSR_KVM_SYSTEM_TIME_NEW, CLOCK_AT | 1));
+	before = look(vm);
+	assert_int_equal(before.flags, 1);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_NONE);
+	assert_int_equal(look(vm).version, before.version);
+	vm_stood_still(vm);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_NONE);
+	assert_int_equal(look(vm).flags, 3);
+	assert_int_equal(look(vm).version, before.version + 2);
+	vm_close(vm);
+	vm = open_with_memory(); /* counted */
+	assert_true(kvmclock_wrmsr(vm->vcpu[0], MSR_KVM_SYSTEM_TIME_NEW, CLOCK_AT | 1));
+	vm_stood_still(vm);
+	assert_int_equal(vm_run(vm, 10, &status, &why), VM_NONE);
+	assert_int_equal(look(vm).flags, 1);
+	vm_close(vm);
+}
+
 static void test_versions(void **state)
 {
 	struct vm *vm = open_with_memory();
@@ -156,9 +196,9 @@ static void test_other_msrs(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_system_time), cmocka_unit_test(test_versions),
-		cmocka_unit_test(test_wall_clock),  cmocka_unit_test(test_bad_addresses),
-		cmocka_unit_test(test_other_msrs),
+		cmocka_unit_test(test_system_time),   cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_stood_still),   cmocka_unit_test(test_wall_clock),
+		cmocka_unit_test(test_bad_addresses), cmocka_unit_test(test_other_msrs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
