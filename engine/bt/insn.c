@@ -52,7 +52,12 @@
 	X(LFENCE, 0) X(MFENCE, 0) X(SFENCE, 0) \
 	X(CMPXCHG16B, IN | OUT | OWN) X(CMPXCHG8B, IN | OUT | OWN) X(STAC, OWN) X(CLAC, OWN) \
 	X(DIV, IN | OUT | OWN) X(IDIV, IN | OUT | OWN) X(CLI, OWN) X(STI, OWN) X(SWAPGS, OWN) \
-	X(LEA, OWN) X(PUSH, OWN) X(POP, OWN) X(LEAVE, OWN)
+	X(LEA, OWN) X(PUSH, OWN) X(POP, OWN) X(LEAVE, OWN) X(CLD, OWN) \
+	X(LODSB, OWN) X(LODSW, OWN) X(LODSD, OWN) X(LODSQ, OWN) \
+	X(STOSB, OWN) X(STOSW, OWN) X(STOSD, OWN) X(STOSQ, OWN) \
+	X(MOVSB, OWN) X(MOVSW, OWN) X(MOVSD, OWN) X(MOVSQ, OWN) \
+	X(SCASB, OUT | OWN) X(SCASW, OUT | OWN) X(SCASD, OUT | OWN) \
+	X(SCASQ, OUT | OWN)
 
 #define ALIGNED(X) \
 	X(VMOVAPS) X(VMOVAPD) X(VMOVDQA) X(VMOVNTPS) X(VMOVNTPD) X(VMOVNTDQ) X(VMOVNTDQA)
@@ -590,7 +595,7 @@ bool bt_insn(struct translation *x)
 	}
 	if (rule & NONE)
 		return true;
-	if (bt_arith(x) || bt_system(x) || bt_stack(x) || bt_x87(x))
+	if (bt_arith(x) || bt_system(x) || bt_stack(x) || bt_x87(x) || bt_string(x))
 		return true;
 	return rule & PLAIN ? plain(x, rule) : vector(x);
 }

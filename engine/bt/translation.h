@@ -129,6 +129,7 @@ bool bt_stack(struct translation *x);
 /* A row of PUSH or POP from the instruction at hand on: how many were emitted, 0: it is none. */
 unsigned bt_row(struct translation *x, bool *ended);
 bool bt_arith(struct translation *x);
+bool bt_string(struct translation *x);
 bool bt_system(struct translation *x);
 
 /* x87.c */

@@ -375,6 +375,31 @@ static void any_flow(struct code *e)
 	}
 }
 
+/* String instructions, of which few are repeated, and few go downwards. */
+static void any_string(struct code *e)
+{
+	static const uint8_t opcode[] = { 0xa4, 0xaa, 0xac, 0xae, 0xa6 };
+	bool down = !any(8);
+
+	CODE(e, 0x49, 0x8d, 0x75, (uint8_t)any(256));       /* lea rsi, [r13 + ..] */
+	CODE(e, 0x49, 0x8d, 0x7d, (uint8_t)any(256), 0xfc); /* lea rdi; cld */
+	if (down)
+		code8(e, 0xfd);
+	for (unsigned n = 0; n < 3; n++) {
+		if (!any(8))
+			code8(e, 0x67);
+		if (!any(6))
+			any_segment(e);
+		if (!any(6)) /* rcx is small */
+			code8(e, (uint8_t)(0xf2 | any(2)));
+		if (any(3))
+			code8(e, any(2) ? 0x66 : 0x48);
+		code8(e, opcode[any(sizeof(opcode))] | (uint8_t)any(2));
+	}
+	if (down)
+		code8(e, 0xfc);
+}
+
 static void any_stack(struct code *e)
 {
 	unsigned r = any_register();
@@ -406,7 +431,7 @@ static void any_insn(struct code *e)
 		any_x87(e);
 		return;
 	}
-	switch (any(17)) {
+	switch (any(18)) {
 	case 0: /* cmov, setcc */
 		opcode[1] = (uint8_t)((any(2) ? 0x40 : 0x90) | any(16));
 		operand(e, opcode, 2, any_register(), 0, false);
@@ -424,6 +449,7 @@ static void any_insn(struct code *e)
 		     (uint8_t)(any(4) << 6 | RCX << 3 | (R13 & 7)), (uint8_t)any(256));
 		break;
 	case 5: CODE(e, single[any(sizeof(single))]); break;
+	case 10: any_string(e); break;
 	case 6: /* a write of the next instruction's immediate: mov [rip + 1], al; mov dl, .. */
 		if (!any(4))
 			CODE(e, 0x88, 0x05, 1, 0, 0, 0, 0xb2, 0);

@@ -214,6 +214,25 @@ static void any_short(struct code *e)
 	}
 }
 
+/* String instructions, of which few are repeated. */
+static void any_string(struct code *e)
+{
+	static const uint8_t opcode[] = { 0xa4, 0xaa, 0xac, 0xae, 0xa6 };
+
+	CODE(e, 0x8d, 0x7e, (uint8_t)any(256), 0xfc); /* lea edi, [esi + ..]; cld */
+	if (!any(8))                                  /* across 4 GiB */
+		CODE(e, 0x83, 0xcf, 0xff);
+	for (unsigned n = 0; n < 3; n++) {
+		if (!any(6))
+			any_segment(e);
+		if (!any(8)) /* and ecx, 31 */
+			CODE(e, 0x83, 0xe1, 0x1f, (uint8_t)(0xf2 | any(2)));
+		if (!any(3))
+			code8(e, 0x66);
+		code8(e, opcode[any(sizeof(opcode))] | (uint8_t)any(2));
+	}
+}
+
 static void any_stack(struct code *e)
 {
 	unsigned r = any_register();
@@ -408,6 +427,7 @@ static void any_insn(struct code *e, uint8_t *bytes, uint64_t at)
 		break;
 	case 1: any_flow(e, bytes, at); break;
 	case 2: any_stack(e); break;
+	case 6: any_string(e); break;
 	case 3:
 	case 4: any_short(e); break;
 	case 5: /* a write of the next instruction's immediate: mov [..], al; mov dl, .. */
