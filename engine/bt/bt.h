@@ -25,7 +25,7 @@
  * guest CALL pushes one and is a host CALL, a guest RET is a host RET; the landing compares
  * what the guest's stack says with what was pushed. So the host's return predictor
  * works for the guest. Losing the hint stack's contents is always right: the frame beyond its top
- * leads to a look-up. It is emptied when mappings of code or the CPL change.
+ * leads to a look-up. It is emptied when mappings of code, the CPL or the width of code change.
  *
  * SPDX-License-Identifier: MIT
  */

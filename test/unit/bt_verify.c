@@ -56,7 +56,8 @@
 	X("mov rax, gs:[0]") X("mov dword ptr gs:[8], 5") X("mov rax, [r11]") X("mov [r11], ax") \
 	X("xor r11, [rcx + 8]") X("add r11, [rcx + 24]") X("mov rax, [r11 + 0xff8]") \
 	X("lock xadd [r11], rbx") X("movups xmm3, [r11]") X("vpaddb ymm1, ymm2, [r11]") \
-	X("vzeroupper") X("pmovmskb eax, xmm1") X("lea rax, [rbx + rcx * 4 + 9]") X("div rcx") \
+	X("test byte ptr gs:[8], 16") X("mov dword ptr [r11], 5") X("mov r9d, [r11]") X("cmp al, [r11]") \
+	X("lea r10d, [r10 - 4]") X("vmovaps xmm1, xmm1") X("vzeroupper") X("pmovmskb eax, xmm1") X("lea rax, [rbx + rcx * 4 + 9]") X("div rcx") \
 	X("cmp r11, [rsp]") X("lea rsp, [rsp + 8]") X("or rsp, 0x10000") X("push rcx") X("ret") \
 	X("lahf; seto al; sahf") X("jz 1b + 7; mov eax, 1; ret") X("mov eax, 1; jmp 1b") \
 	X("fld qword ptr [r11]") X("faddp") X("fnstsw ax") X("fldcw gs:[0]") X("fucomip st, st(1)") X("paddb mm0, [r11]") X("lock cmpxchg16b [r11]") X("mul rbx") X("shl rax, cl") X("mfence") X("movabs rax, 0x1122334455667788")
