@@ -1,6 +1,6 @@
 /*
- * tap.c - Debian's kernel on a tap interface, in a network namespace of its own; and the tap
- * vanishes.
+ * tap.c - Debian's kernel on a tap interface, in a network namespace of its own, with one queue and
+ * with two; and the tap vanishes.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,6 +25,12 @@ static void write_text(const char *path, const char *text)
 		close(fd);
 }
 
+static int make_tap(void)
+{
+	return system("[ -e /sys/class/net/tap0 ] || busybox tunctl -t tap0 >/dev/null && "
+		      "busybox ip addr add 10.8.0.1/24 dev tap0 && busybox ip link set tap0 up");
+}
+
 /* NULL, or why there can be no namespace with a tap here. */
 static const char *enter_namespace(void)
 {
@@ -40,14 +46,11 @@ static const char *enter_namespace(void)
 		snprintf(map, sizeof(map), "0 %u 1", uid);
 		write_text("/proc/self/uid_map", map);
 	}
-	if (system("busybox tunctl -t tap0 >/dev/null && busybox ip addr add 10.8.0.1/24 dev tap0 "
-		   "&& "
-		   "busybox ip link set tap0 up") != 0)
-		return "no tap can be made in a namespace";
-	return NULL;
+	return make_tap() == 0 ? NULL : "no tap can be made in a namespace";
 }
 
-static void test_tap(void **state)
+/* The guest of this card, with the tap up. */
+static void start(struct session *s, const char *cpus, const char *net)
 {
 	char *argv[] = { (char *)session_need("TRAPEZE"),
 			 "run",
@@ -57,19 +60,58 @@ static void test_tap(void **state)
 			 initrd,
 			 "--append",
 			 "console=ttyS0 quiet",
+			 "--cpus",
+			 (char *)cpus,
 			 "--net",
-			 "tap:tap0",
+			 (char *)net,
 			 NULL };
-	struct session s;
+
+	session_start(s, argv);
+	session_expect(s, "/root # ", SECONDS);
+	session_type(s, "ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up\r");
+	session_expect(s, "/root # ", SECONDS);
+	session_type(s, "ping -c 3 -A -W 100 10.8.0.1\r");
+	session_expect(s, " 0% packet loss", SECONDS);
+}
+
+static void end(struct session *s)
+{
 	int status;
 
+	session_type(s, "poweroff -f\r");
+	status = session_end(s, SECONDS);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	session_close(s);
+}
+
+/* A card of two queues, which both have their interrupt; four streams at a time. */
+static void test_queues(void **state)
+{
+	struct session s;
+
 	(void)state;
-	session_start(&s, argv);
-	session_expect(&s, "/root # ", SECONDS);
-	session_type(&s, "ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up\r");
-	session_expect(&s, "/root # ", SECONDS);
-	session_type(&s, "ping -c 3 -A -W 100 10.8.0.1\r");
-	session_expect(&s, " 0% packet loss", SECONDS);
+	start(&s, "2", "tap:tap0,queues=2");
+	session_type(&s, "echo rings $(ls /sys/class/net/eth0/queues | wc -l) "
+			 "$(grep -c -E 'virtio.*-(in|out)put.[01]' /proc/interrupts).\r");
+	session_expect(&s, "rings 4 4.", SECONDS);
+	session_type(&s, "for i in 1 2 3 4; do nc -l -p 9$i | md5sum & done; sleep 1; echo "
+			 "listen''ing\r");
+	session_expect(&s, "listening", SECONDS);
+	assert_int_equal(system("for i in 1 2 3 4; do seq 1 200000 | busybox nc 10.8.0.2 9$i & "
+				"done; wait"),
+			 0);
+	for (unsigned i = 0; i < 4; i++)
+		session_expect(&s, STREAM_SUM, SECONDS);
+	end(&s);
+}
+
+static void test_tap(void **state)
+{
+	struct session s;
+
+	(void)state;
+	start(&s, "1", "tap:tap0");
 	/* A stream in, with the host's segments of up to 64 KiB. */
 	session_type(&s, "nc -l -p 99 | md5sum & sleep 1; echo listen''ing\r");
 	session_expect(&s, "listening", SECONDS);
@@ -79,16 +121,16 @@ static void test_tap(void **state)
 	session_expect(&s, "tap tap0 is gone", SECONDS);
 	session_type(&s, "cat /sys/class/net/eth0/carrier | sed s/^/carrier=/\r");
 	session_expect(&s, "carrier=0", SECONDS);
-	session_type(&s, "ping -c 1 -W 1 10.8.0.1; poweroff -f\r");
-	status = session_end(&s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(&s);
+	session_type(&s, "ping -c 1 -W 1 10.8.0.1\r");
+	end(&s);
 }
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_tap) };
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_queues),
+		cmocka_unit_test(test_tap),
+	};
 	const char *why_not = enter_namespace();
 
 	if (why_not) {
