@@ -62,7 +62,7 @@ static int choose_engine(const struct run_options *o, struct pc_config *config, 
 
 	engine = strcmp(o->engine, "auto")
 			 ? engine_find(o->engine)
-			 : engine_auto(exact || o->cpus > 1 ? ENGINE_COUNTED : 0, why);
+			 : engine_auto(exact ? ENGINE_COUNTED : 0, why);
 	if (!engine || engine->probe(why) < 0)
 		return why->code;
 	config->engine = engine;

@@ -60,3 +60,24 @@ bool turns_pass(struct vm *vm)
 	}
 	return false;
 }
+
+/* So many PAUSEs are worth a look whether another thread wants the processor. */
+#define PAUSES 32
+
+bool vcpu_pauses(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	bool inside;
+
+	if (!vm->crew.used) {
+		turns_give_up(vm);
+		atomic_store(&vcpu->notice, true);
+		return true;
+	}
+	if (++vcpu->pauses % PAUSES == 0) {
+		inside = gate_step_out(vcpu);
+		host_yield();
+		gate_step_back(vcpu, inside);
+	}
+	return false;
+}

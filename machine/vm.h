@@ -66,6 +66,7 @@ struct vcpu {
 	bool woken;
 	bool deaf;          /* asleep, and nothing from outside can end that: wake_lock */
 	atomic_bool inside; /* machine/gate.h */
+	unsigned pauses;    /* PAUSE instructions, modulo 2^32 */
 	uint64_t gate_seen; /* closings of the gate that its thread knows of */
 	/* Guest TSC = clock_tsc() + this. The machine's view of the x86_state member of the same
 	 * name: set by vcpu_set_state() and vcpu_tsc_moved(). */
@@ -217,6 +218,9 @@ int vcpu_settle(struct vcpu *vcpu);
 /* One round of the run loop: takes what waits, and runs the vCPU until its engine returns, at
  * most `left` instructions. Its thread. 0, or host trouble. */
 int vcpu_round(struct vcpu *vcpu, uint64_t left);
+/* The guest waits in a loop (PAUSE): others may run. true: its turn is over, run() shall return.
+ * vCPU thread, inside the gate. */
+bool vcpu_pauses(struct vcpu *vcpu);
 /* Registers, segments and code bytes, as the unknown-exit dump prints them, to standard error. */
 void vcpu_dump(struct vcpu *vcpu);
 

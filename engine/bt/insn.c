@@ -585,12 +585,18 @@ static bool lea(struct translation *x)
 	return true;
 }
 
+bool bt_pauses(const struct translation *x)
+{
+	return x->zi.mnemonic == ZYDIS_MNEMONIC_PAUSE && x->c->vcpu->vm->vcpus > 1;
+}
+
 bool bt_insn(struct translation *x)
 {
 	unsigned rule = rules[x->zi.mnemonic];
 
 	switch (x->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_LEA: return lea(x);
+	case ZYDIS_MNEMONIC_PAUSE: return !bt_pauses(x);
 	default: break;
 	}
 	if (rule & NONE)

@@ -117,6 +117,8 @@ void bt_slow_call(struct translation *x, uint32_t name); /* the handler, by the 
 #define RULE_SHIFT 32u /* the count may be 0, or in CL */
 #define RULE_OWN   64u /* has a function of its own */
 unsigned bt_rule(ZydisMnemonic m);
+/* Is it a PAUSE that lets other vCPUs run? The handler does that. */
+bool bt_pauses(const struct translation *x);
 /* flow.c: fills in wanted, need and flags_in. */
 void bt_flow(struct translation *x);
 /* Emits the instruction. false: nothing was emitted, its handler must do it. */

@@ -73,7 +73,7 @@
 	X(LAHF, bind_flag_byte, ALWAYS) X(SAHF, bind_flag_byte, ALWAYS) \
 	X(CLC, bind_flag, ALWAYS) X(STC, bind_flag, ALWAYS) X(CMC, bind_flag, ALWAYS) \
 	X(CLD, bind_flag, ALWAYS) X(STD, bind_flag, ALWAYS) X(SALC, bind_flag, ALWAYS) \
-	X(NOP, bind_nop, ALWAYS) X(PAUSE, bind_nop, ALWAYS) \
+	X(NOP, bind_nop, ALWAYS) X(PAUSE, bind_pause, ALWAYS) \
 	X(ENDBR32, bind_nop, ALWAYS) X(ENDBR64, bind_nop, ALWAYS) \
 	X(RDSSPD, bind_nop, ALWAYS) X(RDSSPQ, bind_nop, ALWAYS) X(CLDEMOTE, bind_nop, ALWAYS) \
 	X(PREFETCH, bind_nop, ALWAYS) X(PREFETCHW, bind_nop, ALWAYS) \

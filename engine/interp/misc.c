@@ -98,6 +98,20 @@ bool bind_nop(const struct decoding *d, struct insn *i)
 	return true;
 }
 
+/* Who waits for another vCPU lets it run. */
+static enum step pause_others(struct interp *c, const struct insn *i)
+{
+	(void)i;
+	interp_sync(c);
+	return vcpu_pauses(c->vcpu) ? STEP_LEAVE : STEP_NEXT;
+}
+
+bool bind_pause(const struct decoding *d, struct insn *i)
+{
+	i->fn = d->c && d->c->vcpu->vm->vcpus > 1 ? pause_others : nop;
+	return true;
+}
+
 /* vCPUs may be host threads: their memory order is the guest's. */
 static enum step fence(struct interp *c, const struct insn *i)
 {

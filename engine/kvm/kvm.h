@@ -72,7 +72,7 @@ struct kvm_vm {
 	unsigned slot_room;
 	/* tsc.c: the offset from the host's counter that a vCPU with tsc_offset 0 has, and how far
 	 * the counter has moved against the clock since that was set. */
-	uint64_t tsc_zero, tsc_drift;
+	_Atomic uint64_t tsc_zero, tsc_drift;
 };
 
 /* A vCPU's. */
