@@ -58,11 +58,10 @@ static int split_flat(const char *text, struct pc_config *config, struct fail *w
 static int choose_engine(const struct run_options *o, struct pc_config *config, struct fail *why)
 {
 	bool exact = o->counted || o->stop_at != UINT64_MAX;
+	unsigned needed = (exact ? ENGINE_COUNTED : 0) | (o->cpus > 1 ? ENGINE_THREADS : 0);
 	const struct engine_ops *engine;
 
-	engine = strcmp(o->engine, "auto")
-			 ? engine_find(o->engine)
-			 : engine_auto(exact ? ENGINE_COUNTED : 0, why);
+	engine = strcmp(o->engine, "auto") ? engine_find(o->engine) : engine_auto(needed, why);
 	if (!engine || engine->probe(why) < 0)
 		return why->code;
 	config->engine = engine;
