@@ -295,7 +295,9 @@ static void give_back(struct code *e, int32_t n)
 static void cold_slow(struct translation *x, const struct cold *k)
 {
 	bt_x87_fip(&x->e, k->fip);
-	for (unsigned n = 0; n <= k->row; n++)
+	if (k->extent)
+		bt_group_call(x, k->name, k->extent);
+	for (unsigned n = k->extent != 0; n <= k->row; n++)
 		bt_slow_call(x, k->name + n * (uint32_t)sizeof(struct insn));
 	if (!k->join)
 		return;

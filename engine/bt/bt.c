@@ -193,6 +193,21 @@ int bt_slow(struct interp *c, uint32_t name)
 	return go_on(t, c, i, x87);
 }
 
+int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent)
+{
+	struct insn *i = (struct insn *)bt_named(c, name);
+	struct block *b = (struct block *)(i - i->n) - 1;
+	const struct bt *t = c->executor;
+
+	c->r[R_RIP] = c->x.code_va + b->offset;
+	if (bt_group_crosses(c, i, extent)) {
+		i->flags |= INSN_ALONE;
+		if (b->native)
+			bt_killed(c, b);
+	}
+	return t->torture ? bt_torture_slow(c, name) : bt_slow(c, name);
+}
+
 /* --- the executor --- */
 
 static enum step at_boundary(struct bt *t, struct interp *c)

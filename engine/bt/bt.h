@@ -142,8 +142,8 @@ struct bt {
 	uint8_t *cells_end;       /* of all regions */
 	uint8_t *begin;           /* behind the stubs */
 	/* Stubs, write addresses. */
-	const uint8_t *edge, *boundary, *slow, *gate_slow, *syscall, *sysret, *tsc, *vector, *x87,
-		*mismatch, *indirect[2];
+	const uint8_t *edge, *boundary, *slow, *gate_slow, *group_slow, *syscall, *sysret, *tsc,
+		*vector, *x87, *mismatch, *indirect[2];
 	const uint8_t *underflow;    /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
@@ -265,5 +265,7 @@ void bt_come_back(struct bt *t, struct interp *c); /* translated code ends with 
 /* bt.c: executes the instruction `name` by its handler. 0: go on; else BT_STEP + step. Called
  * by t->slow. */
 int bt_slow(struct interp *c, uint32_t name);
+/* The same of a group's leader, which leads no more if it cannot. */
+int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent);
 
 #endif

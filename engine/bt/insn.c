@@ -80,7 +80,8 @@ struct places {
 	uint8_t host[ZYDIS_MAX_OPERAND_COUNT];
 	bool high;        /* a high byte register is named: no REX */
 	bool count;       /* RCX holds a copy of guest RCX: CL is a shift count */
-	unsigned address; /* [this] */
+	unsigned address; /* [this + disp] */
+	int8_t disp;
 };
 
 static bool is_gpr(ZydisRegister reg)
@@ -373,7 +374,12 @@ static void put_insn(struct translation *x, const struct places *p)
 		CODE(&x->e, 0xff, (uint8_t)(0xc0 | (zi->opcode & 8) | (f.low & 7)));
 	} else if (f.modrm) {
 		code8(&x->e, opcode_of(x));
-		code8(&x->e, (uint8_t)((f.mem ? 0 : 0xc0) | (f.reg & 7) << 3 | (f.rm & 7)));
+		code8(&x->e, (uint8_t)((!f.mem    ? 0xc0
+					: p->disp ? 0x40
+						  : 0) |
+				       (f.reg & 7) << 3 | (f.rm & 7)));
+		if (f.mem && p->disp)
+			code8(&x->e, (uint8_t)p->disp);
 	} else {
 		code8(&x->e, (uint8_t)((zi->opcode & ~7u) | (f.low & 7)));
 	}
@@ -400,17 +406,50 @@ static void scratch_out(struct translation *x, const struct places *p)
 		bt_write(&x->e, p->r11, R11);
 }
 
-static void put(struct translation *x, const struct places *p, unsigned rule, unsigned align)
+/* R11 becomes the host address of the memory operand, or is that of its group. */
+static void put_address(struct translation *x, struct places *p, unsigned align)
 {
 	const ZydisDecodedOperand *m = p->mem;
-	unsigned first = x->colds;
+	const struct group *g = &x->group;
 
-	if (m) {
+	bt_group_begin(x);
+	if (!g->end) {
 		bt_address(x);
 		bt_check(x, m->size / 8u,
 			 m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE : ACCESS_READ,
 			 align);
+		return;
 	}
+	p->disp = (int8_t)(x->i->disp - g->lo);
+	if (x->i->n != g->begin)
+		return;
+	x->row = g->end - 1 - g->begin;
+	bt_address_at(x, g->lo - (int32_t)x->i->disp);
+	bt_check(x, g->size, g->write ? ACCESS_WRITE : ACCESS_READ, 1);
+	x->row = 0;
+}
+
+/* The slow ways come back here: after the instruction, or after the last of its group. */
+static void put_join(struct translation *x, unsigned first)
+{
+	struct group *g = &x->group;
+
+	if (!g->end) {
+		bt_join(x, first);
+		return;
+	}
+	if (x->i->n + 1u < g->end)
+		return;
+	bt_join(x, g->cold);
+	g->end = 0;
+}
+
+static void put(struct translation *x, struct places *p, unsigned rule, unsigned align)
+{
+	unsigned first = x->colds;
+
+	if (p->mem)
+		put_address(x, p, align);
 	if (x->need[x->i->n])
 		bt_flags_need(x);
 	if (p->address == RCX)
@@ -420,7 +459,7 @@ static void put(struct translation *x, const struct places *p, unsigned rule, un
 	scratch_out(x, p);
 	if (rule & OUT)
 		x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
-	bt_join(x, first);
+	put_join(x, first);
 }
 
 static bool is_moffs(const struct translation *x)

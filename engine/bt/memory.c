@@ -43,9 +43,14 @@ static void add_base(struct translation *x, unsigned seg)
 
 void bt_address(struct translation *x)
 {
+	bt_address_at(x, 0);
+}
+
+void bt_address_at(struct translation *x, int32_t further)
+{
 	const struct insn *i = x->i;
 	unsigned base = NO_REGISTER, index = NO_REGISTER;
-	int32_t disp = (int32_t)i->disp;
+	int32_t disp = (int32_t)i->disp + further;
 
 	bt_flags_give(x);
 	if (i->index != R_ZERO) {
@@ -74,6 +79,7 @@ struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
 			    .kind = kind,
 			    .i = x->i,
 			    .row = x->row,
+			    .extent = x->row && x->group.end ? bt_group_extent(x) : 0,
 			    .name = bt_name(x, x->i),
 			    .fip = x->fip };
 	return k;
@@ -155,6 +161,13 @@ void bt_join(struct translation *x, unsigned first)
 		x->cold[n].join = x->e.at;
 		x->cold[n].load = x->flags != FLAGS_MEMORY;
 	}
+}
+
+void bt_group_call(struct translation *x, uint32_t name, uint32_t extent)
+{
+	code_constant(&x->e, RCX, extent);
+	code_constant(&x->e, R11, name);
+	code_go(&x->e, OP_CALL, x->t->group_slow);
 }
 
 void bt_slow_call(struct translation *x, uint32_t name)

@@ -42,6 +42,7 @@ static unsigned list(const struct bt *t, struct stub stub[STUBS])
 		{ "bt_refill_high_write", exec(t, t->refill[1][ACCESS_WRITE]) },
 		{ "bt_slow", exec(t, t->slow) },
 		{ "bt_gate_slow", exec(t, t->gate_slow) },
+		{ "bt_group_slow", exec(t, t->group_slow) },
 		{ "bt_syscall", exec(t, t->syscall) },
 		{ "bt_sysret", exec(t, t->sysret) },
 		{ "bt_tsc", exec(t, t->tsc) },

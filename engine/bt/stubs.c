@@ -403,18 +403,19 @@ static const uint8_t *put_either(struct code *e, enum access access)
 	return begin;
 }
 
-/* `slow` for the instruction that R11D names; a subroutine. */
+/* `slow` for the instruction that R11D names, with ECX; a subroutine. */
 static const uint8_t *put_slow(struct interp *c, struct code *e, const struct common *s,
-			       int (*slow)(struct interp *c, uint32_t name))
+			       uintptr_t slow)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *out;
 
 	to_host_stack(e);
+	code_move32(e, RDX, RCX);
 	units_out(e, s);
 	code_constant(e, RDI, (uintptr_t)c);
 	code_move32(e, RSI, R11);
-	code_constant(e, RAX, (uintptr_t)slow);
+	code_constant(e, RAX, slow);
 	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
 	out = code_jump_if(e, CC_NE);
 	if (s->in)
@@ -498,8 +499,9 @@ int bt_stubs(struct bt *t, struct interp *c)
 	}
 	t->either[ACCESS_READ] = put_either(&e, ACCESS_READ);
 	t->either[ACCESS_WRITE] = put_either(&e, ACCESS_WRITE);
-	t->slow = put_slow(c, &e, &s, t->torture ? bt_torture_slow : bt_slow);
-	t->gate_slow = put_slow(c, &e, &s, bt_gate_slow);
+	t->slow = put_slow(c, &e, &s, t->torture ? (uintptr_t)bt_torture_slow : (uintptr_t)bt_slow);
+	t->gate_slow = put_slow(c, &e, &s, (uintptr_t)bt_gate_slow);
+	t->group_slow = put_slow(c, &e, &s, (uintptr_t)bt_group_slow);
 	t->syscall = bt_put_syscall(t, &e);
 	t->sysret = bt_put_sysret(t, &e);
 	t->tsc = bt_put_tsc(t, c, &e);

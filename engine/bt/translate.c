@@ -99,6 +99,7 @@ static void handle(struct translation *x)
 	bt_x87_give(x);
 	bt_slow_call(x, bt_name(x, x->i));
 	x->t->handled++;
+	x->broken |= x->group.end != 0;
 }
 
 static void emit(struct translation *x)
@@ -135,6 +136,31 @@ static void emit(struct translation *x)
 	x->e.at = x->t->cold;
 	bt_cold_code(x);
 	x->piece[1] = (struct bt_piece){ x->t->cold, x->e.at };
+}
+
+/* Without groups, if one turned out to be none. */
+static void emit_twice(struct translation *x)
+{
+	struct bt *t = x->t;
+	unsigned places = t->places, memories = t->memories;
+	uint8_t *cell = t->cell;
+
+	for (unsigned once = 0; once < 2; once++) {
+		x->no_groups = once;
+		x->broken = false;
+		x->group.end = 0;
+		x->flags = FLAGS_MEMORY;
+		x->fip = -1;
+		x->colds = 0;
+		x->row = 0;
+		x->e.at = t->at;
+		emit(x);
+		if (!x->broken)
+			return;
+		t->places = places;
+		t->memories = memories;
+		t->cell = cell;
+	}
 }
 
 /* Whoever wants to know about it. */
@@ -182,15 +208,10 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	x->exact = t->exact;
 	/* A supervisor's low half has two arrays, by EFLAGS.AC, which set A bits for themselves. */
 	x->cells = x->variant == BT_HIGH || x->variant == BT_USER || (!x->variant && !x->exact);
-	x->flags = FLAGS_MEMORY;
 	x->vector = x->x87 = false;
-	x->fip = -1;
-	x->colds = 0;
-	x->row = 0;
-	x->e.at = t->at;
 	decode_all(x);
 	bt_flow(x);
-	emit(x);
+	emit_twice(x);
 	look(x);
 	b->native = bt_exec(t, t->at);
 	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->x87 ? BT_X87 : 0) |

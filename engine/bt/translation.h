@@ -11,6 +11,7 @@
 #define ENGINE_BT_TRANSLATION_H
 
 #include "engine/bt/bt.h"
+#include "engine/bt/group.h"
 
 #define SCRATCH_A R11 /* an address */
 #define SCRATCH_T RCX
@@ -34,8 +35,9 @@ enum cold_kind {
 struct cold {
 	uint8_t *from, *join; /* join NULL: does not come back */
 	const struct insn *i;
-	unsigned row;  /* handlers of as many that follow come after i's */
-	uint32_t name; /* of i */
+	unsigned row;    /* handlers of as many that follow come after i's */
+	uint32_t extent; /* of the group that i leads, see group.h; 0: none */
+	uint32_t name;   /* of i */
 	enum cold_kind kind;
 	int32_t target;
 	int32_t fip;            /* of x87.c, at `from` */
@@ -67,7 +69,10 @@ struct translation {
 	int32_t fip; /* x87 FIP is x.code_va + this, if that is not negative */
 	bool exact;  /* see flow.c */
 	bool flags_in;
-	unsigned row;         /* instructions after the one at hand that share its check */
+	unsigned row;       /* instructions after the one at hand that share its check */
+	struct group group; /* the last one */
+	bool no_groups;
+	bool broken;          /* a group was not what it was thought to be */
 	unsigned segment_end; /* instructions that were paid for before the one at hand runs */
 	unsigned colds;
 	struct cold cold[10 * BLOCK_INSNS];
@@ -101,12 +106,14 @@ void bt_flags_need(struct translation *x);
 /* memory.c: R11 = linear address of the memory operand. Flags given, RCX clobbered. */
 bool bt_address_known(const struct insn *i); /* is it one that bt_address() can do? */
 void bt_address(struct translation *x);
+void bt_address_at(struct translation *x, int32_t further); /* plus that */
 /* R11 = host address of [R11, +size), or the handler does the instruction. align: power of two. */
 void bt_check(struct translation *x, unsigned size, enum access access, unsigned align);
 struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from);
 /* The current instruction's slow ways, from number `first` on, come back here. */
 void bt_join(struct translation *x, unsigned first);
 void bt_slow_call(struct translation *x, uint32_t name); /* the handler, by the stub */
+void bt_group_call(struct translation *x, uint32_t name, uint32_t extent); /* a group's leader's */
 
 /* insn.c: what is known of an instruction; 0: nothing. */
 #define RULE_PLAIN 1u  /* runs as it is */

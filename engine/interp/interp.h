@@ -58,6 +58,7 @@ typedef enum step (*insn_fn)(struct interp *c, const struct insn *i);
 #define INSN_MEM   8u /* has a memory operand: base, index, scale, disp, seg */
 #define INSN_LAST  16u /* ends its block */
 #define INSN_HOPS  64u /* engine bt: its operand is hardly ever in the page where it was last */
+#define INSN_ALONE 128u /* engine bt: it leads no group (engine/bt/group.c) */
 #define INSN_REX   32u /* (8-bit registers were resolved at decode time; for FXSAVE64 and such: REX.W) */
 
 struct insn {

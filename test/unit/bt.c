@@ -187,6 +187,28 @@ static void setup_page_ends(struct guest *g, struct x86_state *s)
 	(void)s;
 }
 
+/* Fields of a struct that moves over the end of a page, into one that is not there, is read-only,
+ * or is like the first; with branches and changes of its address between them. */
+ASSEMBLE(
+	fields,
+	"9: mov r8d, 0x110fa0; mov r12d, 0x70\n"
+	"1: mov rdi, r8; call 2f; lea rdi, [r8 + 0x1000]; call 2f; lea rdi, [r8 + 0x3000]; call "
+	"2f\n"
+	"inc r8; dec r12d; jnz 1b; hlt\n"
+	"2: pop r9; lea r15, [rip + 3f]; mov rax, [rdi + 8]; add rax, [rdi + 16]; cmp rax, rbx\n"
+	"mov [rdi + 24], eax; jc 21f; adc rbx, [rdi]; sub dword ptr [rdi + 40], 3; sbb rcx, rbx\n"
+	"21: seto cl; mov r11, [rdi + 32]; add [rdi + 48], r11; lea rdx, [rax + rbx]\n"
+	"3: lea r15, [rip + 4f]; xor rsi, [rdi]; add rsi, [rdi + 8]; jo 4f; rol rsi, 3\n"
+	"movzx ecx, byte ptr [rdi + 60]; test byte ptr [rdi + 3], 4; jz 31f; xchg [rdi + 20], edx\n"
+	"31: movsd xmm1, [rdi + 8]; addsd xmm1, [rdi + 16]; movsd [rdi + 24], xmm1\n"
+	"4: lea r15, [rip + 5f]; push rdi; mov rax, [rsp]; inc dword ptr [rsp + 8]; sub eax, [rsp "
+	"+ 4]\n"
+	"add rsp, 8; adc rbx, [rsp - 8]; adc rbx, [rsp]; mov ebp, 0x110f80; lea rdx, [rsp - 16]\n"
+	"mov rcx, [rbp + r12]; xor [rbp + r12 + 8], rcx; add ecx, [rbp + r12 + 16]; mov rbp, [rbp "
+	"+ r12]\n"
+	"5: mov rsp, 0x120000; lea r15, [rip + 6f]; mov rax, [rdi + 56]; mov rdi, [rdi + 48]\n"
+	"mov rax, [rdi + 56]; 6: jmp r9" PASS_OVER)
+
 /* --- code that changes ------------------------------------------------------------------ */
 
 ASSEMBLE(self_modifying,
@@ -527,6 +549,7 @@ static const struct program programs[] = {
 	PROGRAM(halves, NULL, 20000),
 	PROGRAM(bases, setup_bases, 20000),
 	PROGRAM(page_ends, setup_page_ends, 60000),
+	PROGRAM(fields, setup_page_ends, 30000),
 	PROGRAM(self_modifying, NULL, 20000),
 	PROGRAM(straddling, NULL, 20000),
 	PROGRAM(straddled, setup_straddled, 20000),

@@ -1,0 +1,277 @@
+/*
+ * group.c - several accesses near each other, one check.
+ *
+ * The idea: code reads and writes one field of a struct after the other, one local variable after
+ * the other. Where the next few instructions address memory by the same registers, the first of
+ * them has the whole range checked, and R11 stays the host address for all: the group. Nothing in
+ * it can come out but its first check; if that fails, all of its instructions are their handlers',
+ * one after the other, so that no mapping can have changed where R11 is used.
+ *
+ * A range over the end of a page would fail each time, so whoever leads one is told to lead none.
+ *
+ * Tested by test/unit/bt_random.c, test/unit/bt.c (fields).
+ * SPDX-License-Identifier: MIT
+ */
+#include "engine/bt/group.h"
+
+#include "engine/bt/translation.h"
+
+#define RANGE_MOST 128 /* bytes: a displacement of one byte reaches them all */
+
+static bool is_gpr_class(ZydisRegisterClass k)
+{
+	return k >= ZYDIS_REGCLASS_GPR8 && k <= ZYDIS_REGCLASS_GPR64;
+}
+
+static unsigned guest_of(ZydisRegister reg)
+{
+	return (unsigned)ZydisRegisterGetId(
+		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+/* May a register be an operand of one in a group, as which no scratch register but RCX is used? */
+static bool register_fits(const ZydisDecodedOperand *o, bool memory)
+{
+	ZydisRegister reg = o->reg.value;
+	ZydisRegisterClass k = ZydisRegisterGetClass(reg);
+	bool hidden = o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
+	unsigned g;
+
+	if (k == ZYDIS_REGCLASS_FLAGS)
+		return true;
+	if (k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM)
+		return o->encoding != ZYDIS_OPERAND_ENCODING_IS4 && !hidden;
+	if (!is_gpr_class(k))
+		return reg == ZYDIS_REGISTER_MXCSR;
+	g = guest_of(reg);
+	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+		return false;
+	if (o->encoding == ZYDIS_OPERAND_ENCODING_NONE) /* implied: it must be where it belongs */
+		return bt_home(g) == g;
+	return memory || !bt_in_memory(g);
+}
+
+static bool operands_fit(const struct translation *x, unsigned n)
+{
+	const ZydisDecodedOperand *op = x->all_op[n];
+	bool memory = x->b->insn[n].flags & INSN_MEM;
+	unsigned memories = 0;
+
+	for (unsigned k = 0; k < x->all_zi[n].operand_count; k++) {
+		switch (op[k].type) {
+		case ZYDIS_OPERAND_TYPE_REGISTER:
+			if (!register_fits(&op[k], memory))
+				return false;
+			break;
+		case ZYDIS_OPERAND_TYPE_MEMORY:
+			if (op[k].encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+			    op[k].mem.type != ZYDIS_MEMOP_TYPE_MEM || op[k].size == 0)
+				return false;
+			memories++;
+			break;
+		case ZYDIS_OPERAND_TYPE_IMMEDIATE: break;
+		default: return false;
+		}
+	}
+	return memories == memory;
+}
+
+/* An instruction of an XMM or YMM register, and no alignment. */
+static bool vector_fits(const struct translation *x, unsigned n)
+{
+	const ZydisDecodedInstruction *zi = &x->all_zi[n];
+	const ZydisDecodedOperand *op = x->all_op[n];
+	bool vector = false;
+
+	if (!x->vector || bt_rule(zi->mnemonic))
+		return false;
+	for (unsigned k = 0; k < zi->operand_count; k++) {
+		ZydisRegisterClass c = ZydisRegisterGetClass(op[k].reg.value);
+
+		if (op[k].type == ZYDIS_OPERAND_TYPE_REGISTER)
+			vector |= c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM;
+		if (op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && op[k].size > 64)
+			return false;
+	}
+	switch (zi->mnemonic) {
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_VPCMPISTRI:
+	case ZYDIS_MNEMONIC_VPCMPESTRI: return false;
+	default: return vector;
+	}
+}
+
+static bool shift_fits(const struct translation *x, unsigned n)
+{
+	const ZydisDecodedOperand *op = x->all_op[n];
+
+	for (unsigned k = 1; k < x->all_zi[n].operand_count_visible; k++)
+		if (op[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    op[k].reg.value == ZYDIS_REGISTER_CL)
+			return false;
+	return true;
+}
+
+static bool lea_fits(const struct insn *i)
+{
+	return i->asz == 8 && i->disp == (int32_t)i->disp && i->base != R_RIP &&
+	       !bt_in_memory(i->base) && !bt_in_memory(i->index);
+}
+
+static bool is_bit_test(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
+	       m == ZYDIS_MNEMONIC_BTC;
+}
+
+/* Will it be emitted as itself, without R11? */
+static bool insn_fits(const struct translation *x, unsigned n)
+{
+	const ZydisDecodedInstruction *zi = &x->all_zi[n];
+	const struct insn *i = &x->b->insn[n];
+	unsigned rule;
+
+	if (!x->known[n] || zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || zi->raw.imm[1].size)
+		return false;
+	rule = bt_rule(zi->mnemonic);
+	if (rule & RULE_NONE)
+		return !(i->flags & INSN_MEM);
+	if (zi->mnemonic == ZYDIS_MNEMONIC_LEA) {
+		const ZydisDecodedOperand *to = &x->all_op[n][0];
+
+		return to->size >= 32 && x->wide && lea_fits(i) && register_fits(to, false);
+	}
+	if (!(rule & RULE_PLAIN) && !vector_fits(x, n))
+		return false;
+	if (is_bit_test(zi->mnemonic) && i->flags & INSN_MEM)
+		return false;
+	return operands_fit(x, n) && (!(rule & RULE_SHIFT) || shift_fits(x, n));
+}
+
+static bool is_jcc_here(const struct translation *x, unsigned n)
+{
+	const ZydisDecodedInstruction *zi = &x->all_zi[n];
+	const struct insn *i = &x->b->insn[n];
+
+	return x->known[n] && zi->meta.category == ZYDIS_CATEGORY_COND_BR &&
+	       zi->mnemonic != ZYDIS_MNEMONIC_LOOP && zi->mnemonic != ZYDIS_MNEMONIC_LOOPE &&
+	       zi->mnemonic != ZYDIS_MNEMONIC_LOOPNE && zi->mnemonic != ZYDIS_MNEMONIC_JCXZ &&
+	       zi->mnemonic != ZYDIS_MNEMONIC_JECXZ && zi->mnemonic != ZYDIS_MNEMONIC_JRCXZ &&
+	       i->osz == x->word && (int64_t)i->imm > i->at;
+}
+
+static const ZydisDecodedOperand *memory_of(const struct translation *x, unsigned n)
+{
+	for (unsigned k = 0; k < x->all_zi[n].operand_count; k++)
+		if (x->all_op[n][k].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			return &x->all_op[n][k];
+	return NULL;
+}
+
+static bool same_base(const struct insn *a, const struct insn *b)
+{
+	return a->base == b->base && a->index == b->index && a->scale == b->scale &&
+	       a->asz == b->asz && a->seg == b->seg;
+}
+
+/* Does instruction n change a register that the address is made of? */
+static bool moves(const struct translation *x, unsigned n, const struct insn *address)
+{
+	const ZydisDecodedOperand *op = x->all_op[n];
+
+	for (unsigned k = 0; k < x->all_zi[n].operand_count; k++) {
+		unsigned g;
+
+		if (op[k].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    !(op[k].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) ||
+		    !is_gpr_class(ZydisRegisterGetClass(op[k].reg.value)))
+			continue;
+		g = guest_of(op[k].reg.value);
+		if (g == address->base || g == address->index)
+			return true;
+	}
+	return false;
+}
+
+/* The group with one member more, if it may have it. */
+static bool take(struct group *g, const struct translation *x, unsigned n, bool branched)
+{
+	const ZydisDecodedOperand *m = memory_of(x, n);
+	int64_t disp = x->b->insn[n].disp, lo = g->lo, hi = g->lo + (int64_t)g->size;
+	bool write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+
+	if (branched && write && !g->write) /* perhaps it is never written, and must not be */
+		return false;
+	lo = disp < lo ? disp : lo;
+	hi = disp + m->size / 8 > hi ? disp + m->size / 8 : hi;
+	if (hi - lo > RANGE_MOST || lo != (int32_t)lo)
+		return false;
+	g->lo = (int32_t)lo;
+	g->size = (unsigned)(hi - lo);
+	g->write |= write;
+	g->end = n + 1;
+	return true;
+}
+
+static struct group find(const struct translation *x)
+{
+	const struct insn *first = x->i;
+	const ZydisDecodedOperand *m = memory_of(x, first->n);
+	struct group g = { .begin = first->n,
+			   .end = first->n + 1u,
+			   .lo = (int32_t)first->disp,
+			   .size = m->size / 8u,
+			   .write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE };
+	bool branched = false;
+
+	if (moves(x, first->n, first))
+		return g;
+	for (unsigned n = first->n + 1u; n < x->segment_end; n++) {
+		if (is_jcc_here(x, n)) {
+			branched = true;
+			continue;
+		}
+		if (!insn_fits(x, n))
+			break;
+		if (x->b->insn[n].flags & INSN_MEM && x->all_zi[n].mnemonic != ZYDIS_MNEMONIC_LEA &&
+		    (!same_base(first, &x->b->insn[n]) || !take(&g, x, n, branched)))
+			break;
+		if (moves(x, n, first))
+			break;
+	}
+	return g;
+}
+
+void bt_group_begin(struct translation *x)
+{
+	struct group *g = &x->group;
+
+	if (x->i->n < g->end)
+		return;
+	*g = (struct group){ .end = 0 };
+	if (x->i->flags & INSN_ALONE || !insn_fits(x, x->i->n) || block_straddles(x->b))
+		return;
+	*g = find(x);
+	if (g->end - g->begin < 2)
+		g->end = 0;
+	g->cold = x->colds;
+}
+
+/* --- what its first check came to ------------------------------------------------------------ */
+
+uint32_t bt_group_extent(const struct translation *x)
+{
+	const struct group *g = &x->group;
+
+	return (uint32_t)(uint16_t)(g->lo - (int32_t)x->i->disp) << 16 | g->size;
+}
+
+bool bt_group_crosses(const struct interp *c, const struct insn *i, uint32_t extent)
+{
+	uint64_t at = insn_ea(c, i) + (uint64_t)(int64_t)(int16_t)(extent >> 16);
+
+	if (i->seg >= FS)
+		at += c->s.seg[i->seg].base;
+	return (at & PAGE_MASK) + (extent & 0xffff) > PAGE_SIZE;
+}
