@@ -144,7 +144,8 @@ struct bt {
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *gate_slow, *group_slow, *syscall, *sysret, *tsc,
 		*vector, *x87, *mismatch, *indirect[2];
-	const uint8_t *underflow;    /* executable address */
+	const uint8_t *rep_movs[4], *rep_stos[4]; /* by log2 of the element's size */
+	const uint8_t *underflow;                 /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
 	struct bt_memory *memory;    /* cells, the next one, the region's end, all */

@@ -50,8 +50,7 @@ static bool is_native(const struct translation *x)
 	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || bt_pauses(x))
 		return false;
 	/* A repeat may leave flags alone, and is its handler's. */
-	if (x->zi.meta.category == ZYDIS_CATEGORY_STRINGOP &&
-	    x->i->flags & (INSN_REP | INSN_REPNE))
+	if (x->zi.meta.category == ZYDIS_CATEGORY_STRINGOP && x->i->flags & (INSN_REP | INSN_REPNE))
 		return false;
 	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x)) || bt_is_x87(x) ||
 	       bt_is_mmx(x);

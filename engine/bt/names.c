@@ -16,7 +16,7 @@ struct stub {
 	const char *name;
 	const uint8_t *at; /* executable address */
 };
-#define STUBS 24u
+#define STUBS 40u
 
 static const uint8_t *exec(const struct bt *t, const uint8_t *at)
 {
@@ -46,6 +46,14 @@ static unsigned list(const struct bt *t, struct stub stub[STUBS])
 		{ "bt_syscall", exec(t, t->syscall) },
 		{ "bt_sysret", exec(t, t->sysret) },
 		{ "bt_tsc", exec(t, t->tsc) },
+		{ "bt_rep_movsb", exec(t, t->rep_movs[0]) },
+		{ "bt_rep_movsw", exec(t, t->rep_movs[1]) },
+		{ "bt_rep_movsd", exec(t, t->rep_movs[2]) },
+		{ "bt_rep_movsq", exec(t, t->rep_movs[3]) },
+		{ "bt_rep_stosb", exec(t, t->rep_stos[0]) },
+		{ "bt_rep_stosw", exec(t, t->rep_stos[1]) },
+		{ "bt_rep_stosd", exec(t, t->rep_stos[2]) },
+		{ "bt_rep_stosq", exec(t, t->rep_stos[3]) },
 		{ "bt_mismatch", exec(t, t->mismatch) },
 		{ "bt_underflow", t->underflow },
 	};

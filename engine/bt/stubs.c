@@ -507,6 +507,10 @@ int bt_stubs(struct bt *t, struct interp *c)
 	t->tsc = bt_put_tsc(t, c, &e);
 	t->mismatch = put_mismatch(t, &e);
 	t->underflow = bt_exec(t, put_underflow(t, &e));
+	for (unsigned log2 = 0; log2 < 4; log2++) {
+		t->rep_movs[log2] = bt_put_rep_movs(&e, log2);
+		t->rep_stos[log2] = bt_put_rep_stos(&e, log2);
+	}
 	t->begin = e.at;
 	return 0;
 }

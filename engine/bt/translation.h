@@ -139,6 +139,8 @@ bool bt_stack(struct translation *x);
 unsigned bt_row(struct translation *x, bool *ended);
 bool bt_arith(struct translation *x);
 bool bt_string(struct translation *x);
+const uint8_t *bt_put_rep_movs(struct code *e, unsigned log2);
+const uint8_t *bt_put_rep_stos(struct code *e, unsigned log2);
 bool bt_system(struct translation *x);
 
 /* x87.c */

@@ -209,6 +209,17 @@ ASSEMBLE(
 	"5: mov rsp, 0x120000; lea r15, [rip + 6f]; mov rax, [rdi + 56]; mov rdi, [rdi + 48]\n"
 	"mov rax, [rdi + 56]; 6: jmp r9" PASS_OVER)
 
+/* REP MOVS and STOS: overlapping, over the ends of pages, none, downwards. */
+ASSEMBLE(repeats,
+	 "mov r12d, 150; 1: imul eax, r12d, 0x9e37; mov ebx, eax; and ebx, 0x7ff; lea rsi, [rbx + "
+	 "0x100800]\n"
+	 "lea rdi, [rbx + 0x100807]; mov ecx, r12d; and ecx, 63; cmp eax, ebx; rep movsb; adc rbp, "
+	 "rdi\n"
+	 "lea rdi, [rbx + 0x101000]; mov ecx, r12d; shr ecx, 1; rep stosq; mov ecx, 5; sub rsi, 3\n"
+	 "rep movsd; mov ecx, 9; rep stosw; mov ecx, 33; mov rsi, rdi; sub rsi, 64; rep movsq\n"
+	 "test r12d, 7; jnz 2f; std; mov ecx, 4; rep stosd; cld; xor ecx, ecx; rep movsb\n"
+	 "2: add rbp, rdi; xor rbp, rsi; add rbp, [rbx + 0x101000]; dec r12d; jnz 1b; hlt")
+
 /* --- code that changes ------------------------------------------------------------------ */
 
 ASSEMBLE(self_modifying,
@@ -550,6 +561,7 @@ static const struct program programs[] = {
 	PROGRAM(bases, setup_bases, 20000),
 	PROGRAM(page_ends, setup_page_ends, 60000),
 	PROGRAM(fields, setup_page_ends, 30000),
+	PROGRAM(repeats, NULL, 20000),
 	PROGRAM(self_modifying, NULL, 20000),
 	PROGRAM(straddling, NULL, 20000),
 	PROGRAM(straddled, setup_straddled, 20000),
