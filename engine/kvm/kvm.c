@@ -234,7 +234,7 @@ static void forget(struct vcpu *vcpu)
 
 const struct engine_ops kvm_ops = {
 	.name = "kvm",
-	.caps = ENGINE_DIRTY_LOG,
+	.caps = ENGINE_DIRTY_LOG | ENGINE_THREADS,
 	.probe = kvm_probe,
 	.cpu_model = kvm_cpu_model,
 	.tsc_khz = kvm_host_khz,

@@ -11,7 +11,7 @@ $(SOAK_BIN): $(OBJ)/%: $(OBJ)/%.o
 
 ## make soak         kill disk writers, and machines whose guests write, SOAK_ROUNDS=200 times each; every
 ##                   image is whole, flushed data is there;
-##                   a pass of memtest86+, Debian's installers (downloads them)
+##                   a pass of memtest86+, Debian's installers (downloads them); kernels on several CPUs
 .PHONY: soak soak-writers soak-guests
 soak: soak-writers soak-guests
 
@@ -24,6 +24,6 @@ soak-writers:
 
 soak-guests:
 	@tools/setup test
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest $(SOAK_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(SOAK_BIN)
 	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) CC="$(CC)" \
 		test/run $(OBJ)/log-soak $(JOBS) $(SOAK_BIN)
