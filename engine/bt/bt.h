@@ -123,7 +123,7 @@ struct bt_place {
 struct bt_jump { /* of the table of indirect jumps */
 	uint64_t va, generation;
 	const uint8_t *native;
-	uint64_t page;
+	uint64_t host; /* address of its page, | 1 for CPL 3, | 2: nothing is there */
 };
 #define BT_JUMPS (1u << 12)
 

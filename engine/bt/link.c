@@ -68,7 +68,8 @@ static void link_jump(struct bt *t, struct interp *c, struct block *b)
 		(struct bt_jump){ .va = rip,
 				  .generation = c->tlb.generation_now[rip >> 63],
 				  .native = b->native,
-				  .page = rip & ~PAGE_MASK };
+				  .host = (b->key >> 2 & ~PAGE_MASK) | c->user |
+					  (block_straddles(b) ? 2 : 0) };
 	b->native_flags |= BT_JUMPED;
 	t->jumps_used = true;
 }

@@ -235,11 +235,39 @@ static const uint8_t *put_rip(struct code *e, const struct common *s, enum bt_ki
 	return begin;
 }
 
+/*
+ * The jump at RCX to R11 was noted when code was mapped otherwise. Is its target where it was?
+ * Jumps to *out if not; RAX and RDX are in scratch memory.
+ */
+static void put_jump_check(struct code *e, unsigned half, uint8_t *out[2])
+{
+	scratch(e, OP_STORE, RAX, 0);
+	scratch(e, OP_STORE, RDX, 1);
+	code_move(e, RAX, R11);
+	CODE(e, 0x48, 0xc1, 0xe8, 7, 0x25); /* shr rax, 7; and eax, mask */
+	code32(e, (TLB_ENTRIES - 1) * (uint32_t)sizeof(struct tlb_entry));
+	code_state(e, OP_ADD, RAX, AT(tlb.code_now) + half * 8);
+	code_mem(e, OP_LOAD, RDX, RAX, ACCESS_EXEC * 8);
+	CODE(e, 0x4c, 0x31, 0xda, 0x48, 0x81, 0xfa); /* xor rdx, r11; cmp rdx, 4095 */
+	code32(e, PAGE_SIZE - 1);
+	out[0] = code_jump_if(e, CC_A);
+	code_mem(e, OP_LOAD, RDX, RAX, offsetof(struct tlb_entry, host));
+	CODE(e, PREFIX_GS, 0x0f, 0xb6); /* movzx eax, byte [user] */
+	code_modrm_state(e, RAX, AT(user));
+	CODE(e, 0x48, 0x09, 0xc2); /* or rdx, rax */
+	code_mem(e, OP_CMP, RDX, RCX, offsetof(struct bt_jump, host));
+	out[1] = code_jump_if(e, CC_NE);
+	code_state(e, OP_LOAD, RDX, AT(tlb.generation_now) + half * 8);
+	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_jump, generation));
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
+}
+
 /* Linear address in R11, of half `half`. */
 static const uint8_t *put_indirect(struct code *e, const struct common *s, unsigned half)
 {
 	const uint8_t *begin = e->at;
-	uint8_t *miss, *stale;
+	uint8_t *miss, *fresh, *out[2];
 
 	_Static_assert(sizeof(struct bt_jump) == 32, "the index is shifted by 5");
 	code_move(e, RCX, R11);
@@ -252,13 +280,19 @@ static const uint8_t *put_indirect(struct code *e, const struct common *s, unsig
 	miss = code_jump_if(e, CC_NE);
 	code_state(e, OP_LOAD, R11, AT(tlb.generation_now) + half * 8);
 	code_mem(e, OP_CMP, R11, RCX, offsetof(struct bt_jump, generation));
-	stale = code_jump_if(e, CC_NE);
-	code_mem(e, OP_LOAD, R11, RCX, offsetof(struct bt_jump, page));
+	code_mem(e, OP_LOAD, R11, RCX, offsetof(struct bt_jump, va));
+	fresh = code_jump_if(e, CC_E);
+	put_jump_check(e, half, out);
+	code_here(e, fresh);
+	CODE(e, 0x49, 0x81, 0xe3); /* and r11, -4096 */
+	code32(e, (uint32_t) - (int32_t)PAGE_SIZE);
 	code_state(e, OP_STORE, R11, AT(x.code_va));
 	code8(e, 0xff); /* jmp [rcx + native] */
 	code_modrm_mem(e, 4, RCX, offsetof(struct bt_jump, native));
-	code_here(e, stale);
-	code_mem(e, OP_LOAD, R11, RCX, offsetof(struct bt_jump, va));
+	code_here(e, out[0]);
+	code_here(e, out[1]);
+	scratch(e, OP_LOAD, RAX, 0);
+	scratch(e, OP_LOAD, RDX, 1);
 	code_here(e, miss);
 	put_rip(e, s, BT_INDIRECT);
 	return begin;
