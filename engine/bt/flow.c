@@ -47,7 +47,7 @@ static bool may_fault(const struct translation *x)
 
 static bool is_native(const struct translation *x)
 {
-	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || bt_pauses(x))
+	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || bt_pauses(x, x->zi.mnemonic))
 		return false;
 	/* A repeat may leave flags alone, and is its handler's. */
 	if (x->zi.meta.category == ZYDIS_CATEGORY_STRINGOP && x->i->flags & (INSN_REP | INSN_REPNE))

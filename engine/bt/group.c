@@ -136,7 +136,7 @@ static bool insn_fits(const struct translation *x, unsigned n)
 		return false;
 	rule = bt_rule(zi->mnemonic);
 	if (rule & RULE_NONE)
-		return !(i->flags & INSN_MEM);
+		return !(i->flags & INSN_MEM) && !bt_pauses(x, zi->mnemonic);
 	if (zi->mnemonic == ZYDIS_MNEMONIC_LEA) {
 		const ZydisDecodedOperand *to = &x->all_op[n][0];
 

@@ -624,9 +624,9 @@ static bool lea(struct translation *x)
 	return true;
 }
 
-bool bt_pauses(const struct translation *x)
+bool bt_pauses(const struct translation *x, ZydisMnemonic m)
 {
-	return x->zi.mnemonic == ZYDIS_MNEMONIC_PAUSE && x->c->vcpu->vm->vcpus > 1;
+	return m == ZYDIS_MNEMONIC_PAUSE && x->c->vcpu->vm->vcpus > 1;
 }
 
 bool bt_insn(struct translation *x)
@@ -635,7 +635,7 @@ bool bt_insn(struct translation *x)
 
 	switch (x->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_LEA: return lea(x);
-	case ZYDIS_MNEMONIC_PAUSE: return !bt_pauses(x);
+	case ZYDIS_MNEMONIC_PAUSE: return !bt_pauses(x, x->zi.mnemonic);
 	default: break;
 	}
 	if (rule & NONE)

@@ -125,7 +125,7 @@ void bt_group_call(struct translation *x, uint32_t name, uint32_t extent); /* a 
 #define RULE_OWN   64u /* has a function of its own */
 unsigned bt_rule(ZydisMnemonic m);
 /* Is it a PAUSE that lets other vCPUs run? The handler does that. */
-bool bt_pauses(const struct translation *x);
+bool bt_pauses(const struct translation *x, ZydisMnemonic m);
 /* flow.c: fills in wanted, need and flags_in. */
 void bt_flow(struct translation *x);
 /* Emits the instruction. false: nothing was emitted, its handler must do it. */
