@@ -4,7 +4,7 @@
  * A thin coat: it turns the public types into the machine's own, and checks what a caller
  * can get wrong. Nothing below knows that it exists.
  *
- * Not offered yet: more than one CPU, input to the serial port.
+ * Not offered yet: input to the serial port.
  *
  * Spec: include/trapeze.h. Tested by test/unit/api.c, test/api/four-guests.
  * SPDX-License-Identifier: MIT
@@ -75,7 +75,7 @@ static int open_pc(struct trapeze *t, const struct engine_ops *engine, struct fa
 {
 	struct pc_config config = {
 		.engine = engine,
-		.vcpus = 1,
+		.vcpus = t->config.cpus ? t->config.cpus : 1,
 		.counted = t->config.counted,
 		.no_reboot = true,
 		.serial = {.write = serial, .arg = t},
@@ -111,6 +111,9 @@ static int open_machine(struct trapeze *t, struct fail *why)
 
 	if (!engine)
 		return why->code;
+	if (t->config.cpus > VCPUS_MAX || (t->config.cpus > 1 && !t->config.pc))
+		return fail(why, -EINVAL, "a machine has 1 to %d CPUs, without a PC's chips one",
+			    VCPUS_MAX);
 	if (t->config.net && !t->config.pc)
 		return fail(why, -EINVAL, "a network needs the PC's bus");
 	err = t->config.pc ? open_pc(t, engine, why) : open_bare(t, engine, why);
@@ -246,12 +249,16 @@ void trapeze_stop(struct trapeze *t)
 
 uint64_t trapeze_instructions(const struct trapeze *t)
 {
-	return *t->vm->vcpu[0]->retired;
+	return vm_retired(t->vm);
 }
 
 uint64_t trapeze_entries(const struct trapeze *t)
 {
-	return t->vm->vcpu[0]->entries;
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < t->vm->vcpus; i++)
+		sum += t->vm->vcpu[i]->entries;
+	return sum;
 }
 
 unsigned trapeze_exit_reasons(void)
@@ -266,7 +273,11 @@ const char *trapeze_exit_name(unsigned reason)
 
 uint64_t trapeze_exit_count(const struct trapeze *t, unsigned reason)
 {
-	return reason < EXIT_REASON_COUNT ? t->vm->vcpu[0]->exits[reason] : 0;
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < t->vm->vcpus && reason < EXIT_REASON_COUNT; i++)
+		sum += t->vm->vcpu[i]->exits[reason];
+	return sum;
 }
 
 int trapeze_save(struct trapeze *t, int (*write)(void *arg, const void *data, size_t bytes),

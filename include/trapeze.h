@@ -46,7 +46,7 @@ struct trapeze_config {
 	int pc;      /* with the chips of `trapeze run`'s PC (serial port, timers, interrupt
 		      * controllers, ACPI power-off); else CPU and memory only */
 	/* The guest printed (hypercall PRINT, one call each), or wrote to its serial port (pc).
-	 * Called inside trapeze_run(). The text is not NUL-terminated and is the guest's: any
+	 * Called inside trapeze_run(), one at a time, on the thread of any CPU. The text is not NUL-terminated and is the guest's: any
 	 * bytes. May be NULL. */
 	void (*print)(void *arg, const char *text, size_t bytes);
 	void (*serial)(void *arg, const char *text, size_t bytes);
@@ -55,6 +55,10 @@ struct trapeze_config {
 	 * "tap:tap0", "switch:/tmp/lan"); NULL ends the list. A network has a thread of its own, and
 	 * a guest that waits for it in HLT is waited for: trapeze_stop() ends that. */
 	const char *const *net;
+	/* pc: CPUs, up to 64; 0: 1. Each has a thread while trapeze_run() runs, and its instruction
+	 * limit is reached a little late; counted, they take turns on the caller's, and it is exact.
+	 * Registers and translations asked for are the first one's, counts all ones'. */
+	unsigned cpus;
 };
 
 /* "0.1.0"; static. */

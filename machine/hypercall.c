@@ -39,12 +39,11 @@ static int64_t do_print(struct vcpu *vcpu, const uint64_t arg[4])
 		return 0;
 	host_mutex_lock(vm->lock);
 	err = mem_read(&vm->mem, gpa(arg[0]), text, arg[1]);
-	host_mutex_unlock(vm->lock);
-	if (err)
-		return -HYPERCALL_EFAULT;
-	if (vm->hooks.print)
+	/* With the lock: one at a time, whichever vCPU's. */
+	if (!err && vm->hooks.print)
 		vm->hooks.print(vm->hooks.arg, text, arg[1]);
-	return (int64_t)arg[1];
+	host_mutex_unlock(vm->lock);
+	return err ? -HYPERCALL_EFAULT : (int64_t)arg[1];
 }
 
 static int64_t do_exit(struct vcpu *vcpu, const uint64_t arg[4])

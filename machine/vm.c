@@ -225,6 +225,9 @@ void vm_request(struct vm *vm, enum vm_request what, int status)
 		atomic_store(&vm->crew.parking, true);
 	host_cond_broadcast(vm->resumed); /* who is paused looks at requests, too */
 	host_mutex_unlock(vm->wake_lock);
+	/* Whoever asks stops after the instruction that did, the others soon. */
+	for (unsigned i = 0; vm->crew.used && i < vm->vcpus; i++)
+		vm_wake(vm, i);
 	vm_look(vm);
 }
 

@@ -423,6 +423,38 @@ static void saving(void **state)
 	trapeze_close(copy);
 }
 
+/* Two CPUs: the first starts the other by INIT and SIPI, which prints and ends the run. */
+static void test_several_cpus(void **state)
+{
+	/* mov ebx, 0fee00300h; mov dword [ebx], 0c4500h; mov dword [ebx], 0c4602h; hlt */
+	static const char first[] = "\xbb\x00\x03\xe0\xfe\xc7\x03\x00\x45\x0c\x00"
+				    "\xc7\x03\x02\x46\x0c\x00\xf4";
+	/* mov eax, 54500002h; mov ebx, 77; vmcall */
+	static const char second[] = "\x66\xb8\x02\x00\x50\x54\x66\xbb\x4d\x00\x00\x00\x0f\x01\xc1";
+	struct trapeze_regs regs = { .rip = 0x1000, .rsp = 0x3000 };
+	struct trapeze_error error;
+	struct trapeze_end end;
+
+	(void)state;
+	assert_null(trapeze_open(&(struct trapeze_config){ .cpus = 2 }, &error));
+	assert_null(trapeze_open(&(struct trapeze_config){ .cpus = 65, .pc = 1 }, &error));
+	for (int counted = 0; counted < 2; counted++) {
+		struct trapeze_config config = { .counted = counted, .pc = 1, .cpus = 2 };
+		struct trapeze *vm = trapeze_open(&config, &error);
+
+		assert_non_null(vm);
+		assert_int_equal(trapeze_add_memory(vm, 0, 0x4000, NULL, 0, &error), 0);
+		assert_int_equal(trapeze_write(vm, 0x1000, first, sizeof(first) - 1, &error), 0);
+		assert_int_equal(trapeze_write(vm, 0x2000, second, sizeof(second) - 1, &error), 0);
+		assert_int_equal(trapeze_enter(vm, TRAPEZE_PROTECTED32, &regs, &error), 0);
+		assert_int_equal(trapeze_run(vm, 1000000, &end, &error), 0);
+		assert_int_equal(end.reason, TRAPEZE_EXITED);
+		assert_int_equal(end.status, 77);
+		assert_int_equal(trapeze_instructions(vm), 4 + 3);
+		trapeze_close(vm);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -438,6 +470,7 @@ int main(void)
 		cmocka_unit_test(modes),
 		cmocka_unit_test(long_mode_and_translation),
 		cmocka_unit_test(saving),
+		cmocka_unit_test(test_several_cpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
