@@ -50,7 +50,8 @@ uint64_t host_memory_bytes(void);
 void host_discard(void *p, size_t bytes);
 
 /* Executable memory, mapped twice so that no page is ever writable and
- * executable at one address (W^X). write_at and exec_at show the same bytes. */
+ * executable at one address (W^X). write_at and exec_at show the same bytes. The first one of a
+ * process has its data and exec_at at the same place in every process, and so on. */
 struct host_code {
 	uint8_t *write_at;
 	const uint8_t *exec_at;

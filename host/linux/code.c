@@ -44,11 +44,35 @@ static const int signals[] = { SIGFPE, SIGSEGV, SIGBUS, SIGILL };
 static struct sigaction previous[SIGNAL_COUNT];
 static _Thread_local volatile sig_atomic_t caught;
 
+/*
+ * Areas lie where the first, the second, ... always lie: another process can have the same code at
+ * the same address. Far from what the kernel chooses, and from what a sanitizer has for itself.
+ */
+#define AREA_FIRST UINT64_C(0x200000000000)
+#define AREA_BYTES (UINT64_C(4) << 30)
+#define AREAS_MAX  4096u
+
+/* The first free area; where there is none, or the host refuses (TSan does), anywhere. */
+static void *map_area(size_t bytes)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *at;
+
+	for (unsigned n = 0; n < AREAS_MAX && bytes <= AREA_BYTES; n++) {
+		at = mmap((void *)(uintptr_t)(AREA_FIRST + n * AREA_BYTES), bytes,
+			  PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+		if (at != MAP_FAILED)
+			return at;
+		if (errno != EEXIST)
+			break;
+	}
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+
 /* Room for the data and behind it what is at `w`, executable. NULL: refused. */
 static uint8_t *map_exec(void *w, size_t bytes, size_t data_bytes)
 {
-	uint8_t *at = mmap(NULL, data_bytes + bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *at = map_area(data_bytes + bytes);
 
 	if (at == MAP_FAILED)
 		return NULL;

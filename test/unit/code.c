@@ -47,6 +47,31 @@ static void test_written_here_runs_there(void **state)
 	host_code_close(&code); /* harmless */
 }
 
+/* Areas are taken in a row that is the same in every process, and again once they are free. */
+static void test_lies_where_it_always_lies(void **state)
+{
+	struct host_code first, second, third;
+	const uint8_t *was;
+
+	(void)state;
+	open_code(&first);
+	open_code(&second);
+#if !defined(__SANITIZE_THREAD__)
+	assert_ptr_equal(first.data, (void *)UINT64_C(0x200000000000));
+	assert_ptr_equal(second.data, first.data + (UINT64_C(4) << 30));
+#endif
+	was = first.exec_at;
+	host_code_close(&first);
+	open_code(&third);
+#if !defined(__SANITIZE_THREAD__)
+	assert_ptr_equal(third.exec_at, was);
+#endif
+	assert_int_equal(call(&third, 8), 1);
+	assert_int_equal(call(&second, 8), 1);
+	host_code_close(&second);
+	host_code_close(&third);
+}
+
 static void test_faults_land(void **state)
 {
 	struct host_code code, other;
@@ -105,6 +130,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_written_here_runs_there),
+		cmocka_unit_test(test_lies_where_it_always_lies),
 		cmocka_unit_test(test_faults_land),
 		cmocka_unit_test(test_other_faults_do_not),
 	};
