@@ -92,7 +92,7 @@ static void bit_in_word(struct translation *x, bool wide, uint8_t opcode)
 	if (x->need[x->i->n])
 		bt_flags_need(x);
 	code_state(e, OP_LOAD, RCX, AT(x.target));
-	if (x->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+	if (x->zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
 		code8(e, 0xf0);
 	CODE(e, rex_of(wide, RCX, R11), 0x0f, opcode, 0x0b);
 }
@@ -136,7 +136,7 @@ static bool exchange(struct translation *x, unsigned size)
 	if (x->need[x->i->n])
 		bt_flags_need(x);
 	bt_read(e, RCX, RCX);
-	if (x->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+	if (x->zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
 		code8(e, 0xf0);
 	CODE(e, rex_of(size == 16, 0, R11), 0x0f, 0xc7, 0x0b); /* cmpxchg16b [r11] */
 	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
@@ -146,7 +146,7 @@ static bool exchange(struct translation *x, unsigned size)
 
 bool bt_arith(struct translation *x)
 {
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_DIV: return divide(x, false);
 	case ZYDIS_MNEMONIC_IDIV: return divide(x, true);
 	case ZYDIS_MNEMONIC_CMPXCHG16B: return exchange(x, 16);

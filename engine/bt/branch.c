@@ -199,7 +199,7 @@ static void ret(struct translation *x)
 void bt_row_branch(struct translation *x, int32_t at)
 {
 	bt_x87_give(x);
-	if (x->zi.mnemonic == ZYDIS_MNEMONIC_RET) {
+	if (x->zi->mnemonic == ZYDIS_MNEMONIC_RET) {
 		return_to(x, at);
 		return;
 	}
@@ -210,7 +210,7 @@ void bt_row_branch(struct translation *x, int32_t at)
 
 bool bt_ends_segment(const struct translation *x)
 {
-	return x->zi.meta.category == ZYDIS_CATEGORY_COND_BR && (int64_t)x->i->imm <= x->i->at;
+	return x->zi->meta.category == ZYDIS_CATEGORY_COND_BR && (int64_t)x->i->imm <= x->i->at;
 }
 
 static void jcc(struct translation *x)
@@ -220,7 +220,7 @@ static void jcc(struct translation *x)
 	struct cold *k;
 
 	bt_flags_need(x);
-	jump = code_jump_if(&x->e, x->zi.opcode & 15);
+	jump = code_jump_if(&x->e, x->zi->opcode & 15);
 	if (!x->exact && bt_ends_segment(x) && is_same_page(x, target)) {
 		same_page(x, x->i, target, jump, x->flags);
 	} else {
@@ -248,8 +248,8 @@ static bool is_near(const struct translation *x)
 
 bool bt_branch(struct translation *x, bool *ended)
 {
-	bool near = x->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
-		    x->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR;
+	bool near = x->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
+		    x->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR;
 	bool relative = x->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
 	*ended = bt_gate(x);
@@ -257,15 +257,15 @@ bool bt_branch(struct translation *x, bool *ended)
 		return true;
 	if (!near || x->i->osz != x->word || (relative && !is_near(x)))
 		return false;
-	if (x->zi.meta.category == ZYDIS_CATEGORY_COND_BR) {
-		if (is_jcc(&x->zi))
+	if (x->zi->meta.category == ZYDIS_CATEGORY_COND_BR) {
+		if (is_jcc(x->zi))
 			jcc(x);
-		return is_jcc(&x->zi);
+		return is_jcc(x->zi);
 	}
 	if (x->i->flags & INSN_MEM && !bt_address_known(x->i))
 		return false;
 	*ended = true;
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP: return jump(x, relative);
 	case ZYDIS_MNEMONIC_CALL: return call(x, relative);
 	case ZYDIS_MNEMONIC_RET:

@@ -18,10 +18,10 @@
 
 static bool is_conditional(const struct translation *x, const ZydisDecodedOperand *op)
 {
-	if (!(bt_rule(x->zi.mnemonic) & RULE_SHIFT))
+	if (!(bt_rule(x->zi->mnemonic) & RULE_SHIFT))
 		return false;
 	/* A count of 0 leaves them alone. */
-	for (unsigned n = 1; n < x->zi.operand_count; n++)
+	for (unsigned n = 1; n < x->zi->operand_count; n++)
 		if (op[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return !(op[n].imm.value.u & (op[0].size == 64 ? 63 : 31));
 	return true;
@@ -29,9 +29,9 @@ static bool is_conditional(const struct translation *x, const ZydisDecodedOperan
 
 static bool may_fault(const struct translation *x)
 {
-	if (bt_rule(x->zi.mnemonic) & RULE_OWN) /* CLI without the right to it */
+	if (bt_rule(x->zi->mnemonic) & RULE_OWN) /* CLI without the right to it */
 		return true;
-	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+	for (unsigned n = 0; n < x->zi->operand_count; n++) {
 		ZydisRegisterClass k = ZydisRegisterGetClass(x->op[n].reg.value);
 
 		if (x->op[n].type == ZYDIS_OPERAND_TYPE_MEMORY)
@@ -47,19 +47,20 @@ static bool may_fault(const struct translation *x)
 
 static bool is_native(const struct translation *x)
 {
-	if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || bt_pauses(x, x->zi.mnemonic))
+	if (x->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || bt_pauses(x, x->zi->mnemonic))
 		return false;
 	/* A repeat may leave flags alone, and is its handler's. */
-	if (x->zi.meta.category == ZYDIS_CATEGORY_STRINGOP && x->i->flags & (INSN_REP | INSN_REPNE))
+	if (x->zi->meta.category == ZYDIS_CATEGORY_STRINGOP &&
+	    x->i->flags & (INSN_REP | INSN_REPNE))
 		return false;
-	return bt_rule(x->zi.mnemonic) || (x->t->vectors && bt_is_vector(x)) || bt_is_x87(x) ||
+	return bt_rule(x->zi->mnemonic) || (x->t->vectors && bt_is_vector(x)) || bt_is_x87(x) ||
 	       bt_is_mmx(x);
 }
 
 /* live: flags read after the instruction at hand, number n. Returns those read before it. */
 static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 {
-	const ZydisAccessedFlags *f = x->zi.cpu_flags;
+	const ZydisAccessedFlags *f = x->zi->cpu_flags;
 	uint32_t may, in;
 	bool conditional;
 
@@ -76,7 +77,7 @@ static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 	in = (f->tested & FLAG_ARITH) | (conditional && live & may ? FLAG_ARITH : 0);
 	if (may && live & ~may)
 		in |= live & ~may;
-	if (x->exact && bt_rule(x->zi.mnemonic) & RULE_IN)
+	if (x->exact && bt_rule(x->zi->mnemonic) & RULE_IN)
 		in = FLAG_ARITH;
 	if (bt_is_x87_compare(x)) /* which of them it clears differs from CPU to CPU */
 		in = FLAG_ARITH;

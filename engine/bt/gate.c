@@ -263,9 +263,9 @@ const uint8_t *bt_put_tsc(struct bt *t, struct interp *c, struct code *e)
 bool bt_gate(struct translation *x)
 {
 	struct code *e = &x->e;
-	bool call = x->zi.mnemonic == ZYDIS_MNEMONIC_SYSCALL;
+	bool call = x->zi->mnemonic == ZYDIS_MNEMONIC_SYSCALL;
 
-	if (x->word != 8 || (!call && (x->zi.mnemonic != ZYDIS_MNEMONIC_SYSRET || x->i->osz != 8)))
+	if (x->word != 8 || (!call && (x->zi->mnemonic != ZYDIS_MNEMONIC_SYSRET || x->i->osz != 8)))
 		return false;
 	bt_flags_give(x);
 	bt_x87_give(x);
@@ -296,7 +296,7 @@ bool bt_tsc(struct translation *x)
 	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
 	code_constant(e, R11, bt_name(x, x->i));
 	code_go(e, OP_CALL, x->t->tsc);
-	if (x->zi.mnemonic == ZYDIS_MNEMONIC_RDTSCP) {
+	if (x->zi->mnemonic == ZYDIS_MNEMONIC_RDTSCP) {
 		CODE(e, PREFIX_GS, code_rex(false, bt_home(RCX), 0, 0), OP_LOAD);
 		code_modrm_state(e, bt_home(RCX), AT(s.tsc_aux));
 	}

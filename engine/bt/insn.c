@@ -139,7 +139,7 @@ static bool is_shift(ZydisMnemonic m)
 /* A bit string in memory is addressed by the bit number, too. */
 static bool is_bit_string(const struct translation *x)
 {
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_BT:
 	case ZYDIS_MNEMONIC_BTS:
 	case ZYDIS_MNEMONIC_BTR:
@@ -160,7 +160,7 @@ static bool is_string_compare(ZydisMnemonic m)
 
 static bool place_memory(struct translation *x, struct places *p)
 {
-	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+	for (unsigned n = 0; n < x->zi->operand_count; n++) {
 		const ZydisDecodedOperand *o = &x->op[n];
 
 		if (o->type != ZYDIS_OPERAND_TYPE_MEMORY)
@@ -197,12 +197,13 @@ static bool place_gpr(struct translation *x, struct places *p, const ZydisDecode
 	bool whole = rule & PURE && o->size >= 32 && o->actions == ZYDIS_OPERAND_ACTION_WRITE;
 
 	if (!is_encoded(o)) {
-		if (g == RCX && is_string_compare(x->zi.mnemonic)) { /* the index comes out there */
+		if (g == RCX &&
+		    is_string_compare(x->zi->mnemonic)) { /* the index comes out there */
 			p->rcx = RCX;
 			p->written |= 1u << RCX;
 			return !p->count;
 		}
-		if (g == RCX && is_shift(x->zi.mnemonic)) /* placed by place_count() */
+		if (g == RCX && is_shift(x->zi->mnemonic)) /* placed by place_count() */
 			return true;
 		return host == g;
 	}
@@ -237,13 +238,13 @@ static bool place_operand(struct translation *x, struct places *p, const ZydisDe
 
 static void place_count(struct translation *x, struct places *p)
 {
-	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+	for (unsigned n = 0; n < x->zi->operand_count; n++) {
 		const ZydisDecodedOperand *o = &x->op[n];
 
 		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value))
 			continue;
 		p->high |= is_high_byte(o->reg.value);
-		if (!is_encoded(o) && guest_of(o->reg.value) == RCX && is_shift(x->zi.mnemonic))
+		if (!is_encoded(o) && guest_of(o->reg.value) == RCX && is_shift(x->zi->mnemonic))
 			p->count = true;
 	}
 }
@@ -251,16 +252,16 @@ static void place_count(struct translation *x, struct places *p)
 static bool place(struct translation *x, struct places *p, unsigned rule)
 {
 	*p = (struct places){ .rcx = NO_REGISTER, .r11 = NO_REGISTER, .address = R11 };
-	if (x->zi.raw.imm[1].size || is_bit_string(x))
+	if (x->zi->raw.imm[1].size || is_bit_string(x))
 		return false;
-	if (!x->wide && x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && x->zi.raw.vex.W)
+	if (!x->wide && x->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && x->zi->raw.vex.W)
 		return false; /* 32-bit code has it ignored here and there */
 	if (!place_memory(x, p))
 		return false;
 	place_count(x, p);
-	if (p->high && (x->zi.attributes & ZYDIS_ATTRIB_HAS_REX || p->count))
+	if (p->high && (x->zi->attributes & ZYDIS_ATTRIB_HAS_REX || p->count))
 		return false;
-	for (unsigned n = 0; n < x->zi.operand_count; n++)
+	for (unsigned n = 0; n < x->zi->operand_count; n++)
 		if (!place_operand(x, p, &x->op[n], rule))
 			return false;
 	if (p->high && p->mem) {
@@ -280,7 +281,7 @@ struct form {
 
 static struct form form_of(const struct translation *x, const struct places *p)
 {
-	const ZydisDecodedInstruction *zi = &x->zi;
+	const ZydisDecodedInstruction *zi = x->zi;
 	struct form f = { .reg = zi->raw.modrm.reg,
 			  .low = zi->opcode & 7,
 			  .mem = p->mem != NULL,
@@ -303,7 +304,7 @@ static struct form form_of(const struct translation *x, const struct places *p)
 
 static void put_prefixes(struct translation *x)
 {
-	const ZydisDecodedInstruction *zi = &x->zi;
+	const ZydisDecodedInstruction *zi = x->zi;
 
 	for (unsigned n = 0; n < zi->raw.prefix_count; n++) {
 		uint8_t p = zi->raw.prefixes[n].value;
@@ -317,7 +318,7 @@ static void put_prefixes(struct translation *x)
 
 static void put_legacy(struct translation *x, const struct form *f)
 {
-	const ZydisDecodedInstruction *zi = &x->zi;
+	const ZydisDecodedInstruction *zi = x->zi;
 	uint8_t rex = code_rex(zi->raw.rex.W, f->modrm ? f->reg : 0, 0, f->modrm ? f->rm : f->low);
 
 	put_prefixes(x);
@@ -334,7 +335,7 @@ static void put_legacy(struct translation *x, const struct form *f)
 /* Always the three-byte form. */
 static void put_vex(struct translation *x, const struct form *f)
 {
-	const ZydisDecodedInstruction *zi = &x->zi;
+	const ZydisDecodedInstruction *zi = x->zi;
 
 	code8(&x->e, 0xc4);
 	code8(&x->e, (uint8_t)((~f->reg >> 3 & 1) << 7 | 1u << 6 | (~f->rm >> 3 & 1) << 5 |
@@ -346,14 +347,14 @@ static void put_vex(struct translation *x, const struct form *f)
 /* INC and DEC of 32-bit code, whose opcodes are REX elsewhere. */
 static bool is_short_step(const struct translation *x)
 {
-	return !x->wide && x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	       x->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (x->zi.opcode & 0xf0) == 0x40;
+	return !x->wide && x->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	       x->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (x->zi->opcode & 0xf0) == 0x40;
 }
 
 /* 82h means 80h in 32-bit code. */
 static uint8_t opcode_of(const struct translation *x)
 {
-	const ZydisDecodedInstruction *zi = &x->zi;
+	const ZydisDecodedInstruction *zi = x->zi;
 
 	return !x->wide && zi->opcode == 0x82 && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT
 		       ? 0x80
@@ -363,7 +364,7 @@ static uint8_t opcode_of(const struct translation *x)
 /* The guest's instruction with the host's registers. */
 static void put_insn(struct translation *x, const struct places *p)
 {
-	const ZydisDecodedInstruction *zi = &x->zi;
+	const ZydisDecodedInstruction *zi = x->zi;
 	struct form f = form_of(x, p);
 
 	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
@@ -464,15 +465,15 @@ static void put(struct translation *x, struct places *p, unsigned rule, unsigned
 
 static bool is_moffs(const struct translation *x)
 {
-	return x->zi.mnemonic == ZYDIS_MNEMONIC_MOV &&
-	       x->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (x->zi.opcode & 0xfc) == 0xa0;
+	return x->zi->mnemonic == ZYDIS_MNEMONIC_MOV &&
+	       x->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (x->zi->opcode & 0xfc) == 0xa0;
 }
 
 /* MOV of the accumulator from (A0, A1) or to an address that follows the opcode. */
 static bool moffs(struct translation *x)
 {
 	static const uint8_t as[4] = { 0x8a, OP_LOAD, 0x88, OP_STORE };
-	bool store = x->zi.opcode & 2;
+	bool store = x->zi->opcode & 2;
 	unsigned first = x->colds;
 
 	if (!bt_address_known(x->i))
@@ -480,7 +481,7 @@ static bool moffs(struct translation *x)
 	bt_address(x);
 	bt_check(x, x->op[!store].size / 8u, store ? ACCESS_WRITE : ACCESS_READ, 1);
 	put_prefixes(x);
-	CODE(&x->e, code_rex(x->zi.raw.rex.W, RAX, 0, R11), as[x->zi.opcode & 3],
+	CODE(&x->e, code_rex(x->zi->raw.rex.W, RAX, 0, R11), as[x->zi->opcode & 3],
 	     (uint8_t)(R11 & 7));
 	bt_join(x, first);
 	return true;
@@ -502,7 +503,7 @@ static bool plain(struct translation *x, unsigned rule)
 
 static unsigned vector_align(const struct translation *x, const ZydisDecodedOperand *m)
 {
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 #define X(name) case ZYDIS_MNEMONIC_##name:
 		ALIGNED(X)
 		return m->size / 8u;
@@ -510,14 +511,14 @@ static unsigned vector_align(const struct translation *x, const ZydisDecodedOper
 		return 1;
 #undef X
 	default:
-		return x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && m->size == 128 ? 16
-											     : 1;
+		return x->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && m->size == 128 ? 16
+											      : 1;
 	}
 }
 
 bool bt_is_mmx(const struct translation *x)
 {
-	for (unsigned n = 0; n < x->zi.operand_count; n++)
+	for (unsigned n = 0; n < x->zi->operand_count; n++)
 		if (x->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER && is_mmx(x->op[n].reg.value))
 			return true;
 	return false;
@@ -528,7 +529,7 @@ bool bt_is_vector(const struct translation *x)
 {
 	bool vector = false;
 
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_VZEROUPPER:
 	case ZYDIS_MNEMONIC_VZEROALL:
 	case ZYDIS_MNEMONIC_CVTPS2PI: /* need MXCSR */
@@ -537,7 +538,7 @@ bool bt_is_vector(const struct translation *x)
 	case ZYDIS_MNEMONIC_CVTTPD2PI: return true;
 	default: break;
 	}
-	for (unsigned n = 0; n < x->zi.operand_count; n++) {
+	for (unsigned n = 0; n < x->zi->operand_count; n++) {
 		if (x->op[n].type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
 		if (is_vector(x->op[n].reg.value))
@@ -553,7 +554,7 @@ bool bt_is_vector(const struct translation *x)
 /* MXCSR is a hidden operand: it is where it belongs. */
 static void drop_mxcsr(struct translation *x)
 {
-	for (unsigned n = 0; n < x->zi.operand_count; n++)
+	for (unsigned n = 0; n < x->zi->operand_count; n++)
 		if (x->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    x->op[n].reg.value == ZYDIS_REGISTER_MXCSR)
 			x->op[n].type = ZYDIS_OPERAND_TYPE_UNUSED;
@@ -565,7 +566,7 @@ static bool vector_zero(struct translation *x)
 	for (unsigned n = 0; n < 8; n++) {
 		uint8_t modrm = (uint8_t)(0xc0 | n << 3 | n);
 
-		if (x->zi.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
+		if (x->zi->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
 			CODE(&x->e, 0xc5, 0xf8, 0x28, modrm);
 		else
 			CODE(&x->e, 0xc5, (uint8_t)(0x80 | (~n & 15) << 3), 0x57, modrm);
@@ -575,14 +576,14 @@ static bool vector_zero(struct translation *x)
 
 static bool vector(struct translation *x)
 {
-	const ZydisAccessedFlags *flags = x->zi.cpu_flags;
+	const ZydisAccessedFlags *flags = x->zi->cpu_flags;
 	unsigned rule = PURE;
 	struct places p;
 
 	if (bt_is_vector(x) ? !x->t->vectors : !bt_is_mmx(x))
 		return false;
-	if (!x->wide && (x->zi.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
-			 x->zi.mnemonic == ZYDIS_MNEMONIC_VZEROALL))
+	if (!x->wide && (x->zi->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
+			 x->zi->mnemonic == ZYDIS_MNEMONIC_VZEROALL))
 		return vector_zero(x);
 	drop_mxcsr(x);
 	if (flags && (flags->modified | flags->set_0 | flags->set_1 | flags->undefined))
@@ -631,11 +632,11 @@ bool bt_pauses(const struct translation *x, ZydisMnemonic m)
 
 bool bt_insn(struct translation *x)
 {
-	unsigned rule = rules[x->zi.mnemonic];
+	unsigned rule = rules[x->zi->mnemonic];
 
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_LEA: return lea(x);
-	case ZYDIS_MNEMONIC_PAUSE: return !bt_pauses(x, x->zi.mnemonic);
+	case ZYDIS_MNEMONIC_PAUSE: return !bt_pauses(x, x->zi->mnemonic);
 	default: break;
 	}
 	if (rule & NONE)

@@ -98,7 +98,7 @@ static bool leave(struct translation *x)
 
 bool bt_stack(struct translation *x)
 {
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_PUSH: return push(x);
 	case ZYDIS_MNEMONIC_POP: return pop(x);
 	case ZYDIS_MNEMONIC_LEAVE: return leave(x);
@@ -180,7 +180,7 @@ static void pop_word(struct translation *x, unsigned n, int32_t at)
 
 unsigned bt_row(struct translation *x, bool *ended)
 {
-	ZydisMnemonic m = x->zi.mnemonic;
+	ZydisMnemonic m = x->zi->mnemonic;
 	bool branch, is_push = m == ZYDIS_MNEMONIC_PUSH;
 	unsigned first = x->colds, from = x->i->n, count, words;
 	int32_t word = (int32_t)x->word;

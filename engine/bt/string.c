@@ -66,7 +66,7 @@ static void scas(struct translation *x, unsigned size)
 /* Bytes of an element; 0: not one of these. */
 static unsigned size_of(const struct translation *x)
 {
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 #define X(size, letter)                                                                            \
 	case ZYDIS_MNEMONIC_LODS##letter:                                                          \
 	case ZYDIS_MNEMONIC_STOS##letter:                                                          \
@@ -115,11 +115,11 @@ static void check_count(struct translation *x, unsigned size)
 
 static bool repeat(struct translation *x, unsigned size)
 {
-	bool copies = (x->zi.opcode & 0xfe) == 0xa4;
+	bool copies = (x->zi->opcode & 0xfe) == 0xa4;
 	unsigned first = x->colds;
 
 	if (!x->wide || x->i->asz != 8 || x->i->flags & INSN_REPNE ||
-	    (!copies && (x->zi.opcode & 0xfe) != 0xaa))
+	    (!copies && (x->zi->opcode & 0xfe) != 0xaa))
 		return false;
 	upwards(x);
 	check_count(x, size);
@@ -182,15 +182,15 @@ bool bt_string(struct translation *x)
 {
 	unsigned first = x->colds, size = size_of(x);
 
-	if (size && x->zi.meta.category == ZYDIS_CATEGORY_STRINGOP && x->i->seg < FS &&
+	if (size && x->zi->meta.category == ZYDIS_CATEGORY_STRINGOP && x->i->seg < FS &&
 	    x->i->seg != CS && x->i->flags & INSN_REP)
 		return repeat(x, size);
-	if (x->zi.mnemonic != ZYDIS_MNEMONIC_CLD &&
-	    (x->zi.meta.category != ZYDIS_CATEGORY_STRINGOP || !size || x->i->asz < 4 ||
+	if (x->zi->mnemonic != ZYDIS_MNEMONIC_CLD &&
+	    (x->zi->meta.category != ZYDIS_CATEGORY_STRINGOP || !size || x->i->asz < 4 ||
 	     x->i->flags & (INSN_REP | INSN_REPNE) || x->i->seg >= FS || x->i->seg == CS))
 		return false;
 	upwards(x);
-	switch (x->zi.opcode & 0xfe) {
+	switch (x->zi->opcode & 0xfe) {
 	case 0xa4: movs(x, size); break;
 	case 0xaa:
 		element(x, RDI, size, ACCESS_WRITE);

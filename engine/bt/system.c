@@ -128,7 +128,7 @@ static bool mov_from_segment(struct translation *x)
 	const ZydisDecodedOperand *to = &x->op[0], *from = &x->op[1];
 	unsigned g, home;
 
-	if (x->zi.operand_count < 2 || to->type != ZYDIS_OPERAND_TYPE_REGISTER || to->size < 32 ||
+	if (x->zi->operand_count < 2 || to->type != ZYDIS_OPERAND_TYPE_REGISTER || to->size < 32 ||
 	    from->type != ZYDIS_OPERAND_TYPE_REGISTER ||
 	    ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_SEGMENT)
 		return false;
@@ -144,7 +144,7 @@ static bool mov_from_segment(struct translation *x)
 
 bool bt_system(struct translation *x)
 {
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_CLI: return cli(x);
 	case ZYDIS_MNEMONIC_STI: return sti(x);
 	case ZYDIS_MNEMONIC_SWAPGS: return swapgs(x);

@@ -25,8 +25,8 @@ static bool decode(struct translation *x, unsigned n)
 void bt_take(struct translation *x, unsigned n)
 {
 	x->i = &x->b->insn[n];
-	memcpy(&x->zi, &x->all_zi[n], sizeof(x->zi));
-	memcpy(x->op, x->all_op[n], sizeof(x->op));
+	x->zi = &x->all_zi[n];
+	x->op = x->all_op[n];
 }
 
 static void decode_all(struct translation *x)
@@ -120,7 +120,7 @@ static void emit(struct translation *x)
 				x->begin[++n] = x->e.at;
 			continue;
 		}
-		if (x->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+		if (x->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 			bt_x87_give(x);
 		if (x->known[n] && (bt_branch(x, &ended) || bt_insn(x)))
 			x->t->native++;

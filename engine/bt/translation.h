@@ -55,9 +55,9 @@ struct translation {
 	struct interp *c;
 	struct block *b;
 	struct code e;
-	const struct insn *i; /* the instruction at hand */
-	ZydisDecodedInstruction zi;
-	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	const struct insn *i;              /* the instruction at hand */
+	const ZydisDecodedInstruction *zi; /* of all_zi and all_op */
+	ZydisDecodedOperand *op;
 	const uint8_t *bytes; /* the block's */
 	enum flags_at flags;
 	unsigned half;    /* of the address space: where its data likely lies, too */

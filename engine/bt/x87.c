@@ -100,9 +100,9 @@ const uint8_t *bt_put_x87_out(struct code *e)
 
 static bool is_arith(const struct translation *x)
 {
-	return x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	       x->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && x->zi.opcode >= 0xd8 &&
-	       x->zi.opcode <= 0xdf;
+	return x->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	       x->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && x->zi->opcode >= 0xd8 &&
+	       x->zi->opcode <= 0xdf;
 }
 
 static bool has_fdp(const struct translation *x)
@@ -116,7 +116,7 @@ bool bt_is_x87(const struct translation *x)
 
 	if (memory && !bt_address_known(x->i))
 		return false;
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_FLDCW:
 	case ZYDIS_MNEMONIC_FNSTCW:
 	case ZYDIS_MNEMONIC_FNSTSW:
@@ -137,7 +137,7 @@ bool bt_is_x87(const struct translation *x)
 
 bool bt_is_x87_compare(const struct translation *x)
 {
-	return is_arith(x) && x->zi.cpu_flags && x->zi.cpu_flags->modified;
+	return is_arith(x) && x->zi->cpu_flags && x->zi->cpu_flags->modified;
 }
 
 /* R11 = host address of the operand. */
@@ -149,7 +149,7 @@ static void operand(struct translation *x, unsigned size, enum access access)
 
 static const ZydisDecodedOperand *memory_of(const struct translation *x)
 {
-	for (unsigned n = 0; n < x->zi.operand_count; n++)
+	for (unsigned n = 0; n < x->zi->operand_count; n++)
 		if (x->op[n].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return &x->op[n];
 	return NULL;
@@ -180,10 +180,10 @@ static void arith(struct translation *x)
 	if (x->need[x->i->n])
 		bt_flags_need(x);
 	if (m)
-		CODE(e, 0x41, x->zi.opcode, (uint8_t)(x->zi.raw.modrm.reg << 3 | (R11 & 7)));
+		CODE(e, 0x41, x->zi->opcode, (uint8_t)(x->zi->raw.modrm.reg << 3 | (R11 & 7)));
 	else
-		CODE(e, x->zi.opcode,
-		     (uint8_t)(0xc0 | x->zi.raw.modrm.reg << 3 | x->zi.raw.modrm.rm));
+		CODE(e, x->zi->opcode,
+		     (uint8_t)(0xc0 | x->zi->raw.modrm.reg << 3 | x->zi->raw.modrm.rm));
 	if (bt_is_x87_compare(x))
 		x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
 	if (m && has_fdp(x))
@@ -254,7 +254,7 @@ bool bt_x87(struct translation *x)
 {
 	if (!bt_is_x87(x))
 		return false;
-	switch (x->zi.mnemonic) {
+	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_FLDCW: fldcw(x); break;
 	case ZYDIS_MNEMONIC_FNSTCW: fnstcw(x); break;
 	case ZYDIS_MNEMONIC_FNSTSW: fnstsw(x); break;
