@@ -59,7 +59,7 @@ static const struct option run_table[] = {
 	{ "firmware",   KIND_FILE,  "FILE",          "BIOS image, started when there is no kernel (Debian's SeaBIOS: " FIRMWARE_DEFAULT ")", AT(firmware) },
 	{ "boot-menu",  KIND_FLAG,  NULL,            "the firmware waits a moment for Esc, which opens its boot menu", AT(boot_menu) },
 	{ "display",    KIND_DISPLAY, "serial|hvc0|text|none", "what this terminal is: the serial port (default), the virtio console, the VGA text screen and the keyboard, or nothing", AT(display) },
-	{ "memory",     KIND_MEMORY, "SIZE[,hugepages[=reserved]]", "guest memory: 16K, 512M, 2G (default 512M); of the host's 2 MiB pages, transparent or reserved ones", AT(memory) },
+	{ "memory",     KIND_MEMORY, "SIZE[,shared|,hugepages[=reserved]]", "guest memory: 16K, 512M, 2G (default 512M); in a file that others can map; of the host's 2 MiB pages, transparent or reserved ones", AT(memory) },
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs, 1 to 64 (default 1)", AT(cpus) },
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
@@ -118,7 +118,7 @@ int options_parse_size(const char *text, uint64_t *bytes)
 	return 0;
 }
 
-/* SIZE[,hugepages[=reserved]] */
+/* SIZE[,shared|,hugepages[=reserved]] */
 static int parse_memory(const char *text, struct run_options *o)
 {
 	size_t n = strcspn(text, ",");
@@ -129,7 +129,9 @@ static int parse_memory(const char *text, struct run_options *o)
 	memcpy(size, text, n);
 	size[n] = '\0';
 	text += n;
-	if (strcmp(text, ",hugepages") == 0)
+	if (strcmp(text, ",shared") == 0)
+		o->pages = HOST_PAGES_SHARED;
+	else if (strcmp(text, ",hugepages") == 0)
 		o->pages = HOST_PAGES_TRANSPARENT;
 	else if (strcmp(text, ",hugepages=reserved") == 0)
 		o->pages = HOST_PAGES_RESERVED;
@@ -254,7 +256,7 @@ static int parse_switches(const char *text, struct run_options *o)
 static const char *const expected[] = {
 #define X(name) " " #name
 	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
-	[KIND_MEMORY] = "a size, as 512M or 2G, or one with ,hugepages or ,hugepages=reserved",
+	[KIND_MEMORY] = "a size, as 512M or 2G, or one with ,shared, ,hugepages or ,hugepages=reserved",
 	[KIND_COUNT] = "a number from 1 on",
 	[KIND_SWITCH] = "a list like interp@1000000,kvm@2.5s of engines in this build",
 	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),

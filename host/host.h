@@ -31,8 +31,9 @@ void host_unmap(void *p, size_t bytes);
 /* RAM of a guest, in one piece. `at` is a multiple of 2 MiB; all zero, and costs host memory only
  * when touched. */
 enum host_pages {
-	HOST_PAGES_PLAIN,
-	HOST_PAGES_TRANSPARENT, /* of 2 MiB, where the host finds them free */
+	HOST_PAGES_USUAL,       /* private, of 2 MiB where the host can and likes to */
+	HOST_PAGES_SHARED,      /* a file, which another process can map, of small ones */
+	HOST_PAGES_TRANSPARENT, /* as usual; refused by a host that never makes those of 2 MiB */
 	HOST_PAGES_RESERVED,    /* of 2 MiB, from the host's pool; refused when it has too few */
 };
 struct host_ram {

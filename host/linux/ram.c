@@ -2,10 +2,11 @@
  * ram.c - a guest's RAM on Linux: one piece of memory for all of it, in pages of the size asked
  * for.
  *
- * Plain RAM is a file without a name (memfd): what shares it with another process needs no more
+ * Shared RAM is a file without a name (memfd): what shares it with another process needs no more
  * than the descriptor. Large pages are the host's: transparent ones, which the kernel makes where
- * it can and for which memory has to be private; or reserved ones, which exist or do not. All
- * begins at a multiple of 2 MiB, so that a guest's large page can be one of the host's.
+ * it can and for which memory has to be private on most hosts, so that is the usual way; or
+ * reserved ones, which exist or do not. All begins at a multiple of 2 MiB, so that a guest's large
+ * page can be one of the host's.
  *
  * Spec: memfd_create(2), madvise(2), Linux Documentation/admin-guide/mm/transhuge.rst,
  * hugetlbpage.rst. Tested by test/unit/ram.c. SPDX-License-Identifier: MIT
@@ -81,6 +82,15 @@ static int map_file(struct host_ram *ram, struct fail *why)
 	return map_over(ram, MAP_SHARED | MAP_NORESERVE, why);
 }
 
+static int map_usual(struct host_ram *ram, struct fail *why)
+{
+	int err = map_over(ram, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, why);
+
+	if (!err) /* refused: then it is small ones */
+		madvise(ram->at, ram->bytes, MADV_HUGEPAGE);
+	return err;
+}
+
 static int map_transparent(struct host_ram *ram, struct fail *why)
 {
 	int err;
@@ -115,13 +125,16 @@ static int map_reserved(struct host_ram *ram, struct fail *why)
 int host_ram_open(struct host_ram *ram, uint64_t bytes, enum host_pages pages, struct fail *why)
 {
 	static int (*const map[])(struct host_ram *, struct fail *) = {
-		[HOST_PAGES_PLAIN] = map_file,
+		[HOST_PAGES_USUAL] = map_usual,
+		[HOST_PAGES_SHARED] = map_file,
 		[HOST_PAGES_TRANSPARENT] = map_transparent,
 		[HOST_PAGES_RESERVED] = map_reserved,
 	};
 	int err;
 
-	*ram = (struct host_ram){ .fd = -1, .bytes = round_to(bytes, pages ? LARGE : 4096) };
+	*ram = (struct host_ram){
+		.fd = -1, .bytes = round_to(bytes, pages >= HOST_PAGES_TRANSPARENT ? LARGE : 4096)
+	};
 	ram->at = ram->bytes < bytes || !bytes ? NULL : reserve(ram->bytes);
 	err = ram->at ? map[pages](ram, why) : no_memory(bytes, why);
 	if (err)

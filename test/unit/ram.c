@@ -37,13 +37,13 @@ static void check(struct host_ram *ram, bool discards)
 	host_ram_close(ram);
 }
 
-static void test_plain(void **state)
+static void test_shared(void **state)
 {
 	struct host_ram ram;
 	struct fail why;
 
 	(void)state;
-	assert_int_equal(host_ram_open(&ram, BYTES, HOST_PAGES_PLAIN, &why), 0);
+	assert_int_equal(host_ram_open(&ram, BYTES, HOST_PAGES_SHARED, &why), 0);
 	assert_true(ram.fd >= 0);
 	check(&ram, true);
 }
@@ -51,8 +51,13 @@ static void test_plain(void **state)
 static void test_large(void **state)
 {
 	static const enum host_pages kinds[] = { HOST_PAGES_TRANSPARENT, HOST_PAGES_RESERVED };
+	struct host_ram usual;
+	struct fail none;
 
 	(void)state;
+	assert_int_equal(host_ram_open(&usual, BYTES, HOST_PAGES_USUAL, &none), 0);
+	assert_int_equal(usual.fd, -1);
+	check(&usual, true);
 	for (unsigned i = 0; i < 2; i++) {
 		struct fail why = { 0 };
 		struct host_ram ram;
@@ -75,7 +80,7 @@ static void test_too_much(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
-		for (int pages = HOST_PAGES_PLAIN; pages <= HOST_PAGES_RESERVED; pages++) {
+		for (int pages = HOST_PAGES_USUAL; pages <= HOST_PAGES_RESERVED; pages++) {
 			struct fail why = { 0 };
 			struct host_ram ram;
 
@@ -89,7 +94,7 @@ static void test_too_much(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_too_much),
 	};
