@@ -3,7 +3,7 @@
  *
  * Debian's kernel to its prompt; and a guest that makes code for ever, which once round has had
  * all that it ever gets. Memory is what Linux says is resident (/proc/PID/smaps), without guest
- * RAM, and generated code, which is mapped twice, once.
+ * RAM, which is a file for that, and generated code, which is mapped twice, once.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -57,6 +57,8 @@ static void test_debian(void **state)
 			 "bt",
 			 "--code-cache",
 			 CACHE,
+			 "--memory",
+			 "512M,shared",
 			 "--kernel",
 			 kernel,
 			 "--initrd",
@@ -91,7 +93,7 @@ static void endless(const char *engine, unsigned limit)
 			 "--code-cache",
 			 CACHE,
 			 "--memory",
-			 "64M",
+			 "64M,shared",
 			 "--kernel",
 			 kernel,
 			 "--append",
