@@ -37,6 +37,7 @@ enum kind {
 	KIND_SWITCH,
 	KIND_LIST,
 	KIND_TORTURE,
+	KIND_IRQCHIP,
 };
 
 struct option {
@@ -63,6 +64,7 @@ static const struct option run_table[] = {
 	{ "cpus",       KIND_COUNT, "N",             "virtual CPUs, 1 to 64 (default 1)", AT(cpus) },
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
+	{ "irqchip",    KIND_IRQCHIP, "auto|user|split", "who runs the local APICs on engine kvm: this program, or the kernel (default auto)", AT(engine_options.irqchip) },
 	{ "code-cache", KIND_SIZE,  "SIZE",          "memory for translated code: 1M to 1G (default 64M)", AT(engine_options.code_cache) },
 	{ "torture",    KIND_TORTURE, "LIST",        "for tests: make rare cases of translation common: hot,no-link,kick,no-tlb,flush,evict,invalidate", AT(engine_options.torture) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
@@ -173,6 +175,23 @@ static int parse_display(const char *text, uint64_t *kind)
 	return -EINVAL;
 }
 
+static const char *const irqchips[] = {
+#define X(name, typed) typed,
+	IRQCHIPS(X)
+#undef X
+};
+
+static int parse_irqchip(const char *text, enum irqchip *which)
+{
+	for (unsigned i = 0; i < sizeof(irqchips) / sizeof(irqchips[0]); i++) {
+		if (strcmp(irqchips[i], text) == 0) {
+			*which = (enum irqchip)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 /* A comma-separated list of words[0..count-1] to bits. */
 static int parse_bits(const char *text, const char *const *words, unsigned count, unsigned *mask)
 {
@@ -264,6 +283,7 @@ static const char *const expected[] = {
 #undef X
 #define X(name, typed) " " typed
 	[KIND_TORTURE] = "a comma-separated list out of:" TORTURES(X),
+	[KIND_IRQCHIP] = "one of:" IRQCHIPS(X),
 #undef X
 };
 
@@ -295,6 +315,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_TRACE: err = parse_bits(value, topics, TRACE_TOPIC_COUNT, at); break;
 	case KIND_TORTURE: err = parse_bits(value, tortures, TORTURE_COUNT, at); break;
 	case KIND_DISPLAY: err = parse_display(value, at); break;
+	case KIND_IRQCHIP: err = parse_irqchip(value, at); break;
 	case KIND_SWITCH: err = parse_switches(value, o); break;
 	}
 	if (err)
@@ -526,6 +547,7 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 		.cpus = 1,
 		.display = CONSOLE_serial,
 		.on_enospc = "stop",
+		.engine_options.irqchip = IRQCHIP_AUTO,
 		.stop_at = UINT64_MAX,
 	};
 	for (int i = 0; i < argc;) {

@@ -31,7 +31,7 @@
 
 #define BASE_ADDRESS (((UINT64_C(1) << PAGING_PHYS_BITS) - 1) & ~PAGE_MASK)
 
-static const uint32_t lvt_writable[LVT_COUNT] = {
+const uint32_t lapic_lvt_writable[LVT_COUNT] = {
 	[LVT_TIMER] = LVT_VECTOR | LVT_MASKED | LVT_TIMER_MODE,
 	[LVT_THERMAL] = LVT_VECTOR | LVT_MODE | LVT_MASKED,
 	[LVT_PERF] = LVT_VECTOR | LVT_MODE | LVT_MASKED,
@@ -202,7 +202,7 @@ static void end_of_interrupt(struct lapic *l)
 
 static void write_lvt(struct lapic *l, enum lapic_lvt which, uint32_t value)
 {
-	value &= lvt_writable[which];
+	value &= lapic_lvt_writable[which];
 	if (!(l->svr & SVR_ENABLE))
 		value |= LVT_MASKED;
 	if (which == LVT_TIMER)
@@ -222,7 +222,7 @@ static void write_svr(struct lapic *l, uint32_t value)
 		write_lvt(l, i, l->lvt[i]);
 }
 
-static uint32_t read_reg(struct lapic *l, unsigned reg)
+uint32_t lapic_read(struct lapic *l, unsigned reg)
 {
 	switch (reg) {
 	case REG_ID: return lapic_x2apic(l) ? l->id : l->id << 24;
@@ -299,7 +299,7 @@ static uint64_t mmio_read(struct device *dev, unsigned region, uint64_t off, uns
 		lapic_error(l, ESR_REGISTER);
 		return 0;
 	}
-	return read_reg(l, reg) >> (8 * byte);
+	return lapic_read(l, reg) >> (8 * byte);
 }
 
 static void mmio_write(struct device *dev, unsigned region, uint64_t off, unsigned size,
@@ -382,7 +382,7 @@ static bool x2apic_read(struct lapic *l, unsigned reg, uint64_t *value)
 {
 	if (!lapic_x2apic(l) || reg >= REG_COUNT || !(rules[reg].may & X2R))
 		return false;
-	*value = read_reg(l, reg);
+	*value = lapic_read(l, reg);
 	if (reg == REG_ICR)
 		*value |= (uint64_t)l->icr_high << 32;
 	return true;
@@ -454,6 +454,8 @@ const struct intc_ops lapic_intc = {
 	.get_tpr = intc_get_tpr,
 	.set_tpr = intc_set_tpr,
 	.tsc_moved = intc_tsc_moved,
+	.lend = lapic_lend,
+	.back = lapic_back,
 };
 
 /* --- The device --- */
@@ -515,7 +517,7 @@ static bool valid(const struct lapic *l)
 	if (!lapic_x2apic(l) && (l->icr_high & 0x00ffffff))
 		return false;
 	for (unsigned i = 0; i < LVT_COUNT; i++)
-		if ((l->lvt[i] & ~lvt_writable[i]) ||
+		if ((l->lvt[i] & ~lapic_lvt_writable[i]) ||
 		    (!(l->svr & SVR_ENABLE) && !(l->lvt[i] & LVT_MASKED)))
 			return false;
 	return !((l->isr[0] | l->tmr[0] | l->irr[0]) & 0xffff) && lapic_timer_valid(l);

@@ -108,6 +108,8 @@ static inline bool lapic_x2apic(const struct lapic *l)
 
 /* lapic.c */
 extern const struct intc_ops lapic_intc;
+extern const uint32_t lapic_lvt_writable[LVT_COUNT];
+uint32_t lapic_read(struct lapic *l, unsigned reg);
 /* Highest vector set in a 256-bit register, or -1. */
 int lapic_highest(const uint32_t bits[8]);
 uint32_t lapic_ppr(const struct lapic *l);
@@ -128,6 +130,10 @@ bool lapic_bus_message(void *vm, const struct apic_message *m);
 void lapic_send(struct lapic *l, uint32_t icr, uint32_t dest);
 void lapic_self_ipi(struct lapic *l, uint8_t vector);
 
+/* lapic_lend.c */
+void lapic_lend(void *arg, struct apic_state *out);
+void lapic_back(void *arg, const struct apic_state *in);
+
 /* lapic_timer.c. Each first lets pass what was due. */
 void lapic_timer_alarm(struct lapic *l);
 void lapic_timer_write_lvt(struct lapic *l, uint32_t value);
@@ -138,6 +144,8 @@ uint64_t lapic_timer_deadline(struct lapic *l);
 void lapic_timer_write_deadline(struct lapic *l, uint64_t tsc);
 /* Sets the alarm that the registers ask for (after reset, load, or a change of the TSC). */
 void lapic_timer_arm(struct lapic *l);
+/* The current count becomes `count`, from now on. */
+void lapic_timer_restart(struct lapic *l, uint32_t count, uint64_t deadline);
 /* Are the loaded timer registers a state the timer can be in? */
 bool lapic_timer_valid(const struct lapic *l);
 

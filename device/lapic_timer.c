@@ -180,6 +180,19 @@ void lapic_timer_write_deadline(struct lapic *l, uint64_t tsc)
 	lapic_timer_arm(l);
 }
 
+void lapic_timer_restart(struct lapic *l, uint32_t count, uint64_t deadline)
+{
+	bool by_tsc = mode_of(l->lvt[LVT_TIMER]) == TIMER_TSC_DEADLINE;
+
+	if (by_tsc)
+		l->timer_initial = count = 0;
+	l->deadline = by_tsc ? deadline : 0;
+	if (count > l->timer_initial)
+		count = l->timer_initial;
+	l->timer_zero_at = count ? device_now(&l->dev) + count * tick_ns(l) : ALARM_NONE;
+	lapic_timer_arm(l);
+}
+
 bool lapic_timer_valid(const struct lapic *l)
 {
 	bool deadline = mode_of(l->lvt[LVT_TIMER]) == TIMER_TSC_DEADLINE;

@@ -61,7 +61,20 @@ enum torture {
 };
 #define TORTURE(name) (1u << TORTURE_BIT_##name)
 
+/* Which interrupt controllers an engine may run itself: X(name in an enum, name as typed). */
+#define IRQCHIPS(X)                                                                                \
+	X(USER, "user")   /* none */                                                               \
+	X(SPLIT, "split") /* the local APICs */                                                    \
+	X(AUTO, "auto")   /* what is best where there are local APICs */
+enum irqchip {
+#define X(name, typed) IRQCHIP_##name,
+	IRQCHIPS(X)
+#undef X
+};
+
 struct engine_options {
+	enum irqchip irqchip;
+	bool dirty_ring; /* the dirty log costs what is written, not what there is, where it can */
 	uint64_t code_cache; /* bytes for translations, from CODE_CACHE_LEAST on; 0: default */
 	unsigned torture;    /* TORTURE(name) bits */
 	/* If set, a translator says which host code it has made: [at, +bytes) is `name`, and

@@ -52,6 +52,15 @@ struct irq_sink {
 };
 #define IRQ_SINKS 4
 
+/* A local APIC's registers as they go to an engine that runs it itself, and come back. */
+struct apic_state {
+	uint64_t base;     /* IA32_APIC_BASE */
+	uint64_t deadline; /* IA32_TSC_DEADLINE; 0: disarmed */
+	uint32_t id;       /* as x2APIC shows it; not in `reg` */
+	uint32_t reg[64];  /* by MMIO offset / 16; with the timer's current count */
+};
+enum { APIC_REG_ID = 0x02, APIC_REG_ISR = 0x10, APIC_REG_TMR = 0x18, APIC_REG_IRR = 0x20 };
+
 /* A vCPU's interrupt controller, as the CPU core sees it. vCPU thread, device lock held. */
 struct intc_ops {
 	/* The vector that would be delivered now (priority against TPR applied), or -1. For
@@ -66,6 +75,10 @@ struct intc_ops {
 	void (*set_tpr)(void *arg, uint8_t cr8);
 	/* vcpu->tsc_offset changed. May be NULL. */
 	void (*tsc_moved)(void *arg);
+	/* An engine takes the local APIC: *out is all of it, and until back() its timer stands
+	 * still and nothing asks it. Both NULL: it cannot be taken. */
+	void (*lend)(void *arg, struct apic_state *out);
+	void (*back)(void *arg, const struct apic_state *in);
 };
 
 struct irq {

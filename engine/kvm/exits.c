@@ -6,8 +6,7 @@
  * instruction is then half done: the answer lies in the shared page, and KVM
  * puts it into the guest at the next entry.
  *
- * Not modelled: a dirty ring that is full (no ring is used), exits of features that are
- * never switched on.
+ * Not modelled: exits of features that are never switched on.
  *
  * Spec: Documentation/virt/kvm/api.rst, "The kvm_run structure". Tested by test/rig/exits.c.
  * SPDX-License-Identifier: MIT
@@ -137,6 +136,8 @@ void kvm_exit(struct kvm_vcpu *k, struct exit *exit)
 	k->half_done = false;
 	switch (k->run->exit_reason) {
 	case KVM_EXIT_SET_TPR: return; /* its value is in run->cr8 */
+	case KVM_EXIT_DIRTY_RING_FULL: kvm_take_rings(k->vm, &k->vcpu->trouble); return;
+	case KVM_EXIT_IOAPIC_EOI: kvm_eoi_exit(k); return;
 	case KVM_EXIT_INTR: exit->reason = EXIT_KICK; return;
 	case KVM_EXIT_HLT: halt(k, exit); return;
 	case KVM_EXIT_IRQ_WINDOW_OPEN: exit->reason = EXIT_IRQ_WINDOW; return;

@@ -30,9 +30,9 @@ static long linux_ioctl(int fd, unsigned long request, unsigned long arg)
 	return result < 0 ? -errno : result;
 }
 
-static void *linux_map(int fd, size_t bytes)
+static void *linux_map(int fd, size_t bytes, off_t from)
 {
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, from);
 
 	return at == MAP_FAILED ? NULL : at;
 }
@@ -157,6 +157,12 @@ int kvm_device_open(struct kvm_device *d, struct fail *why)
 		.sregs2 = has(d, KVM_CAP_SREGS2) > 0,
 		.tsc_control = has(d, KVM_CAP_TSC_CONTROL) > 0,
 		.tsc_offset = has(d, KVM_CAP_VCPU_ATTRIBUTES) > 0,
+		.ring_bytes = has(d, KVM_CAP_DIRTY_LOG_RING) > 0
+				      ? (size_t)has(d, KVM_CAP_DIRTY_LOG_RING)
+				      : 0,
+		.split = has(d, KVM_CAP_SPLIT_IRQCHIP) > 0 &&
+			 has(d, KVM_CAP_TSC_DEADLINE_TIMER) > 0 &&
+			 has(d, KVM_CAP_X2APIC_API) & KVM_X2APIC_API_USE_32BIT_IDS,
 		.hypercalls = has(d, KVM_CAP_XEN_HVM) > 0 &&
 			      has(d, KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL,
 	};

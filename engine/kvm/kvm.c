@@ -1,9 +1,7 @@
 /*
  * kvm.c - KVM as an engine: the machine's file descriptors, its memory slots, its vCPUs.
  *
- * Guest memory is the machine's own: each slot of the map is one slot of KVM's. Stores of the
- * guest do not look at the marks in mem.h, so KVM keeps the dirty log while one is
- * wanted, and it is fetched into the marks.
+ * Guest memory is the machine's own: each slot of the map is one slot of KVM's.
  *
  * Not modelled: instruction counts (the guest's are not seen, so a counted machine cannot run
  * here), several address spaces (SMM).
@@ -22,12 +20,12 @@
 #define IDENTITY_MAP UINT64_C(0xfeffc000)
 #define TSS_PAGES    UINT64_C(0xfeffd000)
 
-static int set_region(struct kvm_vm *v, const struct kvm_slot *s)
+int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s)
 {
 	return (int)KVM_DO(v->fd, KVM_SET_USER_MEMORY_REGION, &s->region, &v->vm->vcpu[0]->trouble);
 }
 
-static struct kvm_slot *slot_of(struct kvm_vm *v, const struct mem_slot *slot)
+struct kvm_slot *kvm_slot_of(struct kvm_vm *v, const struct mem_slot *slot)
 {
 	for (unsigned i = 0; i < v->slot_room; i++)
 		if (v->slots[i].slot == slot)
@@ -38,7 +36,7 @@ static struct kvm_slot *slot_of(struct kvm_vm *v, const struct mem_slot *slot)
 /* A number that is free; its place in the table is the number. */
 static struct kvm_slot *new_slot(struct kvm_vm *v)
 {
-	struct kvm_slot *s = slot_of(v, NULL), *more;
+	struct kvm_slot *s = kvm_slot_of(v, NULL), *more;
 	unsigned room = v->slot_room ? 2 * v->slot_room : 16;
 
 	if (s)
@@ -71,7 +69,7 @@ static int map(struct vm *vm, const struct mem_slot *slot)
 		.memory_size = slot->bytes,
 		.userspace_addr = (uint64_t)(uintptr_t)slot->host,
 	};
-	err = set_region(v, s);
+	err = kvm_set_region(v, s);
 	if (!err)
 		s->slot = slot;
 	return err;
@@ -80,44 +78,13 @@ static int map(struct vm *vm, const struct mem_slot *slot)
 static void unmap(struct vm *vm, const struct mem_slot *slot)
 {
 	struct kvm_vm *v = vm->engine_data;
-	struct kvm_slot *s = slot_of(v, slot);
+	struct kvm_slot *s = kvm_slot_of(v, slot);
 
 	if (!s)
 		return;
 	s->region.memory_size = 0;
-	set_region(v, s);
+	kvm_set_region(v, s);
 	s->slot = NULL;
-}
-
-/* Clears MARK_CLEAN of what KVM says was written since it was last asked. */
-static int fetch_log(struct kvm_vm *v, const struct kvm_slot *s)
-{
-	uint64_t pages = s->slot->bytes >> PAGE_SHIFT;
-	uint64_t *bits = host_alloc((pages + 63) / 64 * 8);
-	struct kvm_dirty_log log = { .slot = s->region.slot, .dirty_bitmap = bits };
-	int err = -ENOMEM;
-
-	if (bits)
-		err = (int)KVM_DO(v->fd, KVM_GET_DIRTY_LOG, &log, NULL);
-	for (uint64_t i = 0; !err && i < pages; i++)
-		if (bits[i / 64] >> (i % 64) & 1)
-			__atomic_and_fetch(&s->slot->marks[i], (uint8_t)~MARK_CLEAN,
-					   __ATOMIC_RELAXED);
-	host_free(bits);
-	return err;
-}
-
-static int dirty(void *arg, struct mem_slot *slot, enum dirty_step step)
-{
-	struct kvm_vm *v = arg;
-	struct kvm_slot *s = slot_of(v, slot);
-
-	if (!s || slot->readonly)
-		return 0;
-	if (step == DIRTY_FETCH)
-		return fetch_log(v, s);
-	s->region.flags = step == DIRTY_START ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-	return set_region(v, s);
 }
 
 static int prepare_vm(struct kvm_vm *v, struct fail *why)
@@ -129,8 +96,12 @@ static int prepare_vm(struct kvm_vm *v, struct fail *why)
 		.args = { KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
 			  KVM_MSR_EXIT_REASON_FILTER },
 	};
-	long err = KVM_DO(v->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity, why);
+	long err = kvm_irqchip_open(v, why);
 
+	if (err >= 0)
+		err = kvm_dirty_open(v, why);
+	if (err >= 0)
+		err = KVM_DO(v->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity, why);
 	if (err >= 0)
 		err = KVM_DO(v->fd, KVM_SET_TSS_ADDR, TSS_PAGES, why);
 	if (err >= 0)
@@ -176,7 +147,7 @@ static int vm_open_kvm(struct vm *vm, struct fail *why)
 		vm_close_kvm(vm);
 		return err;
 	}
-	vm->mem.dirty = dirty;
+	vm->mem.dirty = kvm_dirty;
 	vm->mem.dirty_arg = v;
 	return 0;
 }
@@ -188,6 +159,7 @@ static void vcpu_close_kvm(struct vcpu *vcpu)
 	if (!k)
 		return;
 	kvm_forget_thread(k);
+	kvm_ring_close(k);
 	if (k->run)
 		kvm_kernel->unmap(k->run, k->vm->device.run_bytes);
 	if (k->fd >= 0)
@@ -213,9 +185,11 @@ static int vcpu_open_kvm(struct vcpu *vcpu, struct fail *why)
 	if (k->fd < 0)
 		err = k->fd;
 	if (!err)
-		k->run = kvm_kernel->map(k->fd, k->vm->device.run_bytes);
+		k->run = kvm_kernel->map(k->fd, k->vm->device.run_bytes, 0);
 	if (!err && !k->run)
 		err = fail(why, -ENOMEM, "KVM: cannot map the page shared with a vCPU");
+	if (!err)
+		err = kvm_ring_open(k, why);
 	if (err)
 		vcpu_close_kvm(vcpu);
 	return err;

@@ -1,9 +1,10 @@
 /*
  * kvm.h - what the files of this engine share.
  *
- * KVM is used as a processor and nothing more: the local APIC, IOAPIC, 8259s and
- * timers are the machine's own, so that state has one form whatever the engine. An
- * interrupt goes in by KVM_INTERRUPT, the task priority through kvm_run.cr8.
+ * KVM is used as a processor: IOAPIC, 8259s and timers are the machine's own, so that state has
+ * one form whatever the engine. So are the local APICs, unless KVM is asked to run them while the
+ * guest runs (irqchip.c). Without that an interrupt goes in by KVM_INTERRUPT, the task priority
+ * through kvm_run.cr8.
  *
  * Everything asked of the kernel goes through one table (kernel.c), in which a test puts
  * its own: one that fails at the Nth call, or one that plays KVM.
@@ -24,7 +25,7 @@
 struct kvm_kernel {
 	int (*open)(const char *path);
 	long (*ioctl)(int fd, unsigned long request, unsigned long arg);
-	void *(*map)(int fd, size_t bytes); /* NULL: refused */
+	void *(*map)(int fd, size_t bytes, off_t from); /* NULL: refused */
 	void (*unmap)(void *at, size_t bytes);
 	void (*close)(int fd);
 };
@@ -36,7 +37,8 @@ long kvm_do(int fd, unsigned long request, const char *name, unsigned long arg, 
 
 /* Capabilities that are used when there. */
 struct kvm_caps {
-	bool sregs2, tsc_control, tsc_offset, hypercalls;
+	bool sregs2, tsc_control, tsc_offset, hypercalls, split;
+	size_t ring_bytes; /* of a dirty ring, at most; 0: none */
 };
 
 /* /dev/kvm, open and known to be good enough. */
@@ -73,6 +75,12 @@ struct kvm_vm {
 	/* tsc.c: the offset from the host's counter that a vCPU with tsc_offset 0 has, and how far
 	 * the counter has moved against the clock since that was set. */
 	_Atomic uint64_t tsc_zero, tsc_drift;
+	bool rings; /* dirty.c: the dirty log is in rings */
+	/* irqchip.c */
+	bool split;                                               /* KVM runs the local APICs */
+	bool level[256];                                          /* vectors whose ends it tells */
+	bool (*message)(void *arg, const struct apic_message *m); /* the machine's, meanwhile */
+	void *message_arg;
 };
 
 /* A vCPU's. */
@@ -81,6 +89,8 @@ struct kvm_vcpu {
 	struct kvm_vm *vm;
 	int fd;
 	struct kvm_run *run;
+	struct kvm_dirty_gfn *ring; /* NULL: none */
+	uint32_t ring_next;         /* entry, modulo the ring's size */
 	struct x86_state s;  /* what KVM does not keep is current; the rest as last fetched */
 	bool half_done;      /* the exit handled last is finished by the next KVM_RUN */
 	bool stale;          /* run->if_flag and the like are not of the present state */
@@ -90,6 +100,11 @@ struct kvm_vcpu {
 	uint64_t hw_offset;  /* of its TSC from the host's, as KVM was told */
 	uint64_t tsc_khz;    /* what CPUID and the TSC were set to; 0: not yet */
 	uint64_t tsc_looked; /* clock_now() when the offset was last measured */
+	bool apic_there;     /* irqchip.c: its local APIC is in KVM; these are the machine's */
+	const struct intc_ops *intc;
+	void *intc_arg;
+	uint64_t watch_at; /* virtual ns at which to look whether it sleeps inside KVM, */
+	unsigned watched;  /* and so often it did not */
 	atomic_bool kicked;
 	pid_t thread;  /* which last ran it, */
 	timer_t timer; /* its timer, */
@@ -100,6 +115,18 @@ struct kvm_vcpu {
 /* A vCPU's ioctl for a function without `why`: the sentence goes to vcpu->trouble. */
 #define KVM_VCPU_DO(k, request, arg) KVM_DO((k)->fd, request, arg, &(k)->vcpu->trouble)
 
+/* kvm.c */
+int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s);
+struct kvm_slot *kvm_slot_of(struct kvm_vm *v, const struct mem_slot *slot); /* NULL: none */
+
+/* dirty.c */
+int kvm_dirty_open(struct kvm_vm *v, struct fail *why); /* before the first vCPU */
+int kvm_ring_open(struct kvm_vcpu *k, struct fail *why);
+void kvm_ring_close(struct kvm_vcpu *k);
+/* What the rings hold goes into the marks. The device lock is not held. */
+int kvm_take_rings(struct kvm_vm *v, struct fail *why);
+int kvm_dirty(void *arg, struct mem_slot *slot, enum dirty_step step); /* mem.h */
+
 /* cpuid.c */
 const struct cpu_model *kvm_cpu_model(struct fail *why);
 int kvm_check_model(const struct kvm_device *d, const struct cpu_model *m, struct fail *why);
@@ -109,6 +136,8 @@ int kvm_set_cpuid(struct kvm_vcpu *k, struct fail *why);
 int kvm_filter_msrs(struct kvm_vm *v, struct fail *why);
 int kvm_get_msrs(struct kvm_vcpu *k, struct fail *why);
 int kvm_set_msrs(struct kvm_vcpu *k, struct fail *why);
+int kvm_get_msr(struct kvm_vcpu *k, uint32_t index, uint64_t *value, struct fail *why);
+int kvm_set_msr(struct kvm_vcpu *k, uint32_t index, uint64_t value, struct fail *why);
 void kvm_rdmsr_exit(struct kvm_vcpu *k);
 void kvm_wrmsr_exit(struct kvm_vcpu *k);
 
@@ -120,6 +149,18 @@ int kvm_tsc_get(struct kvm_vcpu *k, struct fail *why);
 void kvm_tsc_follow(struct kvm_vcpu *k);
 uint64_t kvm_host_khz(void);
 
+/* irqchip.c */
+int kvm_irqchip_open(struct kvm_vm *v, struct fail *why); /* before the first vCPU */
+/* The local APIC goes to KVM, or comes back. The device lock is not held. 0, or vcpu->trouble. */
+int kvm_apic_give(struct kvm_vcpu *k);
+int kvm_apic_take(struct kvm_vcpu *k);
+void kvm_eoi_exit(struct kvm_vcpu *k);
+/* When to look next whether it sleeps: watch_at. And does it? Then its local APIC and its HLT are here. */
+void kvm_halt_watch(struct kvm_vcpu *k, uint64_t now);
+bool kvm_halt_seen(struct kvm_vcpu *k);
+bool kvm_apic_can_inject(struct kvm_vcpu *k);
+int kvm_apic_inject(struct kvm_vcpu *k, uint8_t vector);
+
 /* fpu.c */
 int kvm_get_fpu(struct kvm_vcpu *k, struct fail *why);
 int kvm_set_fpu(struct kvm_vcpu *k, struct fail *why);
@@ -129,6 +170,7 @@ void kvm_get_state(struct vcpu *vcpu, struct x86_state *out);
 int kvm_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why);
 
 /* run.c */
+#define KVM_SIGNAL (SIGRTMAX - 1) /* one of the last real-time signals: few programs use those */
 int kvm_run_guest(struct vcpu *vcpu, struct exit *exit);
 int kvm_settle(struct vcpu *vcpu, struct exit *exit);
 void kvm_kick(struct vcpu *vcpu);

@@ -44,15 +44,8 @@ static const struct kvm_msr native[] = {
 #define NATIVE_COUNT (sizeof(native) / sizeof(native[0]))
 _Static_assert(NATIVE_COUNT <= KVM_NATIVE_MSRS, "they fit");
 
-/* Always let through: not kept by KVM_GET_MSRS here. The counter's reads only. */
-static const struct {
-	uint32_t index, flags;
-} through[] = {
-	{MSR_EFER,     KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE},
-	{ MSR_FS_BASE, KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE},
-	{ MSR_GS_BASE, KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE},
-	{ MSR_TSC,     KVM_MSR_FILTER_READ                       },
-};
+/* Always let through: not kept by KVM_GET_MSRS here. */
+static const uint32_t through[] = { MSR_EFER, MSR_FS_BASE, MSR_GS_BASE };
 
 static bool listed(const struct kvm_msr_list *list, uint32_t index)
 {
@@ -79,11 +72,11 @@ static int choose(struct kvm_vm *v, struct fail *why)
 	return err < 0 ? (int)err : 0;
 }
 
-/* Two ranges hold them all but the counter: one bit each. */
+/* Two ranges hold them all but those of which KVM gets only some accesses: one bit each. */
 struct ranges {
 	uint8_t low[0x300 / 8];  /* MSRs 0 - 2ffH */
 	uint8_t high[0x180 / 8]; /* from c000_0000H */
-	uint8_t counter[8];      /* KVM reads whole words */
+	uint8_t one[8];          /* KVM reads whole words */
 };
 
 static void allow(struct ranges *r, uint32_t index)
@@ -94,16 +87,22 @@ static void allow(struct ranges *r, uint32_t index)
 	bits[n / 8] |= (uint8_t)(1u << (n % 8));
 }
 
+static void add_range(struct kvm_msr_filter *f, uint32_t first, unsigned count, uint8_t *bits,
+		      uint32_t flags)
+{
+	for (unsigned i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		if (f->ranges[i].nmsrs)
+			continue;
+		f->ranges[i] = (struct kvm_msr_filter_range){ flags, count, first, bits };
+		return;
+	}
+}
+
 int kvm_filter_msrs(struct kvm_vm *v, struct fail *why)
 {
-	struct ranges r = { .counter = { 1 } };
-	struct kvm_msr_filter filter = {
-		.flags = KVM_MSR_FILTER_DEFAULT_DENY,
-		.ranges = {
-			{ KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, sizeof(r.low) * 8, 0, r.low },
-			{ KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, sizeof(r.high) * 8, 0xc0000000, r.high },
-		},
-	};
+	const uint32_t both = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
+	struct ranges r = { .one = { 1 } };
+	struct kvm_msr_filter filter = { .flags = KVM_MSR_FILTER_DEFAULT_DENY };
 	int err = choose(v, why);
 
 	if (err)
@@ -111,13 +110,15 @@ int kvm_filter_msrs(struct kvm_vm *v, struct fail *why)
 	for (unsigned i = 0; i < v->msrs; i++)
 		allow(&r, v->msr[i].index);
 	for (size_t i = 0; i < sizeof(through) / sizeof(through[0]); i++)
-		if (through[i].flags & KVM_MSR_FILTER_WRITE)
-			allow(&r, through[i].index);
-	/* A range of its own, before the one that denies it: the first that matches decides. */
-	filter.ranges[2] = filter.ranges[1];
-	filter.ranges[1] = filter.ranges[0];
-	filter.ranges[0] =
-		(struct kvm_msr_filter_range){ KVM_MSR_FILTER_READ, 1, MSR_TSC, r.counter };
+		allow(&r, through[i]);
+	/* The first that matches decides: reads only before both. */
+	add_range(&filter, MSR_TSC, 1, r.one, KVM_MSR_FILTER_READ);
+	if (v->split) {
+		add_range(&filter, MSR_APIC_BASE, 1, r.one, KVM_MSR_FILTER_READ);
+		add_range(&filter, MSR_TSC_DEADLINE, 1, r.one, both);
+	}
+	add_range(&filter, 0, sizeof(r.low) * 8, r.low, both);
+	add_range(&filter, 0xc0000000, sizeof(r.high) * 8, r.high, both);
 	return (int)KVM_DO(v->fd, KVM_X86_SET_MSR_FILTER, &filter, why);
 }
 
@@ -169,6 +170,38 @@ int kvm_set_msrs(struct kvm_vcpu *k, struct fail *why)
 	return all_done(&b, KVM_DO(k->fd, KVM_SET_MSRS, &b, why), "KVM_SET_MSRS", why);
 }
 
+/* struct kvm_msrs, with room. */
+struct one_msr {
+	uint32_t nmsrs, pad;
+	struct kvm_msr_entry entry;
+};
+_Static_assert(offsetof(struct one_msr, entry) == sizeof(struct kvm_msrs), "KVM's layout");
+
+int kvm_get_msr(struct kvm_vcpu *k, uint32_t index, uint64_t *value, struct fail *why)
+{
+	struct one_msr m = { .nmsrs = 1, .entry.index = index };
+	long n = KVM_DO(k->fd, KVM_GET_MSRS, &m, why);
+
+	if (n < 0)
+		return (int)n;
+	if (n != 1)
+		return fail(why, -EIO, "KVM: KVM_GET_MSRS does not give MSR 0x%x", index);
+	*value = m.entry.data;
+	return 0;
+}
+
+int kvm_set_msr(struct kvm_vcpu *k, uint32_t index, uint64_t value, struct fail *why)
+{
+	struct one_msr m = {
+		.nmsrs = 1, .entry = {.index = index, .data = value}
+	};
+	long n = KVM_DO(k->fd, KVM_SET_MSRS, &m, why);
+
+	if (n < 0)
+		return (int)n;
+	return n == 1 ? 0 : fail(why, -EIO, "KVM: KVM_SET_MSRS does not take MSR 0x%x", index);
+}
+
 /* KVM keeps it, and has refused the value. The filter does not reach the x2APIC's range. */
 static bool refused(const struct kvm_run *run)
 {
@@ -201,6 +234,7 @@ static void written(struct kvm_vcpu *k, uint32_t index)
 {
 	if (index != MSR_TSC_ADJUST && index != MSR_TSC)
 		return;
+	kvm_apic_take(k); /* its timer follows the counter */
 	if (index == MSR_TSC_ADJUST)
 		vcpu_tsc_moved(k->vcpu, k->s.tsc_offset);
 	kvm_tsc_set(k, &k->vcpu->trouble);

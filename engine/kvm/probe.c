@@ -86,7 +86,7 @@ static int open_trial(struct trial *t, struct fail *why)
 	t->vcpu = (int)KVM_DO(t->vm, KVM_CREATE_VCPU, 0, why);
 	if (t->vcpu < 0)
 		return t->vcpu;
-	t->run = kvm_kernel->map(t->vcpu, t->device.run_bytes);
+	t->run = kvm_kernel->map(t->vcpu, t->device.run_bytes, 0);
 	return t->run ? 0 : fail(why, -ENOMEM, "KVM: cannot map the page shared with a vCPU");
 }
 

@@ -27,9 +27,6 @@
 
 #include "engine/kvm/kvm.h"
 
-/* One of the last real-time signals: few programs and libraries use those. */
-#define SIGNAL (SIGRTMAX - 1)
-
 /* What this thread runs, for the handler. */
 static _Thread_local struct kvm_vcpu *volatile running;
 
@@ -61,16 +58,16 @@ void kvm_forget_thread(struct kvm_vcpu *k)
 static int meet_thread(struct kvm_vcpu *k)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KVM_SIGNAL };
 	struct fail *why = &k->vcpu->trouble;
 	sigset_t set;
 
 	kvm_forget_thread(k);
 	sigemptyset(&action.sa_mask);
 	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
-	if (sigaction(SIGNAL, &action, NULL) || pthread_sigmask(SIG_UNBLOCK, &set, NULL))
-		return fail(why, -errno, "cannot take signal %d: %s", SIGNAL, strerror(errno));
+	sigaddset(&set, KVM_SIGNAL);
+	if (sigaction(KVM_SIGNAL, &action, NULL) || pthread_sigmask(SIG_UNBLOCK, &set, NULL))
+		return fail(why, -errno, "cannot take signal %d: %s", KVM_SIGNAL, strerror(errno));
 	event._sigev_un._tid = this_thread();
 	if (timer_create(CLOCK_MONOTONIC, &event, &k->timer))
 		return fail(why, -errno, "cannot create a timer: %s", strerror(errno));
@@ -85,15 +82,19 @@ static int set_timer(struct kvm_vcpu *k)
 {
 	const struct clock *clock = &k->vcpu->vm->clock;
 	uint64_t at = k->vcpu->index == 0 ? clock_next(clock) : ALARM_NONE;
-	uint64_t host = at == ALARM_NONE ? 0 : at + clock->real_base_ns;
-	struct itimerspec when = {
-		.it_value = {(time_t)(host / 1000000000), (long)(host % 1000000000)}
-	};
+	uint64_t now = clock_now(clock), host;
+	struct itimerspec when;
 
+	kvm_halt_watch(k, now);
+	at = k->watch_at < at ? k->watch_at : at;
 	/* Once gone off it has to be set again, even for the same time. */
-	if (at == k->timer_at && (at == ALARM_NONE || at > clock_now(clock)))
+	if (at == k->timer_at && (at == ALARM_NONE || at > now))
 		return 0;
 	k->timer_at = at;
+	host = at == ALARM_NONE ? 0 : at + clock->real_base_ns;
+	when = (struct itimerspec){
+		.it_value = {(time_t)(host / 1000000000), (long)(host % 1000000000)}
+	};
 	if (timer_settime(k->timer, TIMER_ABSTIME, &when, NULL))
 		return fail(&k->vcpu->trouble, -errno, "cannot set a timer: %s", strerror(errno));
 	return 0;
@@ -105,7 +106,7 @@ void kvm_kick(struct vcpu *vcpu)
 
 	atomic_store(&k->kicked, true);
 	if (atomic_load(&vcpu->in_guest))
-		syscall(SYS_tgkill, getpid(), k->thread, SIGNAL);
+		syscall(SYS_tgkill, getpid(), k->thread, KVM_SIGNAL);
 }
 
 /* --- The task priority: the machine's local APIC has it, MOV CR8 reaches KVM's copy --- */
@@ -140,14 +141,16 @@ static int enter(struct kvm_vcpu *k)
 	uint64_t cr8;
 	long err;
 
-	give_tpr(k);
+	if (!k->vm->split)
+		give_tpr(k);
 	cr8 = k->run->cr8;
 	err = kvm_kernel->ioctl(k->fd, KVM_RUN, 0);
 	if (err < 0 && err != -EINTR && err != -EAGAIN)
 		return fail(&k->vcpu->trouble, (int)err, "KVM: KVM_RUN: %s", strerror((int)-err));
 	k->stale = false;
 	k->queued = false;
-	take_tpr(k, cr8);
+	if (!k->vm->split)
+		take_tpr(k, cr8);
 	if (err == 0)
 		return 0;
 	k->half_done = false;
@@ -173,10 +176,12 @@ int kvm_settle(struct vcpu *vcpu, struct exit *exit)
 {
 	struct kvm_vcpu *k = vcpu->engine;
 
+	int err = vcpu->trouble.code;
+
 	exit->reason = EXIT_KICK;
-	if (vcpu->trouble.code)
-		return vcpu->trouble.code;
-	return k->half_done ? finish(k) : 0;
+	if (!err && k->half_done)
+		err = finish(k);
+	return err ? err : kvm_apic_take(k);
 }
 
 /* An interrupt waits that the guest cannot take yet. One that waits for an NMI's sake only would
@@ -198,10 +203,12 @@ static int run_until(struct kvm_vcpu *k, struct exit *exit)
 		__atomic_store_n(&k->run->immediate_exit, 0, __ATOMIC_RELAXED);
 		atomic_signal_fence(memory_order_seq_cst);
 		if (atomic_load(&k->kicked) || atomic_load(&k->vcpu->notice)) {
-			exit->reason = EXIT_KICK;
+			exit->reason = kvm_halt_seen(k) ? EXIT_HLT : EXIT_KICK;
 			break;
 		}
-		r = enter(k);
+		r = k->vm->split && !k->apic_there ? kvm_apic_give(k) : 0;
+		if (r == 0)
+			r = enter(k);
 		if (r < 0)
 			return r;
 		k->entered = true;
@@ -227,7 +234,8 @@ int kvm_run_guest(struct vcpu *vcpu, struct exit *exit)
 		err = meet_thread(k);
 	if (err)
 		return err;
-	/* From here on a signal counts: a timer that is set for a time just past gives one at once. */
+	/* From here on a signal counts: a timer that is set for a time just past gives one at once.
+	 */
 	running = k;
 	err = set_timer(k);
 	if (!err) {
@@ -253,6 +261,8 @@ bool kvm_can_inject(struct vcpu *vcpu, const struct event *event)
 		return KVM_VCPU_DO(k, KVM_GET_VCPU_EVENTS, &e) >= 0 && !e.nmi.pending;
 	if (k->stale && finish(k) < 0)
 		return false;
+	if (k->vm->split && !k->apic_there)
+		return kvm_apic_can_inject(k);
 	return !k->queued && k->run->if_flag && k->run->ready_for_interrupt_injection;
 }
 
@@ -267,5 +277,7 @@ int kvm_inject(struct vcpu *vcpu, const struct event *event)
 		return (int)KVM_VCPU_DO(k, KVM_NMI, 0);
 	}
 	k->queued = true;
+	if (k->vm->split)
+		return kvm_apic_inject(k, event->vector);
 	return (int)KVM_VCPU_DO(k, KVM_INTERRUPT, &irq);
 }

@@ -19,36 +19,14 @@
 
 #define FOLLOW_NS UINT64_C(100000000) /* at 100 ppm the two part by 10 us in this time */
 
-/* struct kvm_msrs, with room. */
-struct one_msr {
-	uint32_t nmsrs, pad;
-	struct kvm_msr_entry entry;
-};
-_Static_assert(offsetof(struct one_msr, entry) == sizeof(struct kvm_msrs), "KVM's layout");
-
 static int read_tsc(struct kvm_vcpu *k, uint64_t *value, struct fail *why)
 {
-	struct one_msr m = { .nmsrs = 1, .entry.index = MSR_TSC };
-	long n = KVM_DO(k->fd, KVM_GET_MSRS, &m, why);
-
-	if (n < 0)
-		return (int)n;
-	if (n != 1)
-		return fail(why, -EIO, "KVM: KVM_GET_MSRS does not give the TSC");
-	*value = m.entry.data;
-	return 0;
+	return kvm_get_msr(k, MSR_TSC, value, why);
 }
 
 static int write_tsc(struct kvm_vcpu *k, uint64_t value, struct fail *why)
 {
-	struct one_msr m = {
-		.nmsrs = 1, .entry = {.index = MSR_TSC, .data = value}
-	};
-	long n = KVM_DO(k->fd, KVM_SET_MSRS, &m, why);
-
-	if (n < 0)
-		return (int)n;
-	return n == 1 ? 0 : fail(why, -EIO, "KVM: KVM_SET_MSRS does not take the TSC");
+	return kvm_set_msr(k, MSR_TSC, value, why);
 }
 
 static int set_offset(struct kvm_vcpu *k, uint64_t offset, struct fail *why)

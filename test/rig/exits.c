@@ -155,5 +155,5 @@ int main(void)
 
 	if (!skip)
 		tell_skips();
-	return skip ? skip : cmocka_run_group_tests(tests, NULL, NULL);
+	return skip ? skip : rig_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }

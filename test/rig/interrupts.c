@@ -311,5 +311,5 @@ int main(void)
 	if (!skip && rig_emulated())
 		puts("skip - priority: this KVM emulates ring 0: IRET is missing outside real "
 		     "mode");
-	return skip ? skip : cmocka_run_group_tests(tests, NULL, NULL);
+	return skip ? skip : rig_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }

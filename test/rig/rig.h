@@ -23,6 +23,10 @@
 #include "test/cmocka.h"
 #include "test/rig/guests.h"
 
+/* Of engine kvm in what follows; each test runs with each. */
+static enum irqchip rig_irqchip = IRQCHIP_USER;
+static bool rig_dirty_ring;
+
 #define RIG_MEMORY UINT64_C(0x80000)
 #define RIG_NOTES  4096
 
@@ -119,7 +123,11 @@ static inline struct rig rig_open(const struct engine_ops *engine, const struct 
 	static uint8_t rom[4096] __attribute__((aligned(4096)));
 	struct fail why = { 0 };
 	struct vm_config config = {
-		.engine = engine, .cpu = kvm_cpu_model(&why), .vcpus = 1, .tsc_khz = kvm_host_khz()
+		.engine = engine,
+		.cpu = kvm_cpu_model(&why),
+		.vcpus = 1,
+		.tsc_khz = kvm_host_khz(),
+		.engine_options = {.irqchip = rig_irqchip, .dirty_ring = rig_dirty_ring},
 	};
 	struct rig r = { .vm = vm_open(&config, &why) };
 	struct x86_state s;
@@ -197,6 +205,18 @@ static inline int rig_skip(const char *name)
 		return 0;
 	printf("skip - %s: %s\n", name, why);
 	return 77;
+}
+
+/* The group once with the machine's own local APIC, once with KVM's. */
+static inline int rig_tests(const struct CMUnitTest *tests, size_t count)
+{
+	int failed = 0;
+
+	for (rig_irqchip = IRQCHIP_USER; rig_irqchip <= IRQCHIP_SPLIT; rig_irqchip++) {
+		print_message("irqchip %s\n", rig_irqchip == IRQCHIP_USER ? "user" : "split");
+		failed += _cmocka_run_group_tests("rig", tests, count, NULL, NULL);
+	}
+	return failed;
 }
 
 /* The first field that differs, or NULL. The counter runs, and who counts instructions, knows. */

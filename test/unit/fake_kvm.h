@@ -85,9 +85,10 @@ static inline void fake_close(int fd)
 	fake.fds--;
 }
 
-static inline void *fake_map(int fd, size_t bytes)
+static inline void *fake_map(int fd, size_t bytes, off_t from)
 {
 	(void)fd;
+	(void)from;
 	if (fake_fails(2))
 		return NULL;
 	fake.maps++;
