@@ -77,6 +77,8 @@ struct pci_function {
 	 * size). Either may be NULL. */
 	void (*configuring)(struct pci_function *fn, unsigned off, unsigned size);
 	void (*configured)(struct pci_function *fn, unsigned off, unsigned size);
+	/* Some BAR on the bus has moved. May be NULL. */
+	void (*remapped)(struct pci_function *fn);
 
 	/* State. */
 	uint8_t config[PCI_CONFIG_BYTES];
@@ -135,6 +137,9 @@ bool pci_msi_enabled(const struct pci_function *fn);
 /* One message. A masked MSI-X vector becomes pending; beyond the table or not enabled: nothing. */
 void pci_msix_send(struct pci_function *fn, unsigned vector);
 void pci_msi_send(struct pci_function *fn);
+
+/* Is memory at `off` in BAR n where an access reaches it now, and where? */
+bool pci_bar_mapped(const struct pci_function *fn, unsigned n, uint64_t off, uint64_t *at);
 
 /* Configuration space as the host bridge and capabilities that mirror it see it; size 1, 2, 4. */
 uint32_t pci_config_read(struct pci_function *fn, unsigned off, unsigned size);

@@ -207,6 +207,10 @@ void pci_host_remap(struct pci_host *host)
 		if (host->function[i])
 			map_function(host, host->function[i]);
 	}
+	for (unsigned i = 0; i < FUNCTIONS; i++) {
+		if (host->function[i] && host->function[i]->remapped)
+			host->function[i]->remapped(host->function[i]);
+	}
 }
 
 static const struct mapped *find(const struct pci_host *host, uint64_t at, bool io)
@@ -218,6 +222,17 @@ static const struct mapped *find(const struct pci_host *host, uint64_t at, bool 
 			return m;
 	}
 	return NULL;
+}
+
+bool pci_bar_mapped(const struct pci_function *fn, unsigned n, uint64_t off, uint64_t *at)
+{
+	const struct mapped *m;
+
+	if (!pci_bar_at(fn, n, at))
+		return false;
+	*at += off;
+	m = find(fn->host, *at, false);
+	return m && m->fn == fn && m->bar == n;
 }
 
 static uint64_t ones(unsigned size)

@@ -115,6 +115,7 @@ struct virtio {
 	uint8_t *config;     /* device-specific configuration space: config_bytes long */
 	unsigned config_bytes;
 	unsigned turn; /* chains that may be popped before this entry ends */
+	uint64_t bells_at; /* where notifications ring; 0: nowhere */
 
 	/* State. */
 	uint64_t features; /* what the driver accepted */

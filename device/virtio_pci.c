@@ -283,6 +283,30 @@ static void config_write(struct virtio *v, unsigned off, unsigned size, uint64_t
 		v->class->config_write(v, off, size, value);
 }
 
+/* --- Notifications that need not leave the guest --- */
+
+static void place_bells(struct virtio *v, uint64_t at, bool on)
+{
+	for (unsigned q = 0; q < v->queues; q++)
+		device_bell(&v->pci.dev, gpa(at + NOTIFY_MULTIPLIER * q), on);
+}
+
+static void remapped(struct pci_function *fn)
+{
+	struct virtio *v = (struct virtio *)fn;
+	uint64_t at;
+
+	if (!pci_bar_mapped(fn, BAR, AT_NOTIFY, &at))
+		at = 0;
+	if (at == v->bells_at)
+		return;
+	if (v->bells_at)
+		place_bells(v, v->bells_at, false);
+	v->bells_at = at;
+	if (at)
+		place_bells(v, at, true);
+}
+
 /* --- The BAR --- */
 
 uint64_t virtio_dev_read(struct device *dev, unsigned region, uint64_t off, unsigned size)
@@ -388,6 +412,7 @@ void virtio_pci_describe(struct virtio *v)
 	memset(fn->writable + v->window + CAP_OFFSET, 0xff, 12);
 	fn->configuring = window_read;
 	fn->configured = window_write;
+	fn->remapped = remapped;
 	/* One vector for each queue and one for changes of configuration. */
 	pci_msix(fn, BAR, AT_MSIX_TABLE, AT_MSIX_PBA, v->queues + 1);
 }

@@ -111,6 +111,18 @@ struct host_thread;
 struct host_thread *host_thread_start(void (*run)(void *arg), void *arg, const char *name);
 void host_thread_join(struct host_thread *t);
 
+/*
+ * Bells: whoever rings does not wait, and rings before the bell is heard are one. A bell and a set of
+ * them are descriptors (or -E* and a sentence), closed by host_bell_close(); so that a kernel can
+ * ring, too. wait: blocks until a bell of the set is rung that nobody has taken; its name.
+ */
+int host_bells_open(struct fail *why);
+int host_bell_open(int set, uint64_t name, struct fail *why);
+uint64_t host_bells_wait(int set);
+void host_bell_ring(int fd);
+bool host_bell_take(int fd); /* false: it was not rung */
+void host_bell_close(int fd);
+
 /* Text to standard error as it is, in one write. */
 void host_log(const char *text, size_t bytes);
 /* One line to standard error, prefixed "trapeze: ". */

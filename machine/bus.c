@@ -116,7 +116,7 @@ static bool in_one_range(const struct bus *bus, const struct io_access *io)
 	return true;
 }
 
-static void access_locked(const struct bus *bus, struct io_access *io)
+void bus_access_locked(const struct bus *bus, struct io_access *io)
 {
 	uint64_t data = 0;
 
@@ -137,7 +137,7 @@ static void access_locked(const struct bus *bus, struct io_access *io)
 void bus_access(struct vm *vm, struct bus *bus, struct io_access *io)
 {
 	host_mutex_lock(vm->lock);
-	access_locked(bus, io);
+	bus_access_locked(bus, io);
 	host_mutex_unlock(vm->lock);
 }
 
@@ -145,7 +145,7 @@ void bus_access_from(struct vcpu *vcpu, struct bus *bus, struct io_access *io)
 {
 	host_mutex_lock(vcpu->vm->lock);
 	vcpu->vm->accessing = vcpu;
-	access_locked(bus, io);
+	bus_access_locked(bus, io);
 	vcpu->vm->accessing = NULL;
 	host_mutex_unlock(vcpu->vm->lock);
 }

@@ -38,6 +38,8 @@ const struct bus_range *bus_find(const struct bus *bus, uint64_t addr);
 /* Performs the access with the device lock held; fills io->data on a read. */
 void bus_access(struct vm *vm, struct bus *bus, struct io_access *io);
 /* The same on behalf of a vCPU: vm->accessing tells the device. */
+/* For who holds the device lock. */
+void bus_access_locked(const struct bus *bus, struct io_access *io);
 void bus_access_from(struct vcpu *vcpu, struct bus *bus, struct io_access *io);
 void bus_free(struct bus *bus);
 

@@ -53,7 +53,8 @@ void device_ring(struct device *dev)
 {
 	atomic_store(&dev->rung, true);
 	atomic_store(&dev->vm->rung, true);
-	vm_look(dev->vm);
+	if (!bells_posted(dev->vm))
+		vm_look(dev->vm);
 }
 
 void device_expect(struct device *dev, int change)
@@ -96,6 +97,11 @@ int device_dma_read(struct device *dev, gpa_t from, void *to, size_t n)
 int device_dma_write(struct device *dev, gpa_t to, const void *from, size_t n)
 {
 	return mem_write(&dev->vm->mem, to, from, n);
+}
+
+void device_bell(struct device *dev, gpa_t at, bool on)
+{
+	bells_place(dev->vm, at, on);
 }
 
 void device_request(struct device *dev, enum vm_request what, int status)

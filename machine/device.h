@@ -107,6 +107,13 @@ void device_ring(struct device *dev);
  * sleep for ever. Device lock held. */
 void device_expect(struct device *dev, int change);
 
+/*
+ * A write to memory at `at`, where ops->write finds one of this device's registers, only says "look":
+ * it may arrive late, once for several, and as two zero bytes. Again with on == false before that is
+ * no longer so. Device lock held.
+ */
+void device_bell(struct device *dev, gpa_t at, bool on);
+
 /* Asks the machine to stop or restart at the next instruction boundary. */
 enum vm_request {
 	VM_NONE,

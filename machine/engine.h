@@ -112,6 +112,10 @@ struct engine_ops {
 	int (*map)(struct vm *vm, const struct mem_slot *slot);
 	void (*unmap)(struct vm *vm, const struct mem_slot *slot);
 
+	/* From now on (or no longer) a write of the guest to `at` rings `fd`, see host_bell_ring(),
+	 * instead of leaving the guest. Device lock held; any thread. 0, or -E*: it leaves it. NULL: cannot. */
+	int (*bell)(struct vm *vm, gpa_t at, int fd, bool on);
+
 	int (*vcpu_open)(struct vcpu *vcpu, struct fail *why);
 	void (*vcpu_close)(struct vcpu *vcpu);
 

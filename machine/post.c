@@ -92,7 +92,7 @@ int device_post(struct device *dev, const void *data, size_t bytes)
 	err = append(dev->vm->posted, m);
 	if (err)
 		host_free(m);
-	else
+	else if (!bells_posted(dev->vm))
 		vm_look(dev->vm);
 	return err;
 }
@@ -118,15 +118,11 @@ static void answer_rings(struct vm *vm)
 	}
 }
 
-void posted_take(struct vm *vm)
+void posted_take_locked(struct vm *vm)
 {
 	struct message *m = take_all(vm->posted);
-	bool rung = atomic_load(&vm->rung) && atomic_exchange(&vm->rung, false);
 
-	if (!m && !rung)
-		return;
-	host_mutex_lock(vm->lock);
-	if (rung)
+	if (atomic_load(&vm->rung) && atomic_exchange(&vm->rung, false))
 		answer_rings(vm);
 	while (m) {
 		struct message *next = m->next;
@@ -136,5 +132,25 @@ void posted_take(struct vm *vm)
 		host_free(m);
 		m = next;
 	}
+}
+
+static bool anything_posted(struct vm *vm)
+{
+	bool any;
+
+	host_mutex_lock(vm->posted->lock);
+	any = vm->posted->first != NULL;
+	host_mutex_unlock(vm->posted->lock);
+	return any || atomic_load(&vm->rung);
+}
+
+/* Taken under the device lock: who takes two messages after one another gives them in that order.
+ */
+void posted_take(struct vm *vm)
+{
+	if (!anything_posted(vm))
+		return;
+	host_mutex_lock(vm->lock);
+	posted_take_locked(vm);
 	host_mutex_unlock(vm->lock);
 }

@@ -19,5 +19,6 @@ struct posted *posted_new(void);
 void posted_free(struct posted *p);
 /* Gives everything posted so far to the devices' input entries. vCPU thread, lock not held. */
 void posted_take(struct vm *vm);
+void posted_take_locked(struct vm *vm); /* device lock held */
 
 #endif

@@ -132,6 +132,7 @@ static int exchange(struct vm *vm, const struct engine_ops *to, const struct x86
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		empty.retired[i] = &state[i].instructions;
 	mem_dirty_sync(&vm->mem);
+	bells_detach(vm);
 	sit_down(vm, &empty);
 	err = open_engine(vm, state, why);
 	new = seat_of(vm);
@@ -140,6 +141,7 @@ static int exchange(struct vm *vm, const struct engine_ops *to, const struct x86
 	if (!err)
 		drop_code_marks(&vm->mem);
 	sit_down(vm, err ? &old : &new);
+	bells_attach(vm);
 	return err;
 }
 
@@ -167,6 +169,7 @@ int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why)
 		else
 			vcpu_get_state(vm->vcpu[i], &state[i]);
 	}
+	bells_rest(vm);
 	if (!err)
 		err = exchange(vm, to, state, why);
 	host_free(state);

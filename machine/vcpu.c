@@ -387,6 +387,7 @@ static int run(struct vcpu *vcpu, uint64_t left)
 
 	vcpu->entries++;
 	vcpu->budget = budget_for(vcpu->vm, left);
+	bells_run(vcpu->vm);
 	gate_enter(vcpu);
 	err = vcpu->vm->engine->run(vcpu, &exit);
 	gate_leave(vcpu);
@@ -474,6 +475,7 @@ static int stop_all(struct vm *vm, struct vcpu **which)
 		else
 			err = vcpu_settle(*which);
 	}
+	bells_rest(vm);
 	return err;
 }
 

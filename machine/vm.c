@@ -146,6 +146,7 @@ void vm_close(struct vm *vm)
 {
 	if (!vm)
 		return;
+	bells_stop(vm);
 	while (vm->devices) {
 		struct device *dev = vm->devices;
 
@@ -165,6 +166,7 @@ void vm_close(struct vm *vm)
 		vm->engine->vm_close(vm);
 	bus_free(&vm->port);
 	bus_free(&vm->mmio);
+	bells_free(vm);
 	posted_free(vm->posted);
 	crew_close(vm);
 	host_cond_free(vm->resumed);

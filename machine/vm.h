@@ -20,6 +20,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/state.h"
 #include "host/host.h"
+#include "machine/bells.h"
 #include "machine/bus.h"
 #include "machine/clock.h"
 #include "machine/crew.h"
@@ -121,7 +122,10 @@ struct vm {
 	 * answers each CPU differently at one address: the local APIC page. */
 	struct vcpu *accessing;
 	struct posted *posted;
-	atomic_bool rung;     /* some device's `rung` is set */
+	struct bells *bells;    /* machine/bells.h; NULL: none */
+	/* Messages to the local APICs reach the guest without its vCPU's thread. Device lock to change. */
+	atomic_bool hands_free;
+	atomic_bool rung;       /* some device's `rung` is set */
 	atomic_uint expected; /* operations of backends that will ring: device_expect() */
 	unsigned trace;
 	struct vm_hooks hooks;

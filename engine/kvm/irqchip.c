@@ -15,7 +15,7 @@
  *vectors that its routing table says are level-triggered: they are put there when the first such
  *message comes.
  *
- * Not modelled: ExtINT as a message.
+ * Not modelled: ExtINT as a message, several vCPUs.
  *
  * Spec: Linux Documentation/virt/kvm/api.rst, KVM_CAP_SPLIT_IRQCHIP; SDM vol. 3 11.11 (messages).
  * Tested by test/rig/interrupts.c, test/rig/exits.c, test/unit/kvm.c.
@@ -42,12 +42,15 @@ int kvm_irqchip_open(struct kvm_vm *v, struct fail *why)
 	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { VECTORS } };
 	struct kvm_enable_cap ids = { .cap = KVM_CAP_X2APIC_API,
 				      .args = { KVM_X2APIC_API_USE_32BIT_IDS } };
+	enum irqchip wanted = v->vm->engine_options.irqchip;
 	long err;
 
-	enum irqchip wanted = v->vm->engine_options.irqchip;
-	v->split = wanted == IRQCHIP_SPLIT || (wanted == IRQCHIP_AUTO && v->device.caps.split);
+	v->split = wanted == IRQCHIP_SPLIT ||
+		   (wanted == IRQCHIP_AUTO && v->device.caps.split && !v->vm->crew.used);
 	if (!v->split)
 		return 0;
+	if (v->vm->crew.used)
+		return fail(why, -ENOTSUP, "--irqchip split: for one vCPU only");
 	if (!v->device.caps.split)
 		return fail(
 			why, -ENOTSUP,
@@ -251,6 +254,7 @@ int kvm_apic_give(struct kvm_vcpu *k)
 		irq->message = message;
 		irq->message_arg = k->vm;
 		k->apic_there = true;
+		atomic_store(&vcpu->vm->hands_free, true);
 	}
 	host_mutex_unlock(vcpu->vm->lock);
 	return err;
@@ -331,6 +335,7 @@ static int take_locked(struct kvm_vcpu *k, struct fail *why)
 	vcpu->vm->irq.message = k->vm->message;
 	vcpu->vm->irq.message_arg = k->vm->message_arg;
 	k->apic_there = false;
+	atomic_store(&vcpu->vm->hands_free, false);
 	vcpu->intc->back(vcpu->intc_arg, &s);
 	return 0;
 }

@@ -87,6 +87,18 @@ static void unmap(struct vm *vm, const struct mem_slot *slot)
 	s->slot = NULL;
 }
 
+static int bell(struct vm *vm, gpa_t at, int fd, bool on)
+{
+	struct kvm_vm *v = vm->engine_data;
+	struct kvm_ioeventfd e = {
+		.addr = at.v,
+		.fd = fd,
+		.flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
+	};
+
+	return v->device.caps.bells ? (int)KVM_DO(v->fd, KVM_IOEVENTFD, &e, NULL) : -ENOTSUP;
+}
+
 static int prepare_vm(struct kvm_vm *v, struct fail *why)
 {
 	uint64_t identity = IDENTITY_MAP;
@@ -216,6 +228,7 @@ const struct engine_ops kvm_ops = {
 	.vm_close = vm_close_kvm,
 	.map = map,
 	.unmap = unmap,
+	.bell = bell,
 	.vcpu_open = vcpu_open_kvm,
 	.vcpu_close = vcpu_close_kvm,
 	.run = kvm_run_guest,

@@ -37,7 +37,7 @@ long kvm_do(int fd, unsigned long request, const char *name, unsigned long arg, 
 
 /* Capabilities that are used when there. */
 struct kvm_caps {
-	bool sregs2, tsc_control, tsc_offset, hypercalls, split;
+	bool sregs2, tsc_control, tsc_offset, hypercalls, split, bells;
 	size_t ring_bytes; /* of a dirty ring, at most; 0: none */
 };
 

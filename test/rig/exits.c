@@ -12,6 +12,8 @@ static const char *beyond(const struct guest_image *g)
 {
 	if (g->emulated && rig_emulated())
 		return g->emulated;
+	if (rig_in_bochs() && strcmp(g->name, "exceptions") == 0)
+		return "a single step comes early after an exit";
 	return g->in_qemu && rig_in_qemu() ? g->in_qemu : NULL;
 }
 
@@ -20,7 +22,9 @@ static void tell_skips(void)
 	for (size_t i = 0; i < GUEST_IMAGES; i++)
 		if (beyond(&guest_images[i]))
 			printf("skip - %s: this KVM %s: %s\n", guest_images[i].name,
-			       rig_emulated() ? "emulates ring 0" : "runs inside QEMU",
+			       rig_emulated()   ? "emulates ring 0"
+			       : rig_in_bochs() ? "runs inside Bochs"
+						: "runs inside QEMU",
 			       beyond(&guest_images[i]));
 }
 
@@ -31,12 +35,34 @@ static void level(struct x86_state *s)
 	struct x86_seg *seg[] = { &s->seg[ES], &s->seg[DS], &s->seg[FS], &s->seg[GS], &s->ldtr };
 
 	s->shadow = s->shadow ? SHADOW_STI : 0;
-	if (rig_in_qemu()) /* which keeps no pointers of the last x87 instruction */
+	if (rig_in_qemu() ||
+	    rig_in_bochs()) /* which keep no pointers of the last x87 instruction */
 		s->fpu.fop = 0, s->fpu.fip = s->fpu.fdp = 0;
 	for (unsigned i = 0; i < 5; i++)
 		if (seg[i]->attr & SEG_UNUSABLE)
 			*seg[i] = (struct x86_seg){ .attr = SEG_UNUSABLE,
 						    .selector = seg[i]->selector };
+}
+
+/* All of the local APICs but the timer's count. */
+static void compare_apics(struct rig *a, struct rig *b, const char *what, unsigned n)
+{
+	struct apic_state x, y;
+
+	a->vcpu->intc->lend(a->vcpu->intc_arg, &x);
+	b->vcpu->intc->lend(b->vcpu->intc_arg, &y);
+	a->vcpu->intc->back(a->vcpu->intc_arg, &x);
+	b->vcpu->intc->back(b->vcpu->intc_arg, &y);
+	assert_int_equal(x.base, y.base);
+	assert_int_equal(x.deadline, y.deadline);
+	for (unsigned i = 0; i < 64; i++) {
+		if (i == 0x39 || x.reg[i] == y.reg[i])
+			continue;
+		print_error("%s, step %u: local APIC register 0x%x is 0x%x on the interpreter, "
+			    "then 0x%x\n",
+			    what, n, i, (unsigned)x.reg[i], (unsigned)y.reg[i]);
+		assert_true(false);
+	}
 }
 
 static void compare(struct rig *a, struct rig *b, const char *what, unsigned n)
@@ -71,6 +97,7 @@ static void compare(struct rig *a, struct rig *b, const char *what, unsigned n)
 	if (field)
 		print_error("%s, step %u: %s differs\n", what, n, field);
 	assert_null(field);
+	compare_apics(a, b, what, n);
 }
 
 static struct rig on_interp(const struct guest_image *g)
@@ -139,7 +166,10 @@ static void test_switch_at_every_instruction(void **state)
 			continue;
 		expected = on_interp(g);
 		count = *expected.vcpu->retired;
-		for (uint64_t n = 1; n + 1 < count; n += count < 100 ? 1 : count / 50)
+		/* All of them once; where nothing of this kind changes, some. */
+		for (uint64_t n = 1; n + 1 < count; n += rig_irqchip == IRQCHIP_USER
+								 ? (count < 100 ? 1 : count / 50)
+								 : count / 10 + 1)
 			switch_at(g, &expected, n);
 		rig_close(&expected);
 	}

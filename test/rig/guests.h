@@ -407,6 +407,64 @@ GUEST(fpu, "\n\
 	fldz\n\
 	hlt");
 
+/* The local APIC: its registers; a self-IPI that is served, its EOI not yet given, and one that waits. */
+GUEST(apic, ENTER32(apic) "\n\
+1:	movl $0xfee00000, %ebx\n\
+	movl $0x1ff, 0xf0(%ebx)\n\
+	movl $0x20, 0x80(%ebx)\n\
+	movl $0x04000000, 0xd0(%ebx)\n\
+	movl $0x10045, 0x370(%ebx)\n\
+	movl $0x400, 0x360(%ebx)\n\
+	movl $0xb, 0x3e0(%ebx)\n\
+	movl $0x30033, 0x320(%ebx)\n\
+	movl $0x40000000, 0x380(%ebx)\n\
+	movl $0x40025, 0x300(%ebx)\n\
+	movl $0x40030, 0x300(%ebx)\n\
+	movl 0x220(%ebx), %eax\n\
+	stosl\n\
+	sti\n\
+	nop\n\
+	nop\n\
+5:	hlt\n\
+6:	cli\n\
+	movl $0, (%esp)\n\
+	movl $0, 8(%esp)\n\
+	movl 0x20(%ebx), %eax\n\
+	stosl\n\
+	movl 0x30(%ebx), %eax\n\
+	stosl\n\
+	movl 0x80(%ebx), %eax\n\
+	stosl\n\
+	movl 0xa0(%ebx), %eax\n\
+	stosl\n\
+	movl 0xd0(%ebx), %eax\n\
+	stosl\n\
+	movl 0xe0(%ebx), %eax\n\
+	stosl\n\
+	movl 0xf0(%ebx), %eax\n\
+	stosl\n\
+	movl 0x110(%ebx), %eax\n\
+	stosl\n\
+	movl 0x210(%ebx), %eax\n\
+	stosl\n\
+	movl 0x220(%ebx), %eax\n\
+	stosl\n\
+	movl 0x300(%ebx), %eax\n\
+	stosl\n\
+	movl 0x320(%ebx), %eax\n\
+	stosl\n\
+	movl 0x350(%ebx), %eax\n\
+	stosl\n\
+	movl 0x360(%ebx), %eax\n\
+	stosl\n\
+	movl 0x370(%ebx), %eax\n\
+	stosl\n\
+	movl 0x380(%ebx), %eax\n\
+	stosl\n\
+	movl 0x3e0(%ebx), %eax\n\
+	stosl\n\
+	hlt" TABLES32(apic));
+
 struct guest_image {
 	const char *name;
 	const uint8_t *code, *end;
@@ -424,6 +482,7 @@ static const struct guest_image guest_images[] = {
 	{ "gates", guest_gates, guest_gates_end, "IRET is missing outside real mode", NULL },
 	{ "long", guest_long, guest_long_end, NULL, NULL },
 	{ "fault", guest_fault, guest_fault_end, "IRET is missing outside real mode", NULL },
+	{ "apic", guest_apic, guest_apic_end, "its APIC forgets what is in service", NULL },
 	{ "fpu", guest_fpu, guest_fpu_end, "the FPU's instructions are missing", NULL },
 };
 #define GUEST_IMAGES (sizeof(guest_images) / sizeof(guest_images[0]))

@@ -11,6 +11,7 @@
 
 #include <cpuid.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "device/i8254.h"
@@ -194,6 +195,14 @@ static inline bool rig_in_qemu(void)
 	(void)eax;
 	(void)edx;
 	return ebx == 0x54474354 && ecx == 0x43544743; /* "TCGTCGTCGTCG" */
+}
+
+/* A KVM on Bochs' software processor: test/rig/bochs says so. */
+static inline bool rig_in_bochs(void)
+{
+	const char *in = getenv("RIG_IN");
+
+	return in && strcmp(in, "bochs") == 0;
 }
 
 /* For main(): 77 after saying why, or 0. */
