@@ -187,7 +187,8 @@ void lapic_timer_restart(struct lapic *l, uint32_t count, uint64_t deadline)
 	if (by_tsc)
 		l->timer_initial = count = 0;
 	l->deadline = by_tsc ? deadline : 0;
-	if (count > l->timer_initial)
+	/* A periodic one never stands at 0. */
+	if (count > l->timer_initial || (!count && mode_of(l->lvt[LVT_TIMER]) == TIMER_PERIODIC))
 		count = l->timer_initial;
 	l->timer_zero_at = count ? device_now(&l->dev) + count * tick_ns(l) : ALARM_NONE;
 	lapic_timer_arm(l);

@@ -475,6 +475,73 @@ static void test_timer_deadline(void **state)
 	vm_close(vm);
 }
 
+/* Lent to an engine the timer stands still, and goes on from the count that comes back. */
+static void test_lent(void **state)
+{
+	struct vm *vm = open_enabled(1);
+	const struct intc_ops *ops = vm->vcpu[0]->intc;
+	void *arg = vm->vcpu[0]->intc_arg;
+	struct apic_state s;
+
+	(void)state;
+	apic_write(vm, 0, DIVIDE, DIVIDE_1);
+	apic_write(vm, 0, TIMER, 0x40);
+	apic_write(vm, 0, INITIAL, 1000);
+	apic_write(vm, 0, TPR, 0x50);
+	rig_step(vm, 400);
+	ops->lend(arg, &s);
+	assert_int_equal(s.reg[CURRENT / 16], 600);
+	assert_int_equal(clock_next(&vm->clock), ALARM_NONE);
+	rig_step(vm, 5000);
+	s.reg[TPR / 16] = 0x10;
+	s.reg[IRR / 16 + 3] = 1u << 5; /* vector 65h */
+	ops->back(arg, &s);
+	assert_int_equal(apic_read(vm, 0, TPR), 0x10);
+	assert_int_equal(rig_take(vm, 0), 0x65);
+	apic_write(vm, 0, EOI, 0);
+	rig_step(vm, 599);
+	assert_int_equal(rig_take(vm, 0), -1);
+	rig_step(vm, 1);
+	assert_int_equal(rig_take(vm, 0), 0x40);
+	apic_write(vm, 0, EOI, 0);
+	apic_write(vm, 0, TIMER, DEADLINE | 0x40);
+	assert_true(msr_set(vm, 0, MSR_TSC_DEADLINE, clock_tsc(&vm->clock) + 1000));
+	ops->lend(arg, &s);
+	rig_step(vm, 2000); /* past it */
+	ops->back(arg, &s);
+	rig_step(vm, 0);
+	assert_int_equal(rig_take(vm, 0), 0x40);
+	vm_close(vm);
+}
+
+/* Whatever comes back, it is a state that could be saved and loaded. */
+static void test_lent_to_anyone(void **state)
+{
+	struct vm *vm = open_enabled(1);
+	struct vcpu *vcpu = vm->vcpu[0];
+	struct device *dev = vcpu->intc_arg;
+	uint64_t seed = 1;
+	struct fail why;
+
+	(void)state;
+	for (unsigned n = 0; n < 2000; n++) {
+		struct apic_state s = { .deadline = seed };
+
+		for (unsigned i = 0; i < 64; i++) {
+			seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+			s.reg[i] = (uint32_t)(seed >> 32);
+		}
+		if (n == 0)
+			memset(&s, 0xff, sizeof(s));
+		if (n == 1000)
+			set_x2apic(vm, 0);
+		vcpu->intc->back(dev, &s);
+		assert_int_equal(dev->ops->loaded(dev, &why), 0);
+		rig_step(vm, n);
+	}
+	vm_close(vm);
+}
+
 static void test_deadline_follows_tsc(void **state)
 {
 	struct vm *vm = open_enabled(1);
@@ -965,6 +1032,8 @@ int main(void)
 		cmocka_unit_test(test_timer_periodic),
 		cmocka_unit_test(test_timer_short_period),
 		cmocka_unit_test(test_timer_deadline),
+		cmocka_unit_test(test_lent),
+		cmocka_unit_test(test_lent_to_anyone),
 		cmocka_unit_test(test_deadline_follows_tsc),
 		cmocka_unit_test(test_extint),
 		cmocka_unit_test(test_extint_from_8259),

@@ -2,6 +2,7 @@
  * fail_ioctl.c - loaded before the C library: makes one of a program's calls to KVM fail.
  *
  * FAIL_IOCTL=N: the Nth ioctl of KVM's gives EIO. FAIL_OPEN=1: there is no /dev/kvm.
+ * FAIL_COUNT=FILE: writes into it, at the end, how many such ioctls there were.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,12 +29,23 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	if (at && _IOC_TYPE(request) == KVMIO &&
-	    __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) == atoi(at)) {
+	if (_IOC_TYPE(request) == KVMIO &&
+	    __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) == (at ? atoi(at) : 0)) {
 		errno = EIO;
 		return -1;
 	}
 	return next(fd, request, arg);
+}
+
+__attribute__((destructor)) static void tell(void)
+{
+	const char *path = getenv("FAIL_COUNT");
+	FILE *f = path ? fopen(path, "w") : NULL;
+
+	if (f) {
+		fprintf(f, "%d\n", calls);
+		fclose(f);
+	}
 }
 
 int open(const char *path, int flags, ...)
