@@ -260,14 +260,18 @@ int kvm_apic_give(struct kvm_vcpu *k)
 	return err;
 }
 
+/* struct kvm_signal_mask, with room. */
+struct no_signals {
+	uint32_t len;
+	uint8_t set[8];
+};
+_Static_assert(offsetof(struct no_signals, set) == sizeof(struct kvm_signal_mask), "KVM's layout");
+
 /* A tick that the kernel's timer has given and its APIC not yet taken: KVM_RUN takes it, and with a
  * signal waiting it does nothing else. */
 static int take_tick(struct kvm_vcpu *k, struct fail *why)
 {
-	struct {
-		struct kvm_signal_mask head;
-		uint8_t set[8];
-	} mask = { .head.len = 8 };
+	struct no_signals mask = { .len = sizeof(mask.set) };
 	sigset_t mine, before;
 	long err;
 
