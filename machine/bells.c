@@ -29,7 +29,7 @@ struct bell {
 struct bells {
 	int set, posted, end; /* -1: none yet */
 	struct host_thread *thread;
-	bool running; /* device lock: the guest runs; else nothing may change the machine */
+	atomic_bool listening; /* there is one */
 	struct bell bell[BELLS_MOST];
 };
 
@@ -48,7 +48,8 @@ static void take_posted(struct vm *vm)
 
 	host_bell_take(vm->bells->posted);
 	host_mutex_lock(vm->lock);
-	mine = vm->bells->running && atomic_load(&vm->hands_free) && !atomic_load(&vm->pauses);
+	mine = atomic_load(&vm->bells_run) && atomic_load(&vm->hands_free) &&
+	       !atomic_load(&vm->pauses);
 	if (mine)
 		posted_take_locked(vm);
 	host_mutex_unlock(vm->lock);
@@ -99,6 +100,7 @@ static bool start(struct vm *vm)
 		b->end = host_bell_open(b->set, END, NULL);
 	if (b->end >= 0)
 		b->thread = host_thread_start(listen, vm, "bells");
+	atomic_store(&b->listening, b->thread != NULL);
 	return b->thread != NULL;
 }
 
@@ -163,25 +165,22 @@ void bells_detach(struct vm *vm)
 		detach(vm, &vm->bells->bell[i]);
 }
 
-static void set_running(struct vm *vm, bool running)
-{
-	if (!vm->bells || vm->bells->running == running)
-		return;
-	host_mutex_lock(vm->lock);
-	vm->bells->running = running;
-	for (unsigned i = 0; !running && i < BELLS_MOST; i++)
-		hear(vm, &vm->bells->bell[i]);
-	host_mutex_unlock(vm->lock);
-}
-
 void bells_run(struct vm *vm)
 {
-	set_running(vm, true);
+	if (atomic_load(&vm->bells_run))
+		return;
+	host_mutex_lock(vm->lock);
+	atomic_store(&vm->bells_run, true);
+	host_mutex_unlock(vm->lock);
 }
 
 void bells_rest(struct vm *vm)
 {
-	set_running(vm, false);
+	host_mutex_lock(vm->lock);
+	atomic_store(&vm->bells_run, false);
+	for (unsigned i = 0; vm->bells && i < BELLS_MOST; i++)
+		hear(vm, &vm->bells->bell[i]);
+	host_mutex_unlock(vm->lock);
 }
 
 void bells_stop(struct vm *vm)
@@ -193,6 +192,7 @@ void bells_stop(struct vm *vm)
 	host_bell_ring(b->end);
 	host_thread_join(b->thread);
 	b->thread = NULL;
+	atomic_store(&b->listening, false);
 	bells_detach(vm);
 }
 
@@ -213,8 +213,10 @@ void bells_free(struct vm *vm)
 
 bool bells_posted(struct vm *vm)
 {
-	if (!atomic_load(&vm->hands_free) || !vm->bells || !vm->bells->thread)
+	struct bells *b = atomic_load(&vm->hands_free) ? atomic_load(&vm->bells) : NULL;
+
+	if (!b || !atomic_load(&b->listening))
 		return false;
-	host_bell_ring(vm->bells->posted);
+	host_bell_ring(b->posted);
 	return true;
 }

@@ -122,7 +122,8 @@ struct vm {
 	 * answers each CPU differently at one address: the local APIC page. */
 	struct vcpu *accessing;
 	struct posted *posted;
-	struct bells *bells;    /* machine/bells.h; NULL: none */
+	_Atomic(struct bells *) bells; /* machine/bells.h; NULL: none */
+	atomic_bool bells_run;  /* the guest runs: its bell thread may change the machine. Device lock to change */
 	/* Messages to the local APICs reach the guest without its vCPU's thread. Device lock to change. */
 	atomic_bool hands_free;
 	atomic_bool rung;       /* some device's `rung` is set */
