@@ -119,6 +119,10 @@ static void drop_code_marks(struct mem *m)
 	for (struct mem_slot *s = m->slots; s; s = s->next) {
 		for (uint64_t i = 0; i < s->bytes >> PAGE_SHIFT; i++)
 			__atomic_and_fetch(&s->marks[i], (uint8_t)~MARK_CODE, __ATOMIC_RELAXED);
+		for (uint64_t i = 0; s->coders && i < s->bytes >> PAGE_SHIFT; i++) {
+			atomic_store_explicit(&s->coders[i], 0, memory_order_relaxed);
+			atomic_store_explicit(&s->writers[i], 0, memory_order_relaxed);
+		}
 	}
 }
 

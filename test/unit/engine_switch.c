@@ -1,6 +1,6 @@
 /*
- * engine_switch.c - test of changing engines: between two instances of the interpreter, in counted mode,
- * where a difference of one bit shows.
+ * engine_switch.c - test of changing engines: between two instances of the interpreter, in counted
+ * mode, where a difference of one bit shows.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -262,6 +262,38 @@ static void test_halted_and_waiting(void **state)
 	vm_close(vm);
 }
 
+/* Who had code of a page, and who wrote it, is forgotten with the engine: else it stays watched. */
+static void test_pages_are_nobodys(void **state)
+{
+	struct vm_config config = { .engine = &interp_ops, .vcpus = 2 };
+	struct fail why;
+	struct vm *vm = vm_open(&config, &why);
+	struct x86_state s;
+	struct mem_slot *slot;
+	int status;
+
+	(void)state;
+	assert_non_null(vm);
+	assert_int_equal(mem_add(vm, gpa(0), 0x10000, NULL, false, &why), 0);
+	/* 0:1000: inc byte [2000h]; jmp */
+	assert_int_equal(mem_load(&vm->mem, gpa(0x1000), "\xfe\x06\x00\x20\xeb\xfa", 6), 0);
+	vcpu_get_state(vm->vcpu[0], &s);
+	s.seg[CS].selector = 0;
+	s.seg[CS].base = 0;
+	s.rip = 0x1000;
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, &why), 0);
+	assert_int_equal(vm_run(vm, 1000, &status, &why), VM_NONE);
+	slot = mem_find(&vm->mem, gpa(0));
+	assert_int_equal(slot->coders[1], 1);
+	assert_int_equal(slot->writers[2], 1);
+	assert_int_equal(vm_switch(vm, &second, &why), 0);
+	assert_int_equal(slot->coders[1], 0);
+	assert_int_equal(slot->writers[2], 0);
+	assert_int_equal(vm_run(vm, 1000, &status, &why), VM_NONE);
+	assert_int_equal(slot->coders[1], 1);
+	vm_close(vm);
+}
+
 /* An interrupt that one engine has acknowledged is delivered by the next. */
 static void test_interrupt_on_its_way(void **state)
 {
@@ -296,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_counting),
 		cmocka_unit_test(test_asked),
 		cmocka_unit_test(test_halted_and_waiting),
+		cmocka_unit_test(test_pages_are_nobodys),
 		cmocka_unit_test(test_interrupt_on_its_way),
 	};
 
