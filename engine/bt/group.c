@@ -243,6 +243,12 @@ static struct group find(const struct translation *x)
 	return g;
 }
 
+/* An address of 32 bits wraps before it is added to the base, so its neighbour may be far away. */
+static bool wraps_first(const struct translation *x)
+{
+	return x->wide && x->i->asz == 4 && x->i->seg >= FS;
+}
+
 void bt_group_begin(struct translation *x)
 {
 	struct group *g = &x->group;
@@ -250,7 +256,8 @@ void bt_group_begin(struct translation *x)
 	if (x->i->n < g->end)
 		return;
 	*g = (struct group){ .end = 0 };
-	if (x->i->flags & INSN_ALONE || !insn_fits(x, x->i->n) || block_straddles(x->b))
+	if (x->no_groups || x->i->flags & INSN_ALONE || !insn_fits(x, x->i->n) ||
+	    block_straddles(x->b) || wraps_first(x))
 		return;
 	*g = find(x);
 	if (g->end - g->begin < 2)

@@ -209,6 +209,19 @@ ASSEMBLE(
 	"5: mov rsp, 0x120000; lea r15, [rip + 6f]; mov rax, [rdi + 56]; mov rdi, [rdi + 48]\n"
 	"mov rax, [rdi + 56]; 6: jmp r9" PASS_OVER)
 
+/* Among such fields an instruction that is its handler's after all; a displacement too large. */
+ASSEMBLE(strangers,
+	 "mov r12d, 120; mov ebx, 0x100000; lea rbp, [rbx - 0x7fffe800]\n"
+	 "1: mov rax, [rbx + 8]; lea rdx, [rsi + 0x7fffffff]; add rax, [rbx + 16]; xor rsi, rdx\n"
+	 "mov r10, [rbx + 24]; andn r9, r10, [rbx + 32]; add [rbx + 40], rax; add rsi, r9\n"
+	 "mov rax, [rbp + 0x7fffeffe]; add rsi, [rbp + 0x7ffff006]; dec r12d; jnz 1b; hlt")
+
+/* Addresses of 32 bits wrap before the base is added. */
+ASSEMBLE(wrapping_fields,
+	 "9: mov r12d, 60; mov ecx, 0xc0000100; mov eax, 0x100100; mov edx, -1; wrmsr\n"
+	 "mov ebx, 0xfffffff0; 1: lea r15, [rip + 2f]; mov eax, fs:[ebx]; add rdi, rax\n"
+	 "mov eax, fs:[ebx + 16]; add rdi, rax; 2: dec r12d; jnz 1b; hlt" PASS_OVER)
+
 /* REP MOVS and STOS: overlapping, over the ends of pages, none, downwards. */
 ASSEMBLE(repeats,
 	 "mov r12d, 150; 1: imul eax, r12d, 0x9e37; mov ebx, eax; and ebx, 0x7ff; lea rsi, [rbx + "
@@ -561,6 +574,8 @@ static const struct program programs[] = {
 	PROGRAM(bases, setup_bases, 20000),
 	PROGRAM(page_ends, setup_page_ends, 60000),
 	PROGRAM(fields, setup_page_ends, 30000),
+	PROGRAM(strangers, NULL, 20000),
+	PROGRAM(wrapping_fields, NULL, 20000),
 	PROGRAM(repeats, NULL, 20000),
 	PROGRAM(self_modifying, NULL, 20000),
 	PROGRAM(straddling, NULL, 20000),
