@@ -104,8 +104,8 @@ static void hints_check(struct bt *t, struct interp *c, unsigned kept)
 		return;
 	was[0] = now[0];
 	was[1] = now[1];
-	if (t->hint_mode != c->mode)
-		c->x.user_generation[0] = 0; /* nor are those that wait */
+	if (t->hint_mode != c->mode || c->user)
+		c->x.user_generation[0] = 0; /* nor are those that wait; or they are overwritten */
 	t->hint_mode = c->mode;
 	c->x.jumps = t->jumps[c->mode == DECODE_32];
 	if (kept) /* the return address of the stub that called */

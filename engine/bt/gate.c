@@ -102,7 +102,7 @@ static void hints_to_supervisor(struct code *e)
 	generations(e, AT(x.hint_generation), AT(tlb.generation_now));
 }
 
-/* The user's are good if its code is mapped as it was. */
+/* The user's are good if its code is mapped as it was, and no user has run since: once. */
 static void hints_to_user(struct code *e)
 {
 	uint8_t *other[2], *done;
@@ -119,6 +119,8 @@ static void hints_to_user(struct code *e)
 	code_here(e, other[1]);
 	code_state(e, OP_LOAD, RSP, AT(x.hint_empty) + 8);
 	code_here(e, done);
+	code_constant(e, RCX, 0);
+	code_state(e, OP_STORE, RCX, AT(x.user_generation));
 }
 
 /* The handler does it; it ends the block, so it does not come back. */

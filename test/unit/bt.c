@@ -500,6 +500,30 @@ static void setup_gates(struct guest *g, struct x86_state *s)
 	s->cr0 &= ~(uint64_t)CR0_AM;
 }
 
+/* A process in a system call, while another runs that calls from where it does, and is left by an
+ * exception: with a PCID each, and nothing flushed. */
+ASSEMBLE(sleepers,
+	 "9: mov r12d, 400; mov ecx, 0xc0000082; lea rax, [rip + 5f]; or eax, 0x80000000\n"
+	 "mov edx, -1; wrmsr; mov ecx, 0x140000; mov r11d, 2; sysretq; 6: hlt\n"
+	 "5: mov [0x118000], rcx; mov [0x118008], r11; mov [0x118010], rsp; mov esp, 0x11f000\n"
+	 "movabs rax, 0x80000000001d0002; mov cr3, rax; push 0x23; push 0x11a000; push 2\n"
+	 "push 0x2b; push 0x140000; iretq\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 "test r12d, r12d; jz 6b; movabs rax, 0x8000000000006001; mov cr3, rax\n"
+	 "mov rcx, [0x118000]; mov r11, [0x118008]; mov rsp, [0x118010]; sysretq")
+ASSEMBLE(sleeper, "mov esp, 0x119000; 1: call 2f; add rbx, r12; rol rbx, 3; dec r12d; jnz 1b; hlt\n"
+		  "2: syscall; ret")
+ASSEMBLE(waker,
+	 "mov esp, 0x11a000; 1: call 2f; sub rbx, 77; jmp 1b; 2: xor edi, 1; jz 3f; ret; 3: hlt")
+
+static void setup_sleepers(struct guest *g, struct x86_state *s)
+{
+	setup_gates(g, s);
+	setup_pcids(g, s);
+	memcpy(g->ram + 0x140000, sleeper, (size_t)(sleeper_end - sleeper));
+	memcpy(g->ram + 0x141000, waker, (size_t)(waker_end - waker));
+}
+
 /* 64-bit, compatibility and 64-bit code again. */
 ASSEMBLE(modes,
 	 "mov r12d, 100; 1: lea rax, [rip + 2f]; push 24; push rax; retfq\n"
@@ -591,6 +615,7 @@ static const struct program programs[] = {
 	PROGRAM(steps, NULL, 20000),
 	PROGRAM(rings, setup_rings, 20000),
 	PROGRAM(gates, setup_gates, 30000),
+	PROGRAM(sleepers, setup_sleepers, 60000),
 	PROGRAM(modes, setup_modes, 20000),
 	PROGRAM(flags, NULL, 20000),
 	PROGRAM(faulting_flags, NULL, 20000),
