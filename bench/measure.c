@@ -8,12 +8,13 @@
  * The CPU time is that of the command and every process it starts (tree.h).
  * Its test is the benchmark itself: a text that does not appear is reported as "-".
  *
- * usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-m TEXT]... COMMAND [ARGUMENT]...
+ * usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-e] [-m TEXT]... COMMAND [ARGUMENT]...
  *
  * OUTPUT gets the command's standard output. One line is printed: for each TEXT the wall and the
  * CPU seconds until it appeared, both again at the end of the command, then the exit status
- * ("late" when it was killed after SECONDS, 600 unless told). STAMPS gets a line for each line of
- * the output that begins with '@': wall and CPU seconds when its end was seen, then the line.
+ * ("late" when it was killed after SECONDS, 600 unless told). -e: it is ended when the last TEXT
+ * was seen. STAMPS gets a line for each line of the output that begins with '@': wall and CPU
+ * seconds when its end was seen, then the line.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -45,6 +46,7 @@ struct measure {
 	const char *text[MARKS_MAX];
 	struct stamp at[MARKS_MAX];
 	int marks, seconds;
+	bool early;
 	double start;
 	pid_t child;
 	FILE *stamps;   /* or NULL */
@@ -108,6 +110,12 @@ static void search(struct measure *m, size_t from)
 	}
 }
 
+static void end_early(const struct measure *m)
+{
+	if (m->marks && m->at[m->marks - 1].wall >= 0)
+		kill(m->child, SIGTERM);
+}
+
 /* Stamps the whole lines among what has not been looked through; they end in CR LF or LF. */
 static void stamp_lines(struct measure *m)
 {
@@ -150,6 +158,8 @@ static bool follow(struct measure *m, int in, int out)
 		if (m->stamps)
 			stamp_lines(m);
 		search(m, from);
+		if (m->early)
+			end_early(m);
 	}
 }
 
@@ -187,13 +197,15 @@ static void options(struct measure *m, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "+o:s:t:m:")) != -1) {
+	while ((c = getopt(argc, argv, "+o:s:t:em:")) != -1) {
 		if (c == 'o') {
 			m->output = optarg;
 		} else if (c == 's') {
 			m->stamps = fopen(optarg, "we");
 			if (!m->stamps)
 				die(optarg);
+		} else if (c == 'e') {
+			m->early = true;
 		} else if (c == 't') {
 			m->seconds = atoi(optarg);
 		} else if (c == 'm' && m->marks < MARKS_MAX && strlen(optarg) <= TEXT_MAX) {
@@ -205,8 +217,9 @@ static void options(struct measure *m, int argc, char **argv)
 		}
 	}
 	if (!m->output || optind == argc || m->seconds <= 0) {
-		fprintf(stderr, "usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-m TEXT]... "
-				"COMMAND...\n");
+		fprintf(stderr,
+			"usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-e] [-m TEXT]... "
+			"COMMAND...\n");
 		exit(2);
 	}
 }

@@ -35,4 +35,5 @@ run-bench:
 	@bench/boot $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@CC="$(CC)" bench/micro $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/exits $(OBJ) $(OBJ)/bench
+	@bench/login $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/network $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
