@@ -59,6 +59,7 @@ struct console {
 	bool file;         /* standard input is a regular file; vCPU thread */
 	bool polled;       /* standard input is anything else; the input thread reads it */
 	bool prefix;       /* Ctrl-A was the last key */
+	bool help_waits;   /* the terminal takes nothing now */
 	bool helped;       /* help is on the guest's screen, until the next key */
 	bool partial;      /* what is left of typed[] may be the beginning of a function key */
 	uint8_t typed[TYPED_MOST];
@@ -234,8 +235,9 @@ static void help(struct console *c)
 					    "sends Ctrl-A");
 		return;
 	}
-	/* This thread takes the signals: it never waits for a reader. */
-	if (poll(&p, 1, 0) == 1 && write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
+	/* This thread takes the signals: it never waits for a reader, but may look again. */
+	c->help_waits = poll(&p, 1, 0) != 1;
+	if (!c->help_waits && write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
 		return;
 }
 
@@ -391,10 +393,11 @@ static void input_thread(void *arg)
 	while (!atomic_load(&c->stop)) {
 		bool ended = !open && c->typed_count == 0;
 
-		struct pollfd p[3] = {
-			{.fd = c->signals, .events = POLLIN},
-			{ .fd = c->wake,   .events = POLLIN},
-			{ .fd = -1,        .events = POLLIN},
+		struct pollfd p[4] = {
+			{.fd = c->signals,                          .events = POLLIN },
+			{ .fd = c->wake,                            .events = POLLIN },
+			{ .fd = -1,                                 .events = POLLIN },
+			{ .fd = c->help_waits ? STDOUT_FILENO : -1, .events = POLLOUT},
 		};
 		uint64_t count;
 
@@ -403,13 +406,15 @@ static void input_thread(void *arg)
 			vm_input_ended(c->vm);
 		if (open && wants_keys(c))
 			p[2].fd = STDIN_FILENO;
-		ready = poll(p, 3, c->partial ? ESCAPE_MS : -1);
+		ready = poll(p, 4, c->partial ? ESCAPE_MS : -1);
 		if (ready < 0 && errno != EINTR)
 			return;
 		if (p[0].revents)
 			take_signal(c);
 		if (p[1].revents && read(c->wake, &count, sizeof(count)) < 0)
 			continue;
+		if (p[3].revents)
+			help(c);
 		if (p[2].revents)
 			open = take_keys(c);
 		send_typed(c, ready == 0 || !open);
