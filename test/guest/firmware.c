@@ -101,10 +101,10 @@ static void test_killed(void **state)
 		session_expect(&s, "No bootable device.", SECONDS);
 		kill(s.pid, SIGTSTP);
 		session_expect(&s, "\033[0m\033[?25h\033[?7h", SECONDS);
-		session_check_terminal(&s);
-		/* It stops after the terminal is whole: to go on before would be lost. */
+		/* It stops after the terminal is whole: to look, or to go on, before is too early. */
 		assert_int_equal(waitpid(s.pid, &status, WUNTRACED), s.pid);
 		assert_true(WIFSTOPPED(status));
+		session_check_terminal(&s);
 		kill(s.pid, SIGCONT);
 		session_expect(&s, "\033[?7l", SECONDS);
 		session_expect(&s, "No bootable device.", SECONDS);
