@@ -143,12 +143,7 @@ const uint8_t *bt_put_syscall(struct bt *t, struct code *e)
 	code_state_cmp8(e, AT(x.gate_ok), 0);
 	out = code_jump_if(e, CC_E);
 	bt_write(e, RCX, R11);
-	CODE(e, PREFIX_GS, 0x0f, 0xb6); /* movzx ecx, byte [x.flags]: OF */
-	code_modrm_state(e, RCX, AT(x.flags));
-	CODE(e, 0xc1, 0xe1, 11, PREFIX_GS, 0x0a); /* shl ecx, 11; or cl, [x.flags + 1] */
-	code_modrm_state(e, RCX, AT(x.flags) + 1);
-	CODE(e, 0x81, 0xe1); /* and ecx, arithmetic flags */
-	code32(e, FLAG_ARITH);
+	bt_flags_gather(e);
 	code_state(e, OP_LOAD, R11, AT(s.rflags));
 	CODE(e, 0x41, 0x81, 0xe3); /* and r11d, the others */
 	code32(e, ~(uint32_t)(FLAG_ARITH | FLAG_RF));

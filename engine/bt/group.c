@@ -18,17 +18,6 @@
 
 #define RANGE_MOST 128 /* bytes: a displacement of one byte reaches them all */
 
-static bool is_gpr_class(ZydisRegisterClass k)
-{
-	return k >= ZYDIS_REGCLASS_GPR8 && k <= ZYDIS_REGCLASS_GPR64;
-}
-
-static unsigned guest_of(ZydisRegister reg)
-{
-	return (unsigned)ZydisRegisterGetId(
-		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
-}
-
 /* May a register be an operand of one in a group, as which no scratch register but RCX is used? */
 static bool register_fits(const ZydisDecodedOperand *o, bool memory)
 {
@@ -41,10 +30,10 @@ static bool register_fits(const ZydisDecodedOperand *o, bool memory)
 		return true;
 	if (k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM)
 		return o->encoding != ZYDIS_OPERAND_ENCODING_IS4 && !hidden;
-	if (!is_gpr_class(k))
+	if (!bt_is_gpr(reg))
 		return reg == ZYDIS_REGISTER_MXCSR;
-	g = guest_of(reg);
-	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+	g = bt_guest_of(reg);
+	if (bt_is_high_byte(reg))
 		return false;
 	if (o->encoding == ZYDIS_OPERAND_ENCODING_NONE) /* implied: it must be where it belongs */
 		return bt_home(g) == g;
@@ -185,9 +174,9 @@ static bool moves(const struct translation *x, unsigned n, const struct insn *ad
 
 		if (op[k].type != ZYDIS_OPERAND_TYPE_REGISTER ||
 		    !(op[k].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) ||
-		    !is_gpr_class(ZydisRegisterGetClass(op[k].reg.value)))
+		    !bt_is_gpr(op[k].reg.value))
 			continue;
-		g = guest_of(op[k].reg.value);
+		g = bt_guest_of(op[k].reg.value);
 		if (g == address->base || g == address->index)
 			return true;
 	}

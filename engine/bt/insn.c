@@ -84,13 +84,6 @@ struct places {
 	int8_t disp;
 };
 
-static bool is_gpr(ZydisRegister reg)
-{
-	ZydisRegisterClass k = ZydisRegisterGetClass(reg);
-
-	return k >= ZYDIS_REGCLASS_GPR8 && k <= ZYDIS_REGCLASS_GPR64;
-}
-
 static bool is_vector(ZydisRegister reg)
 {
 	ZydisRegisterClass k = ZydisRegisterGetClass(reg);
@@ -101,20 +94,6 @@ static bool is_vector(ZydisRegister reg)
 static bool is_mmx(ZydisRegister reg)
 {
 	return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_MMX;
-}
-
-static bool is_high_byte(ZydisRegister reg)
-{
-	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
-}
-
-/* Number of the guest register that a general register is or lies in. */
-static unsigned guest_of(ZydisRegister reg)
-{
-	if (is_high_byte(reg))
-		return (unsigned)(reg - ZYDIS_REGISTER_AH);
-	return (unsigned)ZydisRegisterGetId(
-		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
 }
 
 /* Does the encoding name the register, so that another can take its place? */
@@ -193,7 +172,7 @@ static unsigned place_scratch(struct places *p, unsigned g, bool only_rcx)
 static bool place_gpr(struct translation *x, struct places *p, const ZydisDecodedOperand *o,
 		      unsigned rule)
 {
-	unsigned g = guest_of(o->reg.value), host = bt_home(g);
+	unsigned g = bt_guest_of(o->reg.value), host = bt_home(g);
 	bool whole = rule & PURE && o->size >= 32 && o->actions == ZYDIS_OPERAND_ACTION_WRITE;
 
 	if (!is_encoded(o)) {
@@ -218,7 +197,7 @@ static bool place_gpr(struct translation *x, struct places *p, const ZydisDecode
 	}
 	if (p->high && host >= 8)
 		return false;
-	p->host[o - x->op] = (uint8_t)(is_high_byte(o->reg.value) ? 4 + host : host);
+	p->host[o - x->op] = (uint8_t)(bt_is_high_byte(o->reg.value) ? 4 + host : host);
 	return true;
 }
 
@@ -227,7 +206,7 @@ static bool place_operand(struct translation *x, struct places *p, const ZydisDe
 {
 	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return o->type != ZYDIS_OPERAND_TYPE_POINTER;
-	if (is_gpr(o->reg.value))
+	if (bt_is_gpr(o->reg.value))
 		return place_gpr(x, p, o, rule);
 	if (is_vector(o->reg.value) || is_mmx(o->reg.value)) {
 		p->host[o - x->op] = (uint8_t)ZydisRegisterGetId(o->reg.value);
@@ -241,10 +220,10 @@ static void place_count(struct translation *x, struct places *p)
 	for (unsigned n = 0; n < x->zi->operand_count; n++) {
 		const ZydisDecodedOperand *o = &x->op[n];
 
-		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value))
+		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !bt_is_gpr(o->reg.value))
 			continue;
-		p->high |= is_high_byte(o->reg.value);
-		if (!is_encoded(o) && guest_of(o->reg.value) == RCX && is_shift(x->zi->mnemonic))
+		p->high |= bt_is_high_byte(o->reg.value);
+		if (!is_encoded(o) && bt_guest_of(o->reg.value) == RCX && is_shift(x->zi->mnemonic))
 			p->count = true;
 	}
 }
@@ -543,7 +522,7 @@ bool bt_is_vector(const struct translation *x)
 			continue;
 		if (is_vector(x->op[n].reg.value))
 			vector = true;
-		else if (!is_gpr(x->op[n].reg.value) && !is_mmx(x->op[n].reg.value) &&
+		else if (!bt_is_gpr(x->op[n].reg.value) && !is_mmx(x->op[n].reg.value) &&
 			 ZydisRegisterGetClass(x->op[n].reg.value) != ZYDIS_REGCLASS_FLAGS &&
 			 x->op[n].reg.value != ZYDIS_REGISTER_MXCSR)
 			return false;
@@ -598,7 +577,7 @@ static bool vector(struct translation *x)
 
 static bool lea(struct translation *x)
 {
-	unsigned g = guest_of(x->op[0].reg.value), to = bt_home(g);
+	unsigned g = bt_guest_of(x->op[0].reg.value), to = bt_home(g);
 	unsigned base = NO_REGISTER, index = NO_REGISTER;
 	const struct insn *i = x->i;
 	int32_t disp = (int32_t)i->disp;

@@ -84,3 +84,34 @@ void bt_flags_need(struct translation *x)
 	bt_flags_load(&x->e);
 	x->flags = FLAGS_BOTH;
 }
+
+void bt_flags_gather(struct code *e)
+{
+	CODE(e, PREFIX_GS, 0x0f, 0xb6); /* movzx ecx, byte [x.flags]: OF */
+	code_modrm_state(e, RCX, AT(x.flags));
+	CODE(e, 0xc1, 0xe1, 11, PREFIX_GS, 0x0a); /* shl ecx, 11; or cl, [x.flags + 1] */
+	code_modrm_state(e, RCX, AT(x.flags) + 1);
+	CODE(e, 0x81, 0xe1); /* and ecx, arithmetic flags */
+	code32(e, FLAG_ARITH);
+}
+
+/* --- of an operand -------------------------------------------------------------------------------
+ */
+
+bool bt_is_gpr(ZydisRegister reg)
+{
+	ZydisRegisterClass k = ZydisRegisterGetClass(reg);
+
+	return k >= ZYDIS_REGCLASS_GPR8 && k <= ZYDIS_REGCLASS_GPR64;
+}
+
+bool bt_is_high_byte(ZydisRegister reg)
+{
+	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
+}
+
+unsigned bt_guest_of(ZydisRegister reg)
+{
+	return (unsigned)ZydisRegisterGetId(
+		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}

@@ -18,11 +18,6 @@ static bool is_word(const struct translation *x, const ZydisDecodedOperand *o)
 		       (x->wide ? ZYDIS_REGCLASS_GPR64 : ZYDIS_REGCLASS_GPR32);
 }
 
-static unsigned guest_of(ZydisRegister reg)
-{
-	return (unsigned)ZydisRegisterGetId(reg);
-}
-
 static bool push(struct translation *x)
 {
 	const ZydisDecodedOperand *o = &x->op[0];
@@ -46,9 +41,9 @@ static bool push(struct translation *x)
 		code_state(&x->e, OP_LOAD, RCX, AT(x.target));
 		code_mem_of(&x->e, x->wide, OP_STORE, RCX, R11, 0);
 	} else if (reg) {
-		from = bt_home(guest_of(o->reg.value));
+		from = bt_home(bt_guest_of(o->reg.value));
 		if (from == NO_REGISTER)
-			bt_read(&x->e, from = RCX, guest_of(o->reg.value));
+			bt_read(&x->e, from = RCX, bt_guest_of(o->reg.value));
 		code_mem_of(&x->e, x->wide, OP_STORE, from, R11, 0);
 	} else { /* mov [r11], imm32 */
 		CODE(&x->e, code_rex(x->wide, 0, 0, R11), 0xc7);
@@ -68,7 +63,7 @@ static bool pop(struct translation *x)
 
 	if (x->i->osz != x->word || !is_word(x, o))
 		return false;
-	g = guest_of(o->reg.value);
+	g = bt_guest_of(o->reg.value);
 	to = bt_home(g);
 	bt_flags_give(x);
 	code_move_of(&x->e, x->wide, R11, home);
@@ -114,7 +109,7 @@ static bool in_row(const struct translation *x, unsigned n, ZydisMnemonic m)
 	const ZydisDecodedOperand *o = &x->all_op[n][0];
 
 	return x->known[n] && x->all_zi[n].mnemonic == m && x->b->insn[n].osz == x->word &&
-	       is_word(x, o) && guest_of(o->reg.value) != RSP;
+	       is_word(x, o) && bt_guest_of(o->reg.value) != RSP;
 }
 
 /* A near CALL by a relative address, or RET without an operand. */
@@ -162,7 +157,7 @@ static void check_row(struct translation *x, unsigned count, bool push_row)
 
 static void push_word(struct translation *x, unsigned n, int32_t at)
 {
-	unsigned g = guest_of(x->all_op[n][0].reg.value), from = bt_home(g);
+	unsigned g = bt_guest_of(x->all_op[n][0].reg.value), from = bt_home(g);
 
 	if (from == NO_REGISTER)
 		bt_read(&x->e, from = RCX, g);
@@ -171,7 +166,7 @@ static void push_word(struct translation *x, unsigned n, int32_t at)
 
 static void pop_word(struct translation *x, unsigned n, int32_t at)
 {
-	unsigned g = guest_of(x->all_op[n][0].reg.value), to = bt_home(g);
+	unsigned g = bt_guest_of(x->all_op[n][0].reg.value), to = bt_home(g);
 
 	code_mem_of(&x->e, x->wide, OP_LOAD, to == NO_REGISTER ? RCX : to, R11, at);
 	if (to == NO_REGISTER)

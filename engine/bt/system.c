@@ -102,12 +102,7 @@ static bool pushf(struct translation *x)
 	if (x->i->osz != x->word)
 		return false;
 	bt_flags_give(x);
-	CODE(e, PREFIX_GS, 0x0f, 0xb6); /* movzx ecx, byte [x.flags]: OF */
-	code_modrm_state(e, RCX, AT(x.flags));
-	CODE(e, 0xc1, 0xe1, 11, PREFIX_GS, 0x0a); /* shl ecx, 11; or cl, [x.flags + 1] */
-	code_modrm_state(e, RCX, AT(x.flags) + 1);
-	CODE(e, 0x81, 0xe1); /* and ecx, arithmetic flags */
-	code32(e, FLAG_ARITH);
+	bt_flags_gather(e);
 	code_state(e, OP_LOAD, R11, AT(s.rflags));
 	CODE(e, 0x41, 0x81, 0xe3); /* and r11d, the others */
 	code32(e, ~(uint32_t)(FLAG_ARITH | FLAG_RF | FLAG_VM));

@@ -99,6 +99,12 @@ void bt_load_all(struct code *e);
 void bt_store_all(struct code *e);
 void bt_flags_save(struct code *e); /* both clobber RCX */
 void bt_flags_load(struct code *e);
+void bt_flags_gather(struct code *e); /* RCX = those in memory, as in RFLAGS */
+/* A general register as an operand names it: is it one, is it AH to BH, which guest register it is
+ * or lies in. */
+bool bt_is_gpr(ZydisRegister reg);
+bool bt_is_high_byte(ZydisRegister reg);
+unsigned bt_guest_of(ZydisRegister reg);
 /* The next code will destroy RFLAGS, or needs the guest's flags in it. Clobber RCX. */
 void bt_flags_give(struct translation *x);
 void bt_flags_need(struct translation *x);

@@ -598,59 +598,11 @@ static uint64_t run_both(unsigned n, unsigned torture, uint64_t code_cache)
 	return native;
 }
 
-static unsigned first, programs = PROGRAMS;
-
-static void run_all(unsigned torture, uint64_t code_cache, unsigned share)
-{
-	uint64_t native = 0;
-
-	for (unsigned n = first; n < first + programs; n += share)
-		native += run_both(n, torture, code_cache);
-	assert_in_range(native, programs / share * 10, UINT64_MAX); /* they did become hot */
-}
-
-static void test_random_programs(void **state)
-{
-	(void)state;
-	run_all(0, 0, 1);
-}
-
-static void test_hot_at_once(void **state)
-{
-	(void)state;
-	run_all(TORTURE(HOT), CODE_CACHE_LEAST, 3);
-}
-
-static void test_each_torture(void **state)
-{
-	(void)state;
-	for (unsigned t = 0; t < TORTURE_COUNT; t++)
-		run_all(1u << t | TORTURE(HOT), 0, 12);
-	run_all((1u << TORTURE_COUNT) - 1, CODE_CACHE_LEAST, 12);
-}
-
-static void test_real_time(void **state)
-{
-	(void)state;
-	counted = false;
-	run_all(0, 0, 2);
-	run_all(TORTURE(HOT), 0, 2);
-	counted = true;
-}
-
-static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_random_programs),
-	cmocka_unit_test(test_hot_at_once),
-	cmocka_unit_test(test_each_torture),
-	cmocka_unit_test(test_real_time),
-};
+#define TORTURE_SHARE 12u
+#include "test/unit/random_runs.h"
 
 /* bt_random [FIRST [PROGRAMS]] */
 int main(int argc, char **argv)
 {
-	if (argc > 1)
-		first = (unsigned)strtoul(argv[1], NULL, 0);
-	if (argc > 2)
-		programs = (unsigned)strtoul(argv[2], NULL, 0);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return random_main(argc, argv);
 }
