@@ -180,6 +180,28 @@ int p9_do_attach(struct p9 *s, struct p9_in *in, struct p9_out *out)
 	return err;
 }
 
+/* Of a directory that was removed the descriptor is still good, without a name; a file system that
+ * is lost (a server, a medium, a process that served it) fails for the root, too, or says by its
+ * error that it is not one file's. */
+void p9_look_at_root(struct p9 *s, int err)
+{
+	const bool lost = err == -EIO || err == -ENOTCONN || err == -ESHUTDOWN || err == -ENODEV;
+	struct stat st;
+
+	if (s->gone)
+		return;
+	if (fstat(s->root, &st) != 0)
+		host_warn("--share %s: %s: the guest gets errors there", s->words, strerror(errno));
+	else if (st.st_nlink == 0)
+		host_warn("--share %s: the directory was removed: the guest gets errors there",
+			  s->words);
+	else if (lost)
+		host_warn("--share %s: %s: the guest gets errors there", s->words, strerror(-err));
+	else
+		return;
+	s->gone = true;
+}
+
 /* --- Opening --- */
 
 /* Fids are descriptors: as many as the host lets this process have, and some left for others. */

@@ -46,8 +46,10 @@ static int opened(struct p9 *s, struct p9_fid *fid, int fd, uint64_t flags, stru
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) != 0) {
+		int err = -errno;
+
 		close(fd);
-		return -EIO;
+		return err;
 	}
 	fid->open = fd;
 	fid->flags = (int)flags & OPEN_FLAGS;
@@ -233,7 +235,9 @@ int p9_do_readdir(struct p9 *s, struct p9_in *in, struct p9_out *out)
 		return -EINVAL;
 	if (!fid || fid->open < 0)
 		return -EBADF;
-	if (fstat(fid->open, &st) != 0 || !S_ISDIR(st.st_mode))
+	if (fstat(fid->open, &st) != 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
 	if (lseek(fid->open, (off_t)offset, SEEK_SET) < 0)
 		return -errno;

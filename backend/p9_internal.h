@@ -46,6 +46,7 @@ struct p9 {
 	char *words, *tag;
 	bool readonly;
 	int root;        /* O_PATH */
+	bool gone;       /* the user has been told that the directory is, or fails */
 	int proc;        /* /proc/self/fd */
 	uint64_t device; /* the root's st_dev */
 
@@ -90,6 +91,10 @@ uint64_t p9_qid_path(const struct p9 *s, uint64_t dev, uint64_t ino);
 
 /* One message; the answer is always at least an Rlerror. Returns its bytes. */
 size_t p9_answer(struct p9 *s, const uint8_t *in, size_t in_bytes, uint8_t *out, size_t room);
+
+/* An operation has failed so: tells the user, once, if it is for want of the whole directory
+ * (p9.c). */
+void p9_look_at_root(struct p9 *s, int err);
 
 /* --- Fids and places (p9_fid.c) --- */
 

@@ -174,6 +174,7 @@ size_t p9_answer(struct p9 *s, const uint8_t *in, size_t in_bytes, uint8_t *out,
 	if (!err && answer.bad)
 		err = -EMSGSIZE;
 	if (err) {
+		p9_look_at_root(s, err);
 		answer.bad = false;
 		answer.at = P9_HEADER;
 		p9_put(&answer, (uint64_t)-err, 4);

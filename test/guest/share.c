@@ -174,10 +174,11 @@ static void test_random_operations(void **state)
 	session_expect(&s, "mounted\r", SECONDS);
 	for (unsigned i = 0; i < ROUNDS; i++)
 		one_round(&s);
-	/* The directory goes: errors, and the guest lives. */
+	/* The directory goes: the user is told, the guest gets errors, and lives. */
 	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	assert_int_equal(system(command), 0);
 	session_type(&s, "cat /s/f0 || echo go''ne; touch /s/new || echo ref''used\r");
+	session_expect(&s, "the directory was removed", SECONDS);
 	session_expect(&s, "gone\r", SECONDS);
 	session_expect(&s, "refused\r", SECONDS);
 	session_type(&s, "poweroff -f\r");
