@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "test/unit/lockstep.h"
+#include "test/unit/random_runs.h"
 
 #define PROGRAMS   500
 #define ITERATIONS 120
@@ -22,7 +22,6 @@
 #define FAR_DATA   0x100000
 
 static uint64_t seed;
-static bool counted = true;
 static bool much_x87, much_mmx; /* does the program have? */
 
 static uint32_t any(uint32_t below)
@@ -598,11 +597,8 @@ static uint64_t run_both(unsigned n, unsigned torture, uint64_t code_cache)
 	return native;
 }
 
-#define TORTURE_SHARE 12u
-#include "test/unit/random_runs.h"
-
 /* bt_random [FIRST [PROGRAMS]] */
 int main(int argc, char **argv)
 {
-	return random_main(argc, argv);
+	return random_main(argc, argv, (struct random_runs){ PROGRAMS, 12, run_both });
 }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "test/unit/lockstep.h"
+#include "test/unit/random_runs.h"
 
 #define PROGRAMS   400
 #define ITERATIONS 120
@@ -61,7 +61,6 @@ static const uint64_t descriptors[] = {
 static uint64_t seed;
 static enum way way;
 static unsigned cpl;
-static bool counted = true;
 static bool much_segments, much_units; /* does the program have? */
 
 static uint32_t any(uint32_t below)
@@ -626,11 +625,8 @@ static uint64_t run_both(unsigned n, unsigned torture, uint64_t code_cache)
 	return native;
 }
 
-#define TORTURE_SHARE 16u
-#include "test/unit/random_runs.h"
-
 /* bt_random32 [FIRST [PROGRAMS]] */
 int main(int argc, char **argv)
 {
-	return random_main(argc, argv);
+	return random_main(argc, argv, (struct random_runs){ PROGRAMS, 16, run_both });
 }
