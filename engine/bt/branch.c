@@ -118,16 +118,16 @@ static void indirect_target(struct translation *x)
 	code_state_set32(&x->e, AT(x.insn), bt_name(x, x->i));
 }
 
-/* Pushes the return address on the guest's stack and the hint stack. */
-static void push_return(struct translation *x)
+/* Pushes the return address on the guest's stack, at R11 + `at`, and the hint stack. */
+static void push_return(struct translation *x, int32_t at, int32_t moves)
 {
 	struct code *e = &x->e;
 	unsigned rsp = bt_home(RSP);
 
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
 	code_lea(e, x->wide, RCX, RCX, NO_REGISTER, 0, x->b->offset + x->i->at + x->i->len);
-	code_mem_of(e, x->wide, OP_STORE, RCX, R11, 0);
-	code_lea(e, x->wide, rsp, rsp, NO_REGISTER, 0, -(int32_t)x->word);
+	code_mem_of(e, x->wide, OP_STORE, RCX, R11, at);
+	code_lea(e, x->wide, rsp, rsp, NO_REGISTER, 0, moves);
 	CODE(e, 0x48, 0x81, 0xcc); /* or rsp, HINT_BYTES */
 	code32(e, (uint32_t)HINT_BYTES);
 	code8(e, 0x51); /* push rcx */
@@ -143,9 +143,28 @@ static void check_push(struct translation *x)
 /* To the target and back. */
 static void go_relative(struct translation *x)
 {
-	struct cold *k = bt_cold(x, COLD_CALL, code_go(&x->e, OP_CALL, NULL));
+	int32_t target = x->b->offset + (int32_t)x->i->imm;
+	uint8_t *jump = code_go(&x->e, OP_CALL, NULL);
 
-	k->target = x->b->offset + (int32_t)x->i->imm;
+	if (is_same_page(x, target))
+		same_page(x, x->i, target, jump, FLAGS_MEMORY)->is_call = true;
+	else
+		bt_cold(x, COLD_CALL, jump)->target = target;
+}
+
+/* Checks for the word that CALL pushes, and pushes it. */
+static void push_checked(struct translation *x, bool grouped)
+{
+	int32_t word = (int32_t)x->word;
+
+	if (grouped) {
+		bt_flags_give(x);
+		push_return(x, bt_group_at(x, -word), x->group.owed - word);
+		x->group.end = 0;
+		return;
+	}
+	check_push(x);
+	push_return(x, 0, -word);
 }
 
 static bool call(struct translation *x, bool relative)
@@ -157,8 +176,7 @@ static bool call(struct translation *x, bool relative)
 		indirect_target(x);
 		code_state(e, OP_STORE, R11, AT(x.target));
 	}
-	check_push(x);
-	push_return(x);
+	push_checked(x, relative && bt_group_stack(x));
 	if (relative) {
 		go_relative(x);
 	} else {
@@ -191,21 +209,15 @@ static void return_to(struct translation *x, int32_t at)
 static void ret(struct translation *x)
 {
 	bt_flags_give(x);
+	if (bt_group_stack(x)) {
+		bt_group_settle(x);
+		return_to(x, bt_group_at(x, 0));
+		x->group.end = 0;
+		return;
+	}
 	code_move_of(&x->e, x->wide, R11, bt_home(RSP));
 	bt_check(x, x->word, ACCESS_READ, 1);
 	return_to(x, 0);
-}
-
-void bt_row_branch(struct translation *x, int32_t at)
-{
-	bt_x87_give(x);
-	if (x->zi->mnemonic == ZYDIS_MNEMONIC_RET) {
-		return_to(x, at);
-		return;
-	}
-	push_return(x);
-	go_relative(x);
-	landing(x, x->b->offset + x->i->at + x->i->len);
 }
 
 bool bt_ends_segment(const struct translation *x)

@@ -138,6 +138,7 @@ static bool insn_fits(const struct translation *x, unsigned n)
 	return operands_fit(x, n) && (!(rule & RULE_SHIFT) || shift_fits(x, n));
 }
 
+/* A forward one, whose taken way leaves the group. */
 static bool is_jcc_here(const struct translation *x, unsigned n)
 {
 	const ZydisDecodedInstruction *zi = &x->all_zi[n];
@@ -203,7 +204,81 @@ static bool take(struct group *g, const struct translation *x, unsigned n, bool 
 	return true;
 }
 
-static struct group find(const struct translation *x)
+/* The group with [at, +size) more, if it may have it. */
+static bool extend(struct group *g, const struct bt_stack_use *u, int32_t moved, bool branched)
+{
+	int32_t at = moved + u->at, lo = at, hi = at + (int32_t)u->size;
+
+	if (branched && u->write && !g->write)
+		return false;
+	if (g->size) {
+		lo = lo < g->lo ? lo : g->lo;
+		hi = hi > g->lo + (int32_t)g->size ? hi : g->lo + (int32_t)g->size;
+	}
+	if (hi - lo > RANGE_MOST)
+		return false;
+	g->lo = lo;
+	g->size = (unsigned)(hi - lo);
+	g->write |= u->write;
+	return true;
+}
+
+/* An operand at RSP plus a constant? */
+static bool by_stack(const struct translation *x, unsigned n)
+{
+	const struct insn *i = &x->b->insn[n];
+
+	return i->flags & INSN_MEM && i->base == RSP && i->index == R_ZERO && i->seg < FS &&
+	       i->asz == x->word && i->disp >= -(int64_t)PAGE_SIZE && i->disp <= (int64_t)PAGE_SIZE;
+}
+
+/* May instruction n be in a group of the stack, and what does it do there? */
+static bool stack_use(const struct translation *x, unsigned n, struct bt_stack_use *u)
+{
+	static const struct insn stack = { .base = RSP, .index = R_ZERO };
+	const ZydisDecodedOperand *m;
+
+	*u = (struct bt_stack_use){ 0 };
+	if (bt_stack_uses(x, n, u))
+		return true;
+	if (!insn_fits(x, n) || moves(x, n, &stack))
+		return false;
+	m = memory_of(x, n);
+	if (!m || x->all_zi[n].mnemonic == ZYDIS_MNEMONIC_LEA)
+		return true;
+	u->at = (int32_t)x->b->insn[n].disp;
+	u->size = m->size / 8u;
+	u->write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	return by_stack(x, n);
+}
+
+static struct group find_on_stack(const struct translation *x)
+{
+	struct group g = { .begin = x->i->n, .stack = true };
+	bool branched = false;
+	int32_t moved = 0;
+
+	for (unsigned n = g.begin; n < x->segment_end; n++) {
+		struct bt_stack_use u;
+
+		if (is_jcc_here(x, n)) {
+			branched = true;
+			continue;
+		}
+		if (!stack_use(x, n, &u) || moved != (int16_t)moved)
+			break;
+		if (u.size && !extend(&g, &u, moved, branched))
+			break;
+		if (u.size)
+			g.end = n + 1;
+		moved += u.moves;
+		if (u.ends)
+			break;
+	}
+	return g;
+}
+
+static struct group find_by_registers(const struct translation *x)
 {
 	const struct insn *first = x->i;
 	const ZydisDecodedOperand *m = memory_of(x, first->n);
@@ -238,20 +313,101 @@ static bool wraps_first(const struct translation *x)
 	return x->wide && x->i->asz == 4 && x->i->seg >= FS;
 }
 
+static void begin(struct translation *x, bool stack)
+{
+	struct group *g = &x->group;
+
+	*g = (struct group){ .end = 0 };
+	if (x->no_groups || x->i->flags & INSN_ALONE || block_straddles(x->b))
+		return;
+	*g = stack ? find_on_stack(x) : find_by_registers(x);
+	if (g->end - g->begin < 2 || g->end == 0)
+		g->end = 0;
+	g->cold = x->colds;
+}
+
 void bt_group_begin(struct translation *x)
 {
 	struct group *g = &x->group;
 
 	if (x->i->n < g->end)
 		return;
-	*g = (struct group){ .end = 0 };
-	if (x->no_groups || x->i->flags & INSN_ALONE || !insn_fits(x, x->i->n) ||
-	    block_straddles(x->b) || wraps_first(x))
+	g->end = 0;
+	if (insn_fits(x, x->i->n) && !wraps_first(x))
+		begin(x, by_stack(x, x->i->n));
+}
+
+bool bt_group_stack(struct translation *x)
+{
+	struct group *g = &x->group;
+	struct bt_stack_use u;
+
+	if (x->i->n < g->end)
+		return true;
+	g->end = 0;
+	if (bt_stack_uses(x, x->i->n, &u))
+		begin(x, true);
+	if (!g->end)
+		return false;
+	bt_flags_give(x);
+	code_lea(&x->e, x->wide, R11, bt_home(RSP), NO_REGISTER, 0, g->lo);
+	x->row = g->end - 1 - g->begin;
+	bt_check(x, g->size, g->write ? ACCESS_WRITE : ACCESS_READ, 1);
+	x->row = 0;
+	return true;
+}
+
+int32_t bt_group_at(const struct translation *x, int32_t at)
+{
+	return x->group.moved + at - x->group.lo;
+}
+
+void bt_group_settle(struct translation *x)
+{
+	struct group *g = &x->group;
+
+	if (g->owed)
+		code_lea(&x->e, x->wide, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, g->owed);
+	g->owed = 0;
+}
+
+/* Does the instruction at hand name RSP, other than as the address of an operand? */
+static bool sees_rsp(const struct translation *x)
+{
+	for (unsigned k = 0; k < x->zi->operand_count; k++) {
+		const ZydisDecodedOperand *o = &x->op[k];
+
+		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    o->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN && bt_is_gpr(o->reg.value) &&
+		    bt_guest_of(o->reg.value) == RSP)
+			return true;
+	}
+	return x->zi->mnemonic == ZYDIS_MNEMONIC_LEA && x->i->base == RSP;
+}
+
+void bt_group_pass(struct translation *x)
+{
+	struct group *g = &x->group;
+	struct bt_stack_use u;
+
+	if (!g->stack || x->i->n >= g->end)
 		return;
-	*g = find(x);
-	if (g->end - g->begin < 2)
-		g->end = 0;
-	g->cold = x->colds;
+	if (x->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_NONE ? sees_rsp(x)
+							      : is_jcc_here(x, x->i->n))
+		bt_group_settle(x);
+	if (bt_stack_uses(x, x->i->n, &u) && !u.size) /* the others do it themselves */
+		g->moved += u.moves;
+}
+
+void bt_group_join(struct translation *x)
+{
+	struct group *g = &x->group;
+
+	if (x->i->n + 1u < g->end)
+		return;
+	bt_group_settle(x);
+	bt_join(x, g->cold);
+	g->end = 0;
 }
 
 /* --- what its first check came to ------------------------------------------------------------ */
@@ -259,15 +415,17 @@ void bt_group_begin(struct translation *x)
 uint32_t bt_group_extent(const struct translation *x)
 {
 	const struct group *g = &x->group;
+	int32_t disp = x->i->flags & INSN_MEM ? (int32_t)x->i->disp : 0;
 
-	return (uint32_t)(uint16_t)(g->lo - (int32_t)x->i->disp) << 16 | g->size;
+	return (uint32_t)(uint16_t)(g->lo - disp) << 16 | g->size;
 }
 
 bool bt_group_crosses(const struct interp *c, const struct insn *i, uint32_t extent)
 {
-	uint64_t at = insn_ea(c, i) + (uint64_t)(int64_t)(int16_t)(extent >> 16);
+	uint64_t of = i->flags & INSN_MEM ? insn_ea(c, i) : c->r[RSP];
+	uint64_t at = of + (uint64_t)(int64_t)(int16_t)(extent >> 16);
 
-	if (i->seg >= FS)
+	if (i->flags & INSN_MEM && i->seg >= FS)
 		at += c->s.seg[i->seg].base;
 	return (at & PAGE_MASK) + (extent & 0xffff) > PAGE_SIZE;
 }

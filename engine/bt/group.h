@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct code;
 struct insn;
 struct interp;
 struct translation;
@@ -21,11 +22,32 @@ struct group {
 	unsigned size; /* bytes from lo on that are checked */
 	bool write;    /* for writing */
 	unsigned cold; /* number of its first cold part */
+	bool stack;    /* by RSP, which PUSH and POP move: */
+	int32_t moved; /* RSP before the instruction at hand, less RSP before the first one, */
+	int32_t owed;  /* of which its host register has yet to be moved by so much */
+};
+
+/* What an instruction does to the stack, relative to RSP before it. */
+struct bt_stack_use {
+	int32_t at;
+	unsigned size;    /* 0: no access */
+	int32_t moves;    /* RSP */
+	bool write, ends; /* ends: it is a branch */
 };
 
 /* Before the memory operand of the instruction at hand is looked for: x->group is the one that it
  * belongs to, or none. */
 void bt_group_begin(struct translation *x);
+/* The same for a PUSH, POP, CALL or RET at hand; the check is emitted, too. Is it in one? */
+bool bt_group_stack(struct translation *x);
+/* Where the word at RSP + `at` lies, relative to R11. */
+int32_t bt_group_at(const struct translation *x, int32_t at);
+/* RSP is what it should be: before an instruction at hand that sees it. */
+void bt_group_settle(struct translation *x);
+/* Before each instruction. */
+void bt_group_pass(struct translation *x);
+/* After an instruction with memory operand: the slow ways of all come back behind the last one. */
+void bt_group_join(struct translation *x);
 
 /* Where the range lies, relative to the first member's operand, in 32 bits. */
 uint32_t bt_group_extent(const struct translation *x);

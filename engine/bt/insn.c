@@ -400,7 +400,7 @@ static void put_address(struct translation *x, struct places *p, unsigned align)
 			 align);
 		return;
 	}
-	p->disp = (int8_t)(x->i->disp - g->lo);
+	p->disp = (int8_t)bt_group_at(x, (int32_t)x->i->disp);
 	if (x->i->n != g->begin)
 		return;
 	x->row = g->end - 1 - g->begin;
@@ -412,16 +412,10 @@ static void put_address(struct translation *x, struct places *p, unsigned align)
 /* The slow ways come back here: after the instruction, or after the last of its group. */
 static void put_join(struct translation *x, unsigned first)
 {
-	struct group *g = &x->group;
-
-	if (!g->end) {
+	if (x->group.end)
+		bt_group_join(x);
+	else
 		bt_join(x, first);
-		return;
-	}
-	if (x->i->n + 1u < g->end)
-		return;
-	bt_join(x, g->cold);
-	g->end = 0;
 }
 
 static void put(struct translation *x, struct places *p, unsigned rule, unsigned align)

@@ -1,9 +1,9 @@
 /*
- * stack.c - PUSH, POP and LEAVE; and rows of them, which are one access.
+ * stack.c - PUSH, POP and LEAVE.
  *
- * The idea: functions begin with a row of pushes and end with a row of pops. One check of the whole
- * row will do, and RSP moves once: nobody can look in between. If the check fails, each instruction
- * is its handler's, one after the other. A CALL or RET may end the row.
+ * The idea: functions begin with pushes and end with pops, other instructions between them. They
+ * are a group (group.c): one check for all of the stack that they use, and while nobody looks RSP
+ * need not move. A CALL or RET may end it.
  *
  * Spec: SDM vol. 2. Tested by test/unit/bt_random.c.
  * SPDX-License-Identifier: MIT
@@ -18,16 +18,46 @@ static bool is_word(const struct translation *x, const ZydisDecodedOperand *o)
 		       (x->wide ? ZYDIS_REGCLASS_GPR64 : ZYDIS_REGCLASS_GPR32);
 }
 
+/* The checked word is stored at R11 + at. */
+static void push_word(struct translation *x, const ZydisDecodedOperand *o, int32_t at)
+{
+	unsigned from;
+
+	if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+		from = bt_home(bt_guest_of(o->reg.value));
+		if (from == NO_REGISTER)
+			bt_read(&x->e, from = RCX, bt_guest_of(o->reg.value));
+		code_mem_of(&x->e, x->wide, OP_STORE, from, R11, at);
+	} else { /* mov [r11 + at], imm32 */
+		CODE(&x->e, code_rex(x->wide, 0, 0, R11), 0xc7);
+		code_modrm_mem(&x->e, 0, R11, at);
+		code32(&x->e, (uint32_t)x->i->imm);
+	}
+}
+
+/* In a group: RSP has moved by `moves` when somebody looks. */
+static void moved(struct translation *x, int32_t moves)
+{
+	x->group.moved += moves;
+	x->group.owed += moves;
+	bt_group_join(x);
+}
+
 static bool push(struct translation *x)
 {
 	const ZydisDecodedOperand *o = &x->op[0];
 	bool reg = o->type == ZYDIS_OPERAND_TYPE_REGISTER;
-	unsigned first = x->colds, from, home = bt_home(RSP);
-
 	bool mem = o->type == ZYDIS_OPERAND_TYPE_MEMORY;
+	unsigned first = x->colds, home = bt_home(RSP);
+	int32_t word = (int32_t)x->word;
 
 	if (x->i->osz != x->word || (mem && !bt_address_known(x->i)) || (reg && !is_word(x, o)))
 		return false;
+	if (!mem && bt_group_stack(x)) {
+		push_word(x, o, bt_group_at(x, -word));
+		moved(x, -word);
+		return true;
+	}
 	if (mem) {
 		bt_address(x);
 		bt_check(x, x->word, ACCESS_READ, 1);
@@ -35,22 +65,15 @@ static bool push(struct translation *x)
 		code_state(&x->e, OP_STORE, R11, AT(x.target));
 	}
 	bt_flags_give(x);
-	code_lea(&x->e, x->wide, R11, home, NO_REGISTER, 0, -(int32_t)x->word);
+	code_lea(&x->e, x->wide, R11, home, NO_REGISTER, 0, -word);
 	bt_check(x, x->word, ACCESS_WRITE, 1);
 	if (mem) {
 		code_state(&x->e, OP_LOAD, RCX, AT(x.target));
 		code_mem_of(&x->e, x->wide, OP_STORE, RCX, R11, 0);
-	} else if (reg) {
-		from = bt_home(bt_guest_of(o->reg.value));
-		if (from == NO_REGISTER)
-			bt_read(&x->e, from = RCX, bt_guest_of(o->reg.value));
-		code_mem_of(&x->e, x->wide, OP_STORE, from, R11, 0);
-	} else { /* mov [r11], imm32 */
-		CODE(&x->e, code_rex(x->wide, 0, 0, R11), 0xc7);
-		code_modrm_mem(&x->e, 0, R11, 0);
-		code32(&x->e, (uint32_t)x->i->imm);
+	} else {
+		push_word(x, o, 0);
 	}
-	code_lea(&x->e, x->wide, home, home, NO_REGISTER, 0, -(int32_t)x->word);
+	code_lea(&x->e, x->wide, home, home, NO_REGISTER, 0, -word);
 	bt_join(x, first);
 	return true;
 }
@@ -65,6 +88,14 @@ static bool pop(struct translation *x)
 		return false;
 	g = bt_guest_of(o->reg.value);
 	to = bt_home(g);
+	if (g != RSP && bt_group_stack(x)) {
+		code_mem_of(&x->e, x->wide, OP_LOAD, to == NO_REGISTER ? RCX : to, R11,
+			    bt_group_at(x, 0));
+		if (to == NO_REGISTER)
+			bt_write(&x->e, g, RCX);
+		moved(x, (int32_t)x->word);
+		return true;
+	}
 	bt_flags_give(x);
 	code_move_of(&x->e, x->wide, R11, home);
 	bt_check(x, x->word, ACCESS_READ, 1);
@@ -101,107 +132,62 @@ bool bt_stack(struct translation *x)
 	}
 }
 
-/* --- rows --------------------------------------------------------------------------------- */
+/* --- in a group ---------------------------------------------------------------------------- */
 
-/* Is instruction n a PUSH or POP that a row can have? RSP itself would show where it is. */
-static bool in_row(const struct translation *x, unsigned n, ZydisMnemonic m)
-{
-	const ZydisDecodedOperand *o = &x->all_op[n][0];
-
-	return x->known[n] && x->all_zi[n].mnemonic == m && x->b->insn[n].osz == x->word &&
-	       is_word(x, o) && bt_guest_of(o->reg.value) != RSP;
-}
-
-/* A near CALL by a relative address, or RET without an operand. */
-static bool ends_row(const struct translation *x, unsigned n, ZydisMnemonic m)
+static bool is_near(const struct translation *x, unsigned n)
 {
 	const ZydisDecodedInstruction *zi = &x->all_zi[n];
 
-	if (!x->known[n] || x->b->insn[n].osz != x->word ||
-	    x->b->insn[n].imm != (uint64_t)(int32_t)x->b->insn[n].imm ||
-	    (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NEAR &&
-	     zi->meta.branch_type != ZYDIS_BRANCH_TYPE_SHORT))
+	return zi->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR ||
+	       zi->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT;
+}
+
+/* An access of a word at RSP + at. */
+static bool use(const struct translation *x, struct bt_stack_use *u, int32_t at, int32_t moves)
+{
+	*u = (struct bt_stack_use){ .at = at, .size = x->word, .moves = moves, .write = moves < 0 };
+	return true;
+}
+
+/* ADD or SUB of a constant. */
+static bool steps(const struct translation *x, unsigned n, struct bt_stack_use *u)
+{
+	const ZydisDecodedOperand *op = x->all_op[n];
+	const struct insn *i = &x->b->insn[n];
+	bool add = x->all_zi[n].mnemonic == ZYDIS_MNEMONIC_ADD;
+
+	if (op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !is_word(x, &op[0]) ||
+	    bt_guest_of(op[0].reg.value) != RSP || i->imm != (uint64_t)(int16_t)i->imm)
 		return false;
-	if (m == ZYDIS_MNEMONIC_PUSH)
-		return zi->mnemonic == ZYDIS_MNEMONIC_CALL &&
-		       x->all_op[n][0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-	return zi->mnemonic == ZYDIS_MNEMONIC_RET && x->b->insn[n].imm == 0;
+	*u = (struct bt_stack_use){ .moves = add ? (int16_t)i->imm : -(int16_t)i->imm };
+	return true;
 }
 
-/* How many instructions from the one at hand on are a row; *branch: the last is a branch. */
-static unsigned row_length(const struct translation *x, ZydisMnemonic m, bool *branch)
+bool bt_stack_uses(const struct translation *x, unsigned n, struct bt_stack_use *u)
 {
-	unsigned n = x->i->n;
-
-	*branch = false;
-	while (n < x->segment_end && in_row(x, n, m))
-		n++;
-	if (n > x->i->n && n < x->segment_end && ends_row(x, n, m)) {
-		*branch = true;
-		n++;
-	}
-	return n - x->i->n;
-}
-
-/* R11 = host address of the row's lowest word. */
-static void check_row(struct translation *x, unsigned count, bool push_row)
-{
-	int32_t bytes = (int32_t)(x->word * count);
-
-	bt_flags_give(x);
-	x->row = count - 1;
-	code_lea(&x->e, x->wide, R11, bt_home(RSP), NO_REGISTER, 0, push_row ? -bytes : 0);
-	bt_check(x, (unsigned)bytes, push_row ? ACCESS_WRITE : ACCESS_READ, 1);
-	x->row = 0;
-}
-
-static void push_word(struct translation *x, unsigned n, int32_t at)
-{
-	unsigned g = bt_guest_of(x->all_op[n][0].reg.value), from = bt_home(g);
-
-	if (from == NO_REGISTER)
-		bt_read(&x->e, from = RCX, g);
-	code_mem_of(&x->e, x->wide, OP_STORE, from, R11, at);
-}
-
-static void pop_word(struct translation *x, unsigned n, int32_t at)
-{
-	unsigned g = bt_guest_of(x->all_op[n][0].reg.value), to = bt_home(g);
-
-	code_mem_of(&x->e, x->wide, OP_LOAD, to == NO_REGISTER ? RCX : to, R11, at);
-	if (to == NO_REGISTER)
-		bt_write(&x->e, g, RCX);
-}
-
-unsigned bt_row(struct translation *x, bool *ended)
-{
-	ZydisMnemonic m = x->zi->mnemonic;
-	bool branch, is_push = m == ZYDIS_MNEMONIC_PUSH;
-	unsigned first = x->colds, from = x->i->n, count, words;
+	const ZydisDecodedOperand *op = x->all_op[n];
+	const struct insn *i = &x->b->insn[n];
 	int32_t word = (int32_t)x->word;
 
-	if (!is_push && m != ZYDIS_MNEMONIC_POP)
-		return 0;
-	count = row_length(x, m, &branch);
-	if (count < 2)
-		return 0;
-	check_row(x, count, is_push);
-	words = count - branch;
-	for (unsigned k = 0; k < words; k++) {
-		if (is_push)
-			push_word(x, from + k, word * (int32_t)(count - 1 - k));
-		else
-			pop_word(x, from + k, word * (int32_t)k);
+	if (!x->known[n] || i->osz != x->word)
+		return false;
+	switch (x->all_zi[n].mnemonic) {
+	case ZYDIS_MNEMONIC_PUSH:
+		if (op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+		    (!is_word(x, &op[0]) || bt_guest_of(op[0].reg.value) == RSP))
+			return false;
+		return use(x, u, -word, -word);
+	case ZYDIS_MNEMONIC_POP:
+		return is_word(x, &op[0]) && bt_guest_of(op[0].reg.value) != RSP &&
+		       use(x, u, 0, word);
+	case ZYDIS_MNEMONIC_CALL:
+		return is_near(x, n) && op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+		       i->imm == (uint64_t)(int32_t)i->imm && use(x, u, -word, -word) &&
+		       (u->ends = true);
+	case ZYDIS_MNEMONIC_RET:
+		return is_near(x, n) && i->imm == 0 && use(x, u, 0, word) && (u->ends = true);
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB: return steps(x, n, u);
+	default: return false;
 	}
-	code_lea(&x->e, x->wide, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0,
-		 (is_push ? -word : word) * (int32_t)words);
-	x->t->native += count;
-	*ended = branch;
-	if (branch) {
-		bt_take(x, from + words);
-		bt_row_branch(x, word * (int32_t)words);
-	} else {
-		bt_join(x, first);
-	}
-	return count;
 }

@@ -105,7 +105,6 @@ static void handle(struct translation *x)
 static void emit(struct translation *x)
 {
 	bool ended = false;
-	unsigned row;
 
 	emit_entry(x);
 	for (unsigned n = 0; n < x->b->count; n++) {
@@ -115,11 +114,7 @@ static void emit(struct translation *x)
 			bt_flags_give(x);
 			bt_pay(x);
 		}
-		if (x->known[n] && (row = bt_row(x, &ended)) > 0) {
-			while (--row > 0)
-				x->begin[++n] = x->e.at;
-			continue;
-		}
+		bt_group_pass(x);
 		if (x->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 			bt_x87_give(x);
 		if (x->known[n] && (bt_branch(x, &ended) || bt_insn(x)))

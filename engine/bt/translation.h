@@ -141,8 +141,9 @@ bool bt_is_mmx(const struct translation *x);    /* MMX registers? Then it needs 
 
 /* arith.c, system.c: the same, each for its own. */
 bool bt_stack(struct translation *x);
-/* A row of PUSH or POP from the instruction at hand on: how many were emitted, 0: it is none. */
-unsigned bt_row(struct translation *x, bool *ended);
+/* stack.c: what instruction n does to the stack if it is one that moves RSP by a constant: PUSH or
+ * POP of a register, near CALL or RET, ADD or SUB. */
+bool bt_stack_uses(const struct translation *x, unsigned n, struct bt_stack_use *u);
 bool bt_arith(struct translation *x);
 bool bt_string(struct translation *x);
 const uint8_t *bt_put_rep_movs(struct code *e, unsigned log2);
@@ -173,8 +174,6 @@ static inline struct bt_cell *bt_cell_new(struct bt *t)
 }
 
 /* branch.c */
-/* The CALL or RET at hand, whose word is checked: CALL's at R11, RET's at R11 + at. */
-void bt_row_branch(struct translation *x, int32_t at);
 bool bt_branch(struct translation *x, bool *ended); /* false: not one that is known here */
 /* Jumps to x.code_va + target. i: the branch, or NULL: the block's end. */
 struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,
