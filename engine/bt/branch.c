@@ -17,7 +17,7 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 				  const struct insn *i)
 {
 	struct bt *t = x->t;
-	struct bt_place *p = &t->place[t->places++];
+	struct bt_place *p = &t->room->place[t->room->places++];
 
 	*p = (struct bt_place){ .kind = (uint8_t)kind,
 				.target = target,
@@ -26,7 +26,7 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 				.half = (uint8_t)x->half,
 				.variant = (uint8_t)x->variant };
 	if (kind == PLACE_CROSS)
-		p->cell = bt_cell_new(t);
+		p->cell = (uint32_t)((uint8_t *)bt_cell_new(t) - t->code.data);
 	return p;
 }
 
@@ -37,10 +37,10 @@ static bool is_same_page(const struct translation *x, int32_t target)
 }
 
 /* Leaves if the cell is not of the current generation. */
-static uint8_t *check_generation(struct translation *x, const struct bt_cell *cell)
+static uint8_t *check_generation(struct translation *x, const uint8_t *cell)
 {
 	code_state(&x->e, OP_LOAD, RCX, AT(tlb.generation_now) + x->half * 8);
-	code_rip(&x->e, OP_CMP, RCX, &cell->generation);
+	code_rip(&x->e, OP_CMP, RCX, cell + offsetof(struct bt_cell, generation));
 	return code_jump_if(&x->e, CC_NE);
 }
 
@@ -67,6 +67,7 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 			 enum flags_at flags)
 {
 	struct code *e = &x->e;
+	const uint8_t *cell;
 	struct bt_place *p;
 	struct cold *k;
 
@@ -77,11 +78,12 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 	if (is_same_page(x, target))
 		return same_page(x, i, target, NULL, flags);
 	p = new_place(x, PLACE_CROSS, target, i);
+	cell = bt_data(x->t, bt_cell_of(x->t, p));
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
-	code_rip(e, OP_CMP, RCX, &p->cell->from);
+	code_rip(e, OP_CMP, RCX, cell + offsetof(struct bt_cell, from));
 	k = unlinked(x, p, code_jump_if(e, CC_NE));
-	k->others[0] = check_generation(x, p->cell);
-	code_rip(e, OP_LOAD, RCX, &p->cell->to);
+	k->others[0] = check_generation(x, cell);
+	code_rip(e, OP_LOAD, RCX, cell + offsetof(struct bt_cell, to));
 	code_state(e, OP_STORE, RCX, AT(x.code_va));
 	p->jump = k->others[1] = code_go(e, OP_JMP, NULL);
 	return p;
@@ -361,7 +363,7 @@ static void cold_edge(struct translation *x, const struct cold *k)
 		code_here(&x->e, p->save_jump);
 		p->out = x->e.at;
 	}
-	code_constant(&x->e, R11, (uint64_t)(p - x->t->place));
+	code_constant(&x->e, R11, (uint64_t)(p - x->t->room->place));
 	code_go(&x->e, OP_JMP, x->t->edge);
 }
 

@@ -255,7 +255,7 @@ static enum step refuse_indirect(struct bt *t, struct interp *c)
 
 static enum step at_edge(struct bt *t, struct interp *c)
 {
-	struct bt_place *p = &t->place[c->x.place];
+	struct bt_place *p = &t->room->place[c->x.place];
 
 	c->r[R_RIP] = c->x.code_va + (uint64_t)(int64_t)p->target;
 	if (c->mode == DECODE_32)
@@ -345,7 +345,9 @@ static void close_translator(struct interp *c)
 
 	if (!t)
 		return;
-	bt_memory_close(t);
+	if (t->room)
+		bt_memory_close(t);
+	host_free(t->room);
 	host_unmap(t->hint, HINT_ROOM);
 	host_free(t->jumps[0]);
 	host_free(t->jumps[1]);
@@ -384,7 +386,8 @@ static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 	for (unsigned narrow = 0; narrow < 2; narrow++)
 		t->jumps[narrow] = host_alloc(BT_JUMPS * sizeof(*t->jumps[narrow]));
 	t->work = host_alloc(sizeof(*t->work));
-	if (!t->hint || !t->jumps[0] || !t->jumps[1] || !t->work)
+	t->room = host_alloc(sizeof(*t->room));
+	if (!t->room || !t->hint || !t->jumps[0] || !t->jumps[1] || !t->work)
 		return fail(why, -ENOMEM, "no memory for the translator");
 	return bt_memory_open(t, bytes ? bytes : CODE_CACHE_DEFAULT, why);
 }
@@ -418,13 +421,16 @@ static int open_translator(struct interp *c, struct fail *why)
 	c->execute = bt_execute;
 	bt_torture(t, c, o->torture);
 	place_hints(t, c);
-	bt_stubs(t, c);
+	bt_stubs(t);
 	bt_regions_begin(t);
 	bt_name_stubs(t, c);
 	bt_flushed(c);
 	c->x.jumps = t->jumps[0];
 	t->hint_mode = DECODE_64;
-	c->x.places = t->place;
+	c->x.places = t->room->place;
+	c->x.data = t->code.data;
+	c->x.code = t->code.exec_at;
+	c->x.self = c;
 	decoder_init(&t->zydis, c->vcpu->vm->cpu_model, true);
 	decoder_init(&t->zydis32, c->vcpu->vm->cpu_model, false);
 	c->flushed = bt_flushed;

@@ -37,15 +37,13 @@
 #include "engine/bt/code.h"
 #include "engine/bt/figures.h"
 #include "engine/bt/names.h"
+#include "engine/bt/room.h"
 #include "engine/bt/verify.h"
 #include "engine/interp/cache.h"
 #include "host/host.h"
 
-#define BT_CELLS       16u                  /* one in so many bytes of code memory is of a cell */
-#define BT_ROOM        (UINT64_C(32) << 10) /* more than any block takes */
-#define BT_PLACES_ROOM 128u                 /* more than any block takes */
-#define BT_HOT         16u                  /* interpreted as often before it is translated */
-#define BT_SLICE       32768u /* instructions between two looks at kicked and notice */
+#define BT_HOT   16u    /* interpreted as often before it is translated */
+#define BT_SLICE 32768u /* instructions between two looks at kicked and notice */
 
 /* A hint stack: HINT_BYTES above as many, which are slack for wrapping and signal handlers;
  * the address where it begins has the bit HINT_BYTES set. Supervisor and user have one each. */
@@ -92,27 +90,20 @@ struct bt_head {
 	uint64_t bytes;
 };
 
-/* Memory for translations is filled, and taken back, in pieces: see region.c. */
-#define BT_REGIONS 16u
-struct bt_region {
-	uint8_t *end;    /* of the code in it */
-	unsigned places; /* used */
-};
-
 /* A direct jump from one block to another. */
 struct bt_place {
 	struct block *to;        /* linked to, or NULL */
-	const uint8_t *native;   /* where that is, or NULL; */
 	uint64_t host;           /* its page */
 	struct bt_place *next;   /* of those linked to the same block */
 	struct bt_place **back;  /* what points to this one among them */
-	struct bt_cell *cell;    /* write address; NULL: same page */
 	uint8_t *jump;           /* end of its rel32, write address */
 	uint8_t *save_jump;      /* behind code at `unlinked` that saves the flags, or NULL */
 	uint8_t *out;            /* where save_jump goes otherwise */
 	const uint8_t *unlinked; /* where it goes otherwise, write address */
 	const struct insn *i;    /* the branch; NULL: none (the block's end, a return) */
 	int32_t target;          /* relative to x.code_va when the unlinked way is taken */
+	uint32_t native;         /* where `to` begins, from the code's beginning; 0: nowhere */
+	uint32_t cell;           /* where its cell is, from the data's beginning; 0: same page */
 	uint8_t kind;
 	uint8_t half;
 	uint8_t variant; /* BT_HIGH, BT_USER */
@@ -135,12 +126,7 @@ struct translation;
 
 struct bt {
 	struct host_code code;
-	uint8_t *at, *at_end;     /* write address of the next block's code, behind its head; the
-				     end of the region's room for it */
-	uint8_t *cold, *cold_end; /* the same of what is seldom executed */
-	uint8_t *cell, *cell_end; /* the next one, and the region's end */
-	uint8_t *cells_end;       /* of all regions */
-	uint8_t *begin;           /* behind the stubs */
+	struct bt_room *room;
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *gate_slow, *group_slow, *syscall, *sysret, *tsc,
 		*vector, *x87, *mismatch, *indirect[2];
@@ -148,18 +134,14 @@ struct bt {
 	const uint8_t *underflow;                 /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
-	struct bt_memory *memory;    /* cells, the next one, the region's end, all */
-	unsigned memories, memories_end, memories_all;
-	struct bt_live *live[2]; /* by half of the address space */
+	struct bt_memory *memory; /* at the data's beginning; */
+	struct bt_cell *cell;     /* behind them */
+	struct bt_live *live[2];  /* by half of the address space */
 	unsigned live_all;
 	int (*enter)(struct interp *c, const uint8_t *native);
 	uint8_t *hint;          /* the whole mapping */
-	uint8_t hint_mode;      /* enum decode_mode that the hints are for */
-	struct bt_place *place; /* the same of places */
-	unsigned places, places_end, places_all;
-	struct bt_region regions[BT_REGIONS];
-	unsigned region, regions_all; /* the one being filled; how many there are */
-	struct bt_jump *jumps[2];     /* of 64-bit and of 32-bit code */
+	uint8_t hint_mode;        /* enum decode_mode that the hints are for */
+	struct bt_jump *jumps[2]; /* of 64-bit and of 32-bit code */
 	bool jumps_used;
 	struct insn boundary_insn; /* "between two blocks" */
 	/* What the last run ended with, to be linked if it goes on there. */
@@ -193,7 +175,7 @@ struct bt {
 #define AT_REGISTER(n) ((uint32_t)(n)*8)
 
 /* stubs.c */
-int bt_stubs(struct bt *t, struct interp *c);
+void bt_stubs(struct bt *t);
 
 /* region.c */
 int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why); /* may follow a failed one: */
@@ -201,21 +183,13 @@ void bt_memory_close(struct bt *t);
 void bt_regions_begin(struct bt *t);                 /* the stubs are made */
 void bt_regions_forget(struct bt *t);                /* no block is translated any more */
 void bt_region_next(struct bt *t, struct interp *c); /* what is in it is no more */
-static inline bool bt_region_full(const struct bt *t)
-{
-	return t->at_end - t->at < (ptrdiff_t)BT_ROOM ||
-	       t->cold_end - t->cold < (ptrdiff_t)BT_ROOM ||
-	       t->cell_end - t->cell < (ptrdiff_t)(BT_PLACES_ROOM * sizeof(struct bt_cell)) ||
-	       t->places_end - t->places < BT_PLACES_ROOM ||
-	       t->memories_end - t->memories < BT_PLACES_ROOM;
-}
 
 /* translate.c: makes b->native. Only between blocks. */
 void bt_translate(struct bt *t, struct interp *c, struct block *b);
 
 /* link.c */
 void bt_link(struct bt *t, struct interp *c, struct block *b); /* what is pending */
-void bt_unlink(struct bt_place *p);
+void bt_unlink(struct bt *t, struct bt_place *p);
 void bt_killed(struct interp *c, struct block *b);
 void bt_flushed(struct interp *c);
 void bt_hints_reset(struct bt *t, struct interp *c);
@@ -234,6 +208,12 @@ void bt_cells_of(struct tlb *tlb, struct tlb_entry *entry);
 static inline const uint8_t *bt_data(const struct bt *t, const void *data)
 {
 	return t->code.write_at + ((const uint8_t *)data - t->code.exec_at);
+}
+
+/* The cell of a place that leaves its page. */
+static inline struct bt_cell *bt_cell_of(const struct bt *t, const struct bt_place *p)
+{
+	return (struct bt_cell *)(void *)(t->code.data + p->cell);
 }
 
 /* The executable address of what is written at `at`. */

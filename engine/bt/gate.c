@@ -236,7 +236,7 @@ static void c_registers(struct code *e, uint8_t opcode)
  * A subroutine: EDX:EAX = the time-stamp counter of a real-time machine; R11D names the
  * RDTSC. With the vector registers live it is the handler's: C may use them.
  */
-const uint8_t *bt_put_tsc(struct bt *t, struct interp *c, struct code *e)
+const uint8_t *bt_put_tsc(struct bt *t, struct code *e)
 {
 	const uint8_t *begin = e->at;
 
@@ -245,7 +245,7 @@ const uint8_t *bt_put_tsc(struct bt *t, struct interp *c, struct code *e)
 	c_registers(e, OP_STORE);
 	code_state(e, OP_STORE, RSP, AT(x.hint_rsp));
 	code_state(e, OP_LOAD, RSP, AT(x.host_rsp));
-	code_constant(e, RDI, (uintptr_t)c->vcpu);
+	code_state(e, OP_LOAD, RDI, AT(vcpu));
 	code_constant(e, RAX, (uintptr_t)now);
 	CODE(e, 0xff, 0xd0); /* call rax */
 	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));

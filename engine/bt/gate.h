@@ -20,7 +20,7 @@ int bt_gate_slow(struct interp *c, uint32_t name);
 /* The stubs: write addresses. */
 const uint8_t *bt_put_syscall(struct bt *t, struct code *e);
 const uint8_t *bt_put_sysret(struct bt *t, struct code *e);
-const uint8_t *bt_put_tsc(struct bt *t, struct interp *c, struct code *e);
+const uint8_t *bt_put_tsc(struct bt *t, struct code *e);
 
 /* Emit the instruction; false: it is another, or its handler has to do it. */
 bool bt_gate(struct translation *x); /* ends the block */

@@ -15,18 +15,18 @@ static void aim(const struct bt *t, uint8_t *jump, const uint8_t *to_exec)
 	code_aim(jump, t->code.write_at + (to_exec - t->code.exec_at));
 }
 
-void bt_unlink(struct bt_place *p)
+void bt_unlink(struct bt *t, struct bt_place *p)
 {
 	code_aim(p->jump, p->unlinked);
 	if (p->save_jump)
 		code_aim(p->save_jump, p->out);
 	if (p->cell) /* it must not fit: x.code_va would be moved, and then the target added */
-		p->cell->generation = 0;
+		bt_cell_of(t, p)->generation = 0;
 	*p->back = p->next;
 	if (p->next)
 		p->next->back = p->back;
 	p->to = NULL;
-	p->native = NULL;
+	p->native = 0;
 }
 
 static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struct block *b)
@@ -37,16 +37,15 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	    (!p->cell && !block_straddles(b) && p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
 		return;
 	if (p->to && p->to != b)
-		bt_unlink(p);
-	if (p->cell) {
-		p->cell->from = t->pending_va;
-		p->cell->generation = c->tlb.generation_now[p->half];
-		p->cell->to = rip & ~PAGE_MASK;
-	}
+		bt_unlink(t, p);
+	if (p->cell)
+		*bt_cell_of(t, p) = (struct bt_cell){ .from = t->pending_va,
+						      .generation = c->tlb.generation_now[p->half],
+						      .to = rip & ~PAGE_MASK };
 	if (p->to == b)
 		return;
 	p->to = b;
-	p->native = block_straddles(b) ? NULL : b->native;
+	p->native = block_straddles(b) ? 0 : (uint32_t)(b->native - t->code.exec_at);
 	p->host = b->key >> 2 & ~PAGE_MASK;
 	p->next = b->links;
 	p->back = (struct bt_place **)&b->links;
@@ -98,7 +97,7 @@ void bt_killed(struct interp *c, struct block *b)
 	struct bt *t = c->executor;
 
 	while (b->links)
-		bt_unlink(b->links);
+		bt_unlink(t, b->links);
 	if (b->native_flags & BT_JUMPED)
 		forget_jumps(t);
 	bt_head(t, b->native)->b = NULL;

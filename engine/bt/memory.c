@@ -107,7 +107,7 @@ static void check_table(struct translation *x, unsigned size, enum access access
 
 static void check_cell(struct translation *x, unsigned size, enum access access)
 {
-	struct bt_memory *m = &x->t->memory[x->t->memories++];
+	struct bt_memory *m = &x->t->memory[x->t->room->memories++];
 	const uint8_t *at = bt_data(x->t, m);
 	struct code *e = &x->e;
 	struct cold *k;

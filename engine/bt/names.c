@@ -81,7 +81,7 @@ const char *bt_stub_name(const struct bt *t, uint64_t address)
 /* clang-format off */
 #define SEG(X, name) X(s.seg[name].base) X(s.seg[name].selector)
 #define FIELDS(X) \
-	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.insn) \
+	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.data) X(x.code) X(x.self) X(x.insn) \
 	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) \
 	X(x.x87_live) X(x.x87_ok) X(x.image) X(x.scratch) X(x.hops) X(x.cells) X(x.cells_end) X(tlb.now[0]) X(tlb.now[1]) \
 	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(code_bits) X(unlimited) X(user) X(vcpu) X(s.cr4) X(s.tsc_aux) X(s.rflags) \
@@ -127,7 +127,7 @@ void bt_name_stubs(const struct bt *t, const struct interp *c)
 	if (!o->code_made)
 		return;
 	for (unsigned n = 0; n < count; n++) {
-		const uint8_t *end = bt_exec(t, t->begin);
+		const uint8_t *end = bt_exec(t, t->room->begin);
 
 		for (unsigned k = 0; k < count; k++)
 			if (stub[k].at > stub[n].at && stub[k].at < end)

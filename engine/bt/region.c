@@ -24,38 +24,62 @@
 /* Eighths of the whole; the rest is for cells of memory operands and the lists of live ones. */
 #define CODE_SHARE  5u
 #define PLACE_SHARE 2u
+/* Of code's share, one in so many is for the cells of jumps. */
+#define CELL_SHARE 16u
 
-int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why)
+/* Whole pages of the host, so that rounding adds nothing. */
+static uint64_t whole(uint64_t bytes)
+{
+	return bytes & ~(uint64_t)PAGE_MASK;
+}
+
+/* How much there is of each kind. */
+static uint64_t share_out(struct bt *t, uint64_t bytes)
 {
 	uint64_t eighth = bytes / 8, code = eighth * CODE_SHARE, places = eighth * PLACE_SHARE,
-		 memories = bytes - code - places;
+		 memories = bytes - code - places, cells = code / CELL_SHARE;
+	struct bt_room *r = t->room;
 
-	t->places_all = (unsigned)(places / sizeof(*t->place));
+	r->cells_all = (unsigned)(cells / sizeof(*t->cell));
+	r->places_all = (unsigned)(places / sizeof(*r->place));
 	t->live_all = (unsigned)(memories / 8 / sizeof(*t->live[0]));
 	if (t->live_all > BT_LIVE)
 		t->live_all = BT_LIVE;
-	t->memories_all = (unsigned)((memories - 2 * t->live_all * sizeof(*t->live[0])) /
-				     sizeof(struct bt_memory));
-	t->place = host_map(t->places_all * sizeof(*t->place));
+	memories -= 2 * t->live_all * sizeof(*t->live[0]);
+	r->data_bytes = whole(memories + cells);
+	r->memories_all = (unsigned)((r->data_bytes - cells) / sizeof(*t->memory));
+	code = whole(code - cells);
+	r->regions_all = (unsigned)(code / REGION_LEAST);
+	if (r->regions_all > BT_REGIONS)
+		r->regions_all = BT_REGIONS;
+	return code;
+}
+
+int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why)
+{
+	uint64_t code = share_out(t, bytes);
+	struct bt_room *r = t->room;
+	int err;
+
+	r->place = host_map(r->places_all * sizeof(*r->place));
 	for (unsigned half = 0; half < 2; half++)
 		t->live[half] = host_map(t->live_all * sizeof(*t->live[half]));
-	if (!t->place || !t->live[0] || !t->live[1])
+	if (!r->place || !t->live[0] || !t->live[1])
 		return fail(why, -ENOMEM, "no memory for the translator");
-	t->regions_all = (unsigned)(code / REGION_LEAST);
-	if (t->regions_all > BT_REGIONS)
-		t->regions_all = BT_REGIONS;
-	int err = host_code_open(&t->code, code, t->memories_all * sizeof(struct bt_memory), why);
+	err = host_code_open(&t->code, code, r->data_bytes, why);
 	if (err)
 		return err;
 	t->memory = (struct bt_memory *)(void *)t->code.data;
-	t->cells_end = t->code.write_at + t->code.bytes / BT_CELLS;
+	t->cell = (struct bt_cell *)(void *)(t->memory + r->memories_all);
 	return 0;
 }
 
 void bt_memory_close(struct bt *t)
 {
+	struct bt_room *r = t->room;
+
 	host_code_close(&t->code);
-	host_unmap(t->place, t->places_all * sizeof(*t->place));
+	host_unmap(r->place, r->places_all * sizeof(*r->place));
 	for (unsigned half = 0; half < 2; half++)
 		host_unmap(t->live[half], t->live_all * sizeof(*t->live[half]));
 }
@@ -63,49 +87,46 @@ void bt_memory_close(struct bt *t)
 /* --- a region's bounds ------------------------------------------------------------------------ */
 
 /* Where the part of region n begins of a whole of `all`: its end is where that of n + 1 begins. */
-static size_t part(const struct bt *t, unsigned n, size_t all)
+static size_t part(const struct bt_room *r, unsigned n, size_t all)
 {
-	return all / t->regions_all * n;
+	return all / r->regions_all * n;
 }
 
 static uint8_t *code_of(const struct bt *t, unsigned n)
 {
-	size_t all = (size_t)(t->code.write_at + t->code.bytes - t->begin);
+	size_t all = (size_t)(t->code.write_at + t->code.bytes - t->room->begin);
 
-	return t->begin + (part(t, n, all) & ~(size_t)15);
-}
-
-static uint8_t *cells_of(const struct bt *t, unsigned n)
-{
-	return t->code.write_at +
-	       part(t, n, (size_t)(t->cells_end - t->code.write_at) / sizeof(struct bt_cell)) *
-		       sizeof(struct bt_cell);
+	return t->room->begin + (part(t->room, n, all) & ~(size_t)15);
 }
 
 static void fill_from(struct bt *t, unsigned n)
 {
-	t->region = n;
-	t->at = code_of(t, n) + sizeof(struct bt_head);
-	t->at_end = t->cold = code_of(t, n) + (code_of(t, n + 1) - code_of(t, n)) * HOT_SHARE / 100;
-	t->cold_end = code_of(t, n + 1);
-	t->cell = cells_of(t, n);
-	t->cell_end = cells_of(t, n + 1);
-	t->places = (unsigned)part(t, n, t->places_all);
-	t->places_end = (unsigned)part(t, n + 1, t->places_all);
-	t->memories = (unsigned)part(t, n, t->memories_all);
-	t->memories_end = (unsigned)part(t, n + 1, t->memories_all);
+	struct bt_room *r = t->room;
+
+	r->region = n;
+	r->at = code_of(t, n) + sizeof(struct bt_head);
+	r->at_end = r->cold = code_of(t, n) + (code_of(t, n + 1) - code_of(t, n)) * HOT_SHARE / 100;
+	r->cold_end = code_of(t, n + 1);
+	r->cells = (unsigned)part(r, n, r->cells_all);
+	r->cells_end = (unsigned)part(r, n + 1, r->cells_all);
+	r->places = (unsigned)part(r, n, r->places_all);
+	r->places_end = (unsigned)part(r, n + 1, r->places_all);
+	r->memories = (unsigned)part(r, n, r->memories_all);
+	r->memories_end = (unsigned)part(r, n + 1, r->memories_all);
 }
 
 void bt_regions_begin(struct bt *t)
 {
-	t->begin += -(uintptr_t)t->begin & 15;
+	t->room->begin += -(uintptr_t)t->room->begin & 15;
 	bt_regions_forget(t);
 }
 
 void bt_regions_forget(struct bt *t)
 {
-	for (unsigned n = 0; n < t->regions_all; n++)
-		t->regions[n] = (struct bt_region){ .end = code_of(t, n) };
+	struct bt_room *r = t->room;
+
+	for (unsigned n = 0; n < r->regions_all; n++)
+		r->regions[n] = (struct bt_region){ .end = code_of(t, n) };
 	fill_from(t, 0);
 }
 
@@ -118,7 +139,7 @@ static bool in_region(const struct bt *t, unsigned n, const uint8_t *exec)
 
 static void drop_blocks(struct bt *t, struct interp *c, unsigned n)
 {
-	for (uint8_t *at = code_of(t, n); at < t->regions[n].end;) {
+	for (uint8_t *at = code_of(t, n); at < t->room->regions[n].end;) {
 		const struct bt_head *head = (const struct bt_head *)(const void *)at;
 		struct block *b = head->b;
 
@@ -134,12 +155,13 @@ static void drop_blocks(struct bt *t, struct interp *c, unsigned n)
 /* What leads out of the region. */
 static void drop_places(struct bt *t, unsigned n)
 {
-	struct bt_place *first = t->place + part(t, n, t->places_all);
-	struct bt_place *end = first + t->regions[n].places;
+	const struct bt_room *r = t->room;
+	struct bt_place *first = r->place + part(r, n, r->places_all);
+	struct bt_place *end = first + r->regions[n].places;
 
 	for (struct bt_place *p = first; p < end; p++)
 		if (p->to)
-			bt_unlink(p);
+			bt_unlink(t, p);
 	if (t->pending >= first && t->pending < end)
 		t->pending = NULL;
 }
@@ -172,13 +194,14 @@ static void drop_hints(struct bt *t, const struct interp *c, unsigned n)
 
 void bt_region_next(struct bt *t, struct interp *c)
 {
-	unsigned n = (t->region + 1) % t->regions_all;
+	struct bt_room *r = t->room;
+	unsigned n = (r->region + 1) % r->regions_all;
 
-	t->regions[t->region] =
-		(struct bt_region){ .end = t->at - sizeof(struct bt_head),
-				    .places = t->places -
-					      (unsigned)part(t, t->region, t->places_all) };
-	if (t->regions[n].end > code_of(t, n)) {
+	r->regions[r->region] = (struct bt_region){
+		.end = r->at - sizeof(struct bt_head),
+		.places = r->places - (unsigned)part(r, r->region, r->places_all),
+	};
+	if (r->regions[n].end > code_of(t, n)) {
 		drop_blocks(t, c, n);
 		drop_places(t, n);
 		drop_jumps(t, n);
@@ -187,6 +210,6 @@ void bt_region_next(struct bt *t, struct interp *c)
 			bt_cells_die(&c->tlb, half);
 		t->evictions++;
 	}
-	t->regions[n] = (struct bt_region){ .end = code_of(t, n) };
+	r->regions[n] = (struct bt_region){ .end = code_of(t, n) };
 	fill_from(t, n);
 }

@@ -32,7 +32,7 @@ static ZyanStatus append(ZydisFormatterBuffer *buffer, const char *text)
 
 static const uint8_t *exec_begin(const struct translation *x)
 {
-	return bt_exec(x->t, x->t->at);
+	return bt_exec(x->t, x->t->room->at);
 }
 
 /* Is it an executable address of the block itself? */
@@ -57,18 +57,18 @@ static void name_address(const struct translation *x, uint64_t to, char *text)
 {
 	const struct bt *t = x->t;
 	uint64_t memory = to - (uintptr_t)t->memory;
-	uint64_t cell = to - (uintptr_t)t->code.exec_at;
+	uint64_t cell = to - (uintptr_t)t->cell;
 	const char *stub = bt_stub_name(t, to);
 
 	if (stub)
 		snprintf(text, TEXT_BYTES, "%s", stub);
 	else if (name_own(x, to, text))
 		return;
-	else if (memory < t->memories * sizeof(struct bt_memory))
+	else if (memory < t->room->memories_all * sizeof(struct bt_memory))
 		snprintf(text, TEXT_BYTES, "memory%u+%u",
 			 (unsigned)(memory / sizeof(struct bt_memory)),
 			 (unsigned)(memory % sizeof(struct bt_memory)));
-	else if (cell < (uint64_t)(t->cells_end - t->code.write_at))
+	else if (cell < t->room->cells_all * sizeof(struct bt_cell))
 		snprintf(text, TEXT_BYTES, "cell%u+%u", (unsigned)(cell / sizeof(struct bt_cell)),
 			 (unsigned)(cell % sizeof(struct bt_cell)));
 	else
@@ -235,7 +235,7 @@ void bt_show(const struct translation *x)
 	vm_trace(x->c->vcpu->vm, "translate 0x%" PRIx64 ": %u instructions, %u and %u bytes at %p",
 		 x->c->r[R_RIP], count, (unsigned)(x->piece[0].end - x->piece[0].begin),
 		 (unsigned)(x->piece[1].end - x->piece[1].begin), (const void *)exec_begin(x));
-	lines(&s, "; entry", x->t->at, x->begin[0]);
+	lines(&s, "; entry", x->t->room->at, x->begin[0]);
 	for (unsigned n = 0; n < count; n++) {
 		text_of_guest(&s, n, text);
 		lines(&s, text, x->begin[n], x->begin[n + 1]);

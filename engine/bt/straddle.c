@@ -68,20 +68,21 @@ void bt_straddle_check(struct translation *x)
 {
 	struct straddle *s = (struct straddle *)x->b;
 	struct bt_cell *cell = bt_cell_new(x->t);
+	const uint8_t *at = bt_data(x->t, cell);
 	unsigned first = first_part(x->b);
 	struct code *e = &x->e;
 	struct outs o = { 0 };
 
 	s->cell = cell;
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
-	code_rip(e, OP_CMP, RCX, &cell->from);
+	code_rip(e, OP_CMP, RCX, at + offsetof(struct bt_cell, from));
 	o.from[o.count++] = code_jump_if(e, CC_NE);
 	code_state(e, OP_LOAD, RCX, AT(tlb.generation_now) + x->half * 8);
-	code_rip(e, OP_CMP, RCX, &cell->generation);
+	code_rip(e, OP_CMP, RCX, at + offsetof(struct bt_cell, generation));
 	o.from[o.count++] = code_jump_if(e, CC_NE);
-	code_rip(e, OP_LOAD, RCX, &cell->to);
+	code_rip(e, OP_LOAD, RCX, at + offsetof(struct bt_cell, to));
 	compare(x, &o, x->bytes, first);
-	code_rip(e, OP_LOAD, RCX, &cell->next);
+	code_rip(e, OP_LOAD, RCX, at + offsetof(struct bt_cell, next));
 	compare(x, &o, x->bytes + first, x->b->bytes - first);
 	for (unsigned n = 0; n < o.count; n++)
 		bt_cold(x, COLD_BUDGET, o.from[n]);

@@ -172,7 +172,8 @@ static void put_place_check(struct code *e, uint8_t *out[2])
 /* The cell of the place at R11 is made good, and the place taken. */
 static void put_place_renew(struct code *e)
 {
-	code_mem(e, OP_LOAD, RCX, R11, offsetof(struct bt_place, cell));
+	code_mem_of(e, false, OP_LOAD, RCX, R11, offsetof(struct bt_place, cell));
+	code_state(e, OP_ADD, RCX, AT(x.data));
 	code_state(e, OP_LOAD, RAX, AT(x.code_va));
 	code_mem(e, OP_STORE, RAX, RCX, offsetof(struct bt_cell, from));
 	CODE(e, 0x41, 0x0f, 0xb6); /* movzx eax, byte [r11 + half] */
@@ -183,7 +184,9 @@ static void put_place_renew(struct code *e)
 	code32(e, (uint32_t) - (int32_t)PAGE_SIZE);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_cell, to));
 	code_state(e, OP_STORE, RDX, AT(x.code_va));
-	code_mem(e, OP_LOAD, R11, R11, offsetof(struct bt_place, native));
+	CODE(e, 0x45, OP_LOAD); /* mov r11d, [r11 + native] */
+	code_modrm_mem(e, R11, R11, offsetof(struct bt_place, native));
+	code_state(e, OP_ADD, R11, AT(x.code));
 	scratch(e, OP_LOAD, RAX, 0);
 	scratch(e, OP_LOAD, RDX, 1);
 	CODE(e, 0x41, 0xff, 0xe3); /* jmp r11 */
@@ -205,7 +208,7 @@ static const uint8_t *put_edge(struct code *e, const struct common *s)
 	code32(e, (uint32_t)sizeof(struct bt_place));
 	code_state(e, OP_ADD, R11, AT(x.places));
 	for (unsigned n = 0; n < 2; n++) {
-		CODE(e, 0x49, 0x83); /* cmp qword [r11 + cell or native], 0 */
+		CODE(e, 0x41, 0x83); /* cmp dword [r11 + cell or native], 0 */
 		code_modrm_mem(e, 7, R11,
 			       n ? offsetof(struct bt_place, native)
 				 : offsetof(struct bt_place, cell));
@@ -438,8 +441,7 @@ static const uint8_t *put_either(struct code *e, enum access access)
 }
 
 /* `slow` for the instruction that R11D names, with ECX; a subroutine. */
-static const uint8_t *put_slow(struct interp *c, struct code *e, const struct common *s,
-			       uintptr_t slow)
+static const uint8_t *put_slow(struct code *e, const struct common *s, uintptr_t slow)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *out;
@@ -447,7 +449,7 @@ static const uint8_t *put_slow(struct interp *c, struct code *e, const struct co
 	to_host_stack(e);
 	code_move32(e, RDX, RCX);
 	units_out(e, s);
-	code_constant(e, RDI, (uintptr_t)c);
+	code_state(e, OP_LOAD, RDI, AT(x.self));
 	code_move32(e, RSI, R11);
 	code_constant(e, RAX, slow);
 	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
@@ -510,9 +512,9 @@ static const uint8_t *put_underflow(struct bt *t, struct code *e)
 	return begin;
 }
 
-int bt_stubs(struct bt *t, struct interp *c)
+void bt_stubs(struct bt *t)
 {
-	struct code e = { t->cells_end };
+	struct code e = { t->code.write_at };
 	struct common s = { 0 };
 
 	if (t->vectors) {
@@ -533,18 +535,17 @@ int bt_stubs(struct bt *t, struct interp *c)
 	}
 	t->either[ACCESS_READ] = put_either(&e, ACCESS_READ);
 	t->either[ACCESS_WRITE] = put_either(&e, ACCESS_WRITE);
-	t->slow = put_slow(c, &e, &s, t->torture ? (uintptr_t)bt_torture_slow : (uintptr_t)bt_slow);
-	t->gate_slow = put_slow(c, &e, &s, (uintptr_t)bt_gate_slow);
-	t->group_slow = put_slow(c, &e, &s, (uintptr_t)bt_group_slow);
+	t->slow = put_slow(&e, &s, t->torture ? (uintptr_t)bt_torture_slow : (uintptr_t)bt_slow);
+	t->gate_slow = put_slow(&e, &s, (uintptr_t)bt_gate_slow);
+	t->group_slow = put_slow(&e, &s, (uintptr_t)bt_group_slow);
 	t->syscall = bt_put_syscall(t, &e);
 	t->sysret = bt_put_sysret(t, &e);
-	t->tsc = bt_put_tsc(t, c, &e);
+	t->tsc = bt_put_tsc(t, &e);
 	t->mismatch = put_mismatch(t, &e);
 	t->underflow = bt_exec(t, put_underflow(t, &e));
 	for (unsigned log2 = 0; log2 < 4; log2++) {
 		t->rep_movs[log2] = bt_put_rep_movs(&e, log2);
 		t->rep_stos[log2] = bt_put_rep_stos(&e, log2);
 	}
-	t->begin = e.at;
-	return 0;
+	t->room->begin = e.at;
 }

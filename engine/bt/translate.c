@@ -127,18 +127,18 @@ static void emit(struct translation *x)
 	if (!ended)
 		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at, x->flags);
 	x->begin[x->b->count + 1] = x->e.at;
-	x->piece[0] = (struct bt_piece){ x->t->at, x->e.at };
-	x->e.at = x->t->cold;
+	x->piece[0] = (struct bt_piece){ x->t->room->at, x->e.at };
+	x->e.at = x->t->room->cold;
 	bt_cold_code(x);
-	x->piece[1] = (struct bt_piece){ x->t->cold, x->e.at };
+	x->piece[1] = (struct bt_piece){ x->t->room->cold, x->e.at };
 }
 
 /* Without groups, if one turned out to be none. */
 static void emit_twice(struct translation *x)
 {
 	struct bt *t = x->t;
-	unsigned places = t->places, memories = t->memories;
-	uint8_t *cell = t->cell;
+	struct bt_room *r = t->room;
+	unsigned places = r->places, memories = r->memories, cells = r->cells;
 
 	for (unsigned once = 0; once < 2; once++) {
 		x->no_groups = once;
@@ -148,13 +148,13 @@ static void emit_twice(struct translation *x)
 		x->fip = -1;
 		x->colds = 0;
 		x->row = 0;
-		x->e.at = t->at;
+		x->e.at = r->at;
 		emit(x);
 		if (!x->broken)
 			return;
-		t->places = places;
-		t->memories = memories;
-		t->cell = cell;
+		r->places = places;
+		r->memories = memories;
+		r->cells = cells;
 	}
 }
 
@@ -172,13 +172,13 @@ static void look(const struct translation *x)
 static void made(const struct translation *x)
 {
 	struct bt *t = x->t;
-	size_t bytes = sizeof(struct bt_head) + (size_t)(x->piece[0].end - t->at);
+	size_t bytes = sizeof(struct bt_head) + (size_t)(x->piece[0].end - t->room->at);
 	struct bt_head *head = bt_head(t, x->b->native);
 
 	bytes = (bytes + 15) & ~(size_t)15;
 	*head = (struct bt_head){ .b = x->b, .bytes = bytes };
-	t->at += bytes;
-	t->cold = x->e.at;
+	t->room->at += bytes;
+	t->room->cold = x->e.at;
 	t->figures.bytes += (uint64_t)(x->piece[0].end - x->piece[0].begin) +
 			    (uint64_t)(x->piece[1].end - x->piece[1].begin);
 }
@@ -190,7 +190,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	for (unsigned n = 0; n < b->count; n++)
 		if (b->insn[n].fn == op_stale)
 			return;
-	if (bt_region_full(t))
+	if (bt_room_full(t->room))
 		bt_region_next(t, c);
 	x->t = t;
 	x->c = c;
@@ -208,7 +208,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	bt_flow(x);
 	emit_twice(x);
 	look(x);
-	b->native = bt_exec(t, t->at);
+	b->native = bt_exec(t, t->room->at);
 	b->native_flags = (uint8_t)((x->vector ? BT_VECTOR : 0) | (x->x87 ? BT_X87 : 0) |
 				    x->variant | (x->flags_in ? BT_FLAGS : 0));
 	made(x);

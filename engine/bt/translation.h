@@ -166,10 +166,9 @@ void bt_straddle_check(struct translation *x);
 /* The next cell. */
 static inline struct bt_cell *bt_cell_new(struct bt *t)
 {
-	struct bt_cell *cell = (struct bt_cell *)(void *)t->cell;
+	struct bt_cell *cell = &t->cell[t->room->cells++];
 
 	*cell = (struct bt_cell){ 0 };
-	t->cell += sizeof(struct bt_cell);
 	return cell;
 }
 

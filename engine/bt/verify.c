@@ -103,8 +103,7 @@ static const char *check_cell(const struct check *c, const ZydisDecodedOperand *
 
 	if (ZYAN_FAILED(ZydisCalcAbsoluteAddress(&c->zi, o, (uintptr_t)bt_exec(c->t, c->at), &to)))
 		return "an address that cannot be";
-	if (within(code->exec_at, (uint64_t)(c->t->cells_end - code->write_at), to, bytes) ||
-	    within(code->data, code->data_bytes, to, bytes))
+	if (within(code->data, code->data_bytes, to, bytes))
 		return NULL;
 	return "memory by RIP that is no cell";
 }

@@ -753,18 +753,18 @@ static void test_code_cache_is_bounded(void **state)
 	for (uint64_t at = 0x150000; at < 0x1a0000; at += 37) /* add rbx, 1; ret */
 		memcpy(g.ram + at, "\x48\x83\xc3\x01\xc3", 5);
 	guest_set(&g, &s);
-	assert_in_range(t->code.bytes + t->places_all * sizeof(*t->place) +
-				t->memories_all * sizeof(*t->memory) +
+	assert_in_range(t->code.bytes + t->code.data_bytes +
+				t->room->places_all * sizeof(*t->room->place) +
 				2 * t->live_all * sizeof(*t->live[0]),
 			CODE_CACHE_LEAST / 2, CODE_CACHE_LEAST);
 	flushes = g.c->cache->flushes;
 	for (unsigned n = 0; n < 50; n++) {
 		assert_int_equal(guest_run(&g, 20000), EXIT_BUDGET);
-		assert_in_range(t->at - t->code.write_at, 1, t->code.bytes);
-		assert_in_range(t->places, 0, t->places_all);
-		assert_in_range(t->memories, 0, t->memories_all);
+		assert_in_range(t->room->at - t->code.write_at, 1, t->code.bytes);
+		assert_in_range(t->room->places, 0, t->room->places_all);
+		assert_in_range(t->room->memories, 0, t->room->memories_all);
 	}
-	assert_in_range(t->evictions, 2 * t->regions_all, 10000);
+	assert_in_range(t->evictions, 2 * t->room->regions_all, 10000);
 	assert_int_equal(g.c->cache->flushes, flushes);
 	guest_close(&g);
 }

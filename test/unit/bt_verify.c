@@ -88,10 +88,10 @@ static const char *verify(const struct bt *t, const void *code, size_t bytes)
 	const uint8_t *at;
 
 	const struct bt_piece piece[2] = {
-		{t->at, t->at + bytes}
+		{t->room->at, t->room->at + bytes}
 	};
 
-	memcpy(t->at, code, bytes);
+	memcpy(t->room->at, code, bytes);
 	return bt_verify(t, piece, &at);
 }
 
@@ -135,30 +135,29 @@ static void test_places(void **state)
 		const uint8_t *to; /* write address */
 		bool cell, branch;
 	} places[] = {
-		{t->code.write_at,  true,          false        },
-		{ t->cells_end - 8, true,          false        },
-		{ t->cells_end - 7, false,         false        }, /* into a stub */
-		{ bt_data(t,        t->code.data), true,          false },
-		{ bt_data(t,                t->code.data) - 1,                    false, false },
-		{ t->slow + 1,            false,                        false                         },
-		{ t->mismatch,            false, true},
-		{ t->slow,             false,                         true						     },
-		{ t->begin,             false, false},
-		{ t->code.write_at + t->code.bytes,            false,                        false                                                    },
+		{t->code.write_at - 8,  true,          false         },
+		{ t->code.write_at - 7, false,         false         }, /* into a stub */
+		{ bt_data(t,            t->code.data), true,           false },
+		{ bt_data(t,                    t->code.data) - 1,                        false,  false },
+		{ t->slow + 1,                false,                            false                             },
+		{ t->mismatch,                false, true},
+		{ t->slow,                 false,                             true							     },
+		{ t->room->begin,                 false, false},
+		{ t->code.write_at + t->code.bytes,                false,                            false								      },
 	};
 	struct bt_piece piece[2] = { { 0 } };
 	const uint8_t *at;
 
 	(void)state;
 	for (unsigned n = 0; n < sizeof(places) / sizeof(places[0]); n++) {
-		struct code e = { t->at };
+		struct code e = { t->room->at };
 
 		code_rip(&e, OP_CMP, RCX, places[n].to);
-		piece[0] = (struct bt_piece){ t->at, e.at };
+		piece[0] = (struct bt_piece){ t->room->at, e.at };
 		assert_int_equal(!bt_verify(t, piece, &at), places[n].cell);
-		e.at = t->at + 16; /* `begin` is where the block begins */
+		e.at = t->room->at + 16; /* `begin` is where the block begins */
 		code_go(&e, OP_CALL, places[n].to);
-		piece[0] = (struct bt_piece){ t->at + 16, e.at };
+		piece[0] = (struct bt_piece){ t->room->at + 16, e.at };
 		assert_int_equal(!bt_verify(t, piece, &at), places[n].branch);
 	}
 	guest_close(&g);
