@@ -3,58 +3,25 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "test/guest/session.h"
+#include "test/guest/guest.h"
 
 #ifndef BOOT_SECONDS
 #define BOOT_SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
 #endif
 
-static char kernel[4096], initrd[4096];
-
-static void start_boot(struct session *s, const char *append)
+static void start_boot(struct session *s)
 {
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--engine",
-			 (char *)session_engine,
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 (char *)append,
-			 NULL };
-
-	session_start(s, argv);
-}
-
-/* Seconds of host CPU that the program has used. */
-static double cpu_seconds(pid_t pid)
-{
-	unsigned long user, system;
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	/* pid (name) state, ten numbers, utime stime: proc(5) */
-	assert_int_equal(fscanf(f,
-				"%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-				&user, &system),
-			 2);
-	fclose(f);
-	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+	session_start(s, guest_command("console=ttyS0", (const char *const[]){ NULL }));
 }
 
 /* A guest that waits at its prompt costs next to nothing. */
 static void check_idle(struct session *s)
 {
-	double before = cpu_seconds(s->pid), start = session_now(), part;
+	double before = session_cpu_seconds(s), start = session_now(), part;
 
 	while (session_now() < start + 2)
 		session_read(s, 100);
-	part = (cpu_seconds(s->pid) - before) / (session_now() - start);
+	part = (session_cpu_seconds(s) - before) / (session_now() - start);
 	if (part >= 0.2)
 		print_error("an idle guest uses %.0f %% of a CPU\n", part * 100);
 	assert_true(part < 0.2);
@@ -63,10 +30,9 @@ static void check_idle(struct session *s)
 static void test_shell_session(void **state)
 {
 	struct session s;
-	int status;
 
 	(void)state;
-	start_boot(&s, "console=ttyS0");
+	start_boot(&s);
 	session_expect(&s, "Linux version 6.", BOOT_SECONDS);
 	session_expect(&s, "This is Linux 6.", BOOT_SECONDS);
 	session_expect(&s, "Hypervisor: yes", BOOT_SECONDS);
@@ -86,12 +52,7 @@ static void test_shell_session(void **state)
 	session_type(&s, "echo rc=$?\r");
 	session_expect(&s, "rc=130", BOOT_SECONDS);
 	check_idle(&s);
-	session_type(&s, "poweroff -f\r");
-	status = session_end(&s, BOOT_SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_check_terminal(&s);
-	session_close(&s);
+	guest_poweroff(&s);
 }
 
 static void test_help_and_quit_keys(void **state)
@@ -100,7 +61,7 @@ static void test_help_and_quit_keys(void **state)
 	int status;
 
 	(void)state;
-	start_boot(&s, "console=ttyS0");
+	start_boot(&s);
 	session_expect(&s, "Linux version", BOOT_SECONDS);
 	session_type(&s, "\001h");
 	session_expect(&s, "Ctrl-A x", BOOT_SECONDS);
@@ -117,7 +78,7 @@ static void end_by_signal(int signo, bool exits)
 	struct session s;
 	int status;
 
-	start_boot(&s, "console=ttyS0");
+	start_boot(&s);
 	session_expect(&s, "Linux version", BOOT_SECONDS);
 	kill(s.pid, signo);
 	status = session_end(&s, 60);
@@ -149,24 +110,11 @@ static void test_crashes_restore_the_terminal(void **state)
 
 static void test_reboot_ends_under_no_reboot(void **state)
 {
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--engine",
-			 (char *)session_engine,
-			 "--no-reboot",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 NULL };
 	struct session s;
 	int status;
 
 	(void)state;
-	session_start(&s, argv);
-	session_expect(&s, "/root # ", BOOT_SECONDS);
+	guest_boot(&s, GUEST_WORDS("--no-reboot"));
 	session_type(&s, "reboot -f\r");
 	status = session_end(&s, BOOT_SECONDS);
 	assert_true(WIFEXITED(status));
@@ -185,7 +133,5 @@ int main(int argc, char **argv)
 	};
 
 	session_engine_of(argc ? argv[0] : "");
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

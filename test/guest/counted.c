@@ -20,14 +20,15 @@ static pid_t burn(void)
 	return pid;
 }
 
-static void compare(const char *first, const char *second, char *const extra[], const char *expect)
+static void compare(const char *first, const char *second, const char *append,
+		    const char *const extra[], const char *expect)
 {
 	struct run a, b;
 	pid_t burner;
 
-	run(&a, "a", first, extra);
+	run(&a, "a", first, append, extra);
 	burner = burn();
-	run(&b, "b", second, extra);
+	run(&b, "b", second, append, extra);
 	kill(burner, SIGKILL);
 	waitpid(burner, NULL, 0);
 	assert_string_equal(a.text, b.text);
@@ -42,31 +43,26 @@ static void compare(const char *first, const char *second, char *const extra[], 
 
 static void test_whole_boot_repeats(void **state)
 {
-	char *extra[] = { "--append", "console=ttyS0 trapeze.intro", NULL };
-
 	(void)state;
-	compare("interp", "bt", extra, "Hypervisor: yes");
+	compare("interp", "bt", "console=ttyS0 trapeze.intro", GUEST_WORDS(NULL),
+		"Hypervisor: yes");
 }
 
 static void test_stop_in_the_middle_repeats(void **state)
 {
-	char *extra[] = { "--append", "console=ttyS0", "--stop-at", "400000007", NULL };
-
 	(void)state;
-	compare("bt", "bt", extra, NULL);
+	compare("bt", "bt", "console=ttyS0", GUEST_WORDS("--stop-at", "400000007"), NULL);
 }
 
 /* How often the loop looks around must not show in the guest. */
 static void test_slice_does_not_matter(void **state)
 {
-	char *one[] = { "--append", "console=ttyS0", "--stop-at", "300000000", NULL };
-	char *two[] = { "--append", "console=ttyS0", "--stop-at", "300000000",
-			"--slice",  "777",           NULL };
 	struct run a, b;
 
 	(void)state;
-	run(&a, "a", "interp", one);
-	run(&b, "b", "bt", two);
+	run(&a, "a", "interp", "console=ttyS0", GUEST_WORDS("--stop-at", "300000000"));
+	run(&b, "b", "bt", "console=ttyS0",
+	    GUEST_WORDS("--stop-at", "300000000", "--slice", "777"));
 	assert_same(&a, &b, "instructions");
 	assert_same(&a, &b, "state_hash");
 	assert_string_equal(a.text, b.text);
@@ -77,17 +73,14 @@ static void test_slice_does_not_matter(void **state)
 /* Nor which engine executes what, nor when that changes. */
 static void test_changing_engines_does_not_matter(void **state)
 {
-	char *one[] = { "--append", "console=ttyS0", "--stop-at", "300000000", NULL };
-	char *two[] = { "--append",  "console=ttyS0",
-			"--stop-at", "300000000",
-			"--switch",  "bt@1000003,interp@20ms,bt@50000000,interp@299999999",
-			NULL };
+	const char *const *two = GUEST_WORDS("--stop-at", "300000000", "--switch",
+					     "bt@1000003,interp@20ms,bt@50000000,interp@299999999");
 	struct run a, b;
 	char *switches;
 
 	(void)state;
-	run(&a, "a", "bt", one);
-	run(&b, "b", "interp", two);
+	run(&a, "a", "bt", "console=ttyS0", GUEST_WORDS("--stop-at", "300000000"));
+	run(&b, "b", "interp", "console=ttyS0", two);
 	switches = member(b.json, "engine_switches");
 	assert_string_equal(switches, "4");
 	assert_same(&a, &b, "instructions");
@@ -101,22 +94,20 @@ static void test_changing_engines_does_not_matter(void **state)
 /* Nor with several CPUs, which take turns. */
 static void test_several_cpus_repeat(void **state)
 {
-	char *two[] = { "--cpus", "2", "--append", "console=ttyS0 trapeze.intro", NULL };
-	char *four[] = { "--cpus",  "4",    "--append", "console=ttyS0", "--stop-at", "900000001",
-			 "--slice", "7777", NULL };
-
 	(void)state;
-	compare("interp", "bt", two, ", 2 CPU");
-	compare("bt", "bt", four, "Brought up 1 node, 4 CPUs");
+	compare("interp", "bt", "console=ttyS0 trapeze.intro", GUEST_WORDS("--cpus", "2"),
+		", 2 CPU");
+	compare("bt", "bt", "console=ttyS0",
+		GUEST_WORDS("--cpus", "4", "--stop-at", "900000001", "--slice", "7777"),
+		"Brought up 1 node, 4 CPUs");
 }
 
 /* 32-bit code in user mode, and a kernel of 64 bits. */
 static void test_32_bit_program_repeats(void **state)
 {
-	char *extra[] = { "--append", "console=ttyS0 rdinit=/bin/user32", NULL };
-
 	(void)state;
-	compare("interp", "bt", extra, "wider  000000c8\r\ndone");
+	compare("interp", "bt", "console=ttyS0 rdinit=/bin/user32", GUEST_WORDS(NULL),
+		"wider  000000c8\r\ndone");
 }
 
 int main(void)

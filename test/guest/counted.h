@@ -7,20 +7,17 @@
 #ifndef TEST_GUEST_COUNTED_H
 #define TEST_GUEST_COUNTED_H
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
-#include "test/guest/session.h"
+#include "test/guest/guest.h"
 
 static char dir[] = "/tmp/trapeze-counted.XXXXXX"; /* mkdtemp() by main() */
-static const char *guest_kernel;                   /* NULL: $GUEST/vmlinuz */
 
 struct run {
 	char out[4200], stats[4200];
 	char *text, *json;
 };
 
-static inline char *read_all(const char *path)
+/* A zero follows the bytes, whose number is not told if nobody asks. */
+static inline char *read_all(const char *path, size_t *bytes)
 {
 	struct stat st;
 	char *text;
@@ -31,51 +28,24 @@ static inline char *read_all(const char *path)
 	text = calloc(1, (size_t)st.st_size + 1);
 	assert_int_equal(read(fd, text, (size_t)st.st_size), st.st_size);
 	close(fd);
+	if (bytes)
+		*bytes = (size_t)st.st_size;
 	return text;
 }
 
-static inline void run(struct run *r, const char *name, const char *engine, char *const extra[])
+static inline void run(struct run *r, const char *name, const char *engine, const char *append,
+		       const char *const extra[])
 {
-	char kernel[4200], initrd[4200];
-	char *argv[32] = { (char *)session_need("TRAPEZE"),
-			   "run",
-			   "--counted",
-			   "--engine",
-			   (char *)engine,
-			   "--kernel",
-			   kernel,
-			   "--initrd",
-			   initrd,
-			   "--stats",
-			   r->stats };
-	unsigned n = 11;
-	int status;
-	pid_t pid;
+	const char *more[24] = { "--counted", "--stats", r->stats };
 
-	if (guest_kernel)
-		snprintf(kernel, sizeof(kernel), "%s", guest_kernel);
-	else
-		snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
+	for (unsigned n = 3; *extra; n++)
+		more[n] = *extra++;
 	snprintf(r->out, sizeof(r->out), "%s/%s.out", dir, name);
 	snprintf(r->stats, sizeof(r->stats), "%s/%s.json", dir, name);
-	for (unsigned i = 0; extra[i]; i++)
-		argv[n++] = extra[i];
-	argv[n] = NULL;
-	pid = fork();
-	if (pid == 0) {
-		int out = open(r->out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		int in = open("/dev/null", O_RDONLY);
-
-		dup2(out, 1);
-		dup2(in, 0);
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	r->text = read_all(r->out);
-	r->json = read_all(r->stats);
+	session_engine = engine;
+	guest_to_file(guest_command(append, more), r->out);
+	r->text = read_all(r->out, NULL);
+	r->json = read_all(r->stats, NULL);
 }
 
 /* The value after "name": as text. */

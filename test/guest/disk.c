@@ -6,14 +6,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <fcntl.h>
-#include <sys/stat.h>
-
-#include "test/guest/session.h"
+#include "test/guest/counted.h"
 
 #define SCRIPT_BYTES 65536
 #define DISK_BYTES   (8u << 20)
-#define SECONDS      300 /* a sanitizer build on a busy machine; a release build takes seconds */
 
 /* Reads everything, writes a megabyte at 4 MiB in two ways, trims one at 6 MiB. */
 static const char script[] =
@@ -29,8 +25,6 @@ static const char script[] =
 	"grep -c virtio /proc/interrupts\n"
 	"(echo x | dd of=/dev/vdb bs=2 count=1) 2>&1 | grep -o -m 1 'Operation not permitted'\n"
 	"echo second $(dd if=/dev/vdb bs=64k 2>/dev/null | md5sum)\n";
-
-static char dir[] = "/tmp/trapeze-disk.XXXXXX";
 
 static uint8_t *image; /* what the disk holds at first */
 
@@ -68,18 +62,7 @@ static void write_file(const char *name, const void *bytes, size_t count)
 
 static char *read_file(const char *name, size_t *bytes)
 {
-	struct stat st;
-	char *text;
-	int fd = open(path_of(name), O_RDONLY);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstat(fd, &st), 0);
-	text = calloc(1, (size_t)st.st_size + 1);
-	assert_int_equal(read(fd, text, (size_t)st.st_size), st.st_size);
-	close(fd);
-	if (bytes)
-		*bytes = (size_t)st.st_size;
-	return text;
+	return read_all(path_of(name), bytes);
 }
 
 /* "word SUM" of the guest's output is the sum of the host's bytes. */
@@ -98,48 +81,27 @@ static void expect_sum(const char *output, const char *word, const char *file)
 	assert_non_null(strstr(output, line));
 }
 
-/* Runs the image's script on a fresh disk; name.out is the console, name.img the disk. */
-static void run(const char *name, const char *append, const char *extra[])
+/* Fresh disks, which these words give the guest: its script, and one that is read-only. */
+static const char *const *disks(const char *name)
 {
-	char kernel[4200], initrd[4200], disk[200], second[200], out[100], file[100];
-	const char *argv[32] = { session_need("TRAPEZE"),
-				 "run",
-				 "--kernel",
-				 kernel,
-				 "--initrd",
-				 initrd,
-				 "--append",
-				 append,
-				 "--disk",
-				 disk,
-				 "--disk",
-				 second };
-	unsigned n = 12;
-	int status;
-	pid_t pid;
+	static char disk[300], second[300], file[100];
+	static const char *const words[] = { "--disk", disk, "--disk", second, NULL };
 
 	snprintf(file, sizeof(file), "%s.img", name);
 	write_file(file, image, DISK_BYTES);
 	write_file("second.img", image + SCRIPT_BYTES, SCRIPT_BYTES);
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	snprintf(disk, sizeof(disk), "%s,format=raw,serial=first", path_of(file));
 	snprintf(second, sizeof(second), "%s,format=raw,readonly", path_of("second.img"));
-	snprintf(out, sizeof(out), "%s.out", name);
-	for (unsigned i = 0; extra && extra[i]; i++)
-		argv[n++] = extra[i];
-	pid = fork();
-	if (pid == 0) {
-		int to = open(path_of(out), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		int in = open("/dev/null", O_RDONLY);
+	return words;
+}
 
-		dup2(to, 1);
-		dup2(in, 0);
-		execv(argv[0], (char **)argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
+/* Runs the image's script; name.out is the console, name.img the disk. */
+static void run_script(const char *name, const char *append)
+{
+	char out[100];
+
+	snprintf(out, sizeof(out), "%s.out", name);
+	guest_to_file(guest_command(append, disks(name)), path_of(out));
 }
 
 static void check(const char *name)
@@ -171,7 +133,7 @@ static void check(const char *name)
 static void test_disk(void **state)
 {
 	(void)state;
-	run("plain", "console=ttyS0 quiet trapeze.script", NULL);
+	run_script("plain", "console=ttyS0 quiet trapeze.script");
 	check("plain");
 }
 
@@ -189,7 +151,7 @@ static void test_reboot(void **state)
 	(void)state;
 	memset(image, 0, SCRIPT_BYTES);
 	memcpy(image, twice, sizeof(twice) - 1);
-	run("reboot", "console=ttyS0 quiet trapeze.script", NULL);
+	run_script("reboot", "console=ttyS0 quiet trapeze.script");
 	text = read_file("reboot.out", NULL);
 	assert_non_null(strstr(text, "reboot: Restarting system"));
 	assert_non_null(strstr(text, "it is there"));
@@ -200,20 +162,8 @@ static void test_reboot(void **state)
 static void test_disk_on_old_interrupts(void **state)
 {
 	(void)state;
-	run("pins", "console=ttyS0 quiet trapeze.script pci=nomsi noapic", NULL);
+	run_script("pins", "console=ttyS0 quiet trapeze.script pci=nomsi noapic");
 	check("pins");
-}
-
-/* The value after "name": as text. */
-static char *member(const char *json, const char *name)
-{
-	char key[64], *at;
-
-	snprintf(key, sizeof(key), "\"%s\": ", name);
-	at = strstr(json, key);
-	assert_non_null(at);
-	at += strlen(key);
-	return strndup(at, strcspn(at, ",\n"));
 }
 
 static void assert_same_file(const char *a, const char *b)
@@ -229,81 +179,47 @@ static void assert_same_file(const char *a, const char *b)
 
 static void test_counted_repeats(void **state)
 {
-	static const char *const names[] = { "instructions", "state_hash", "guest_seconds" };
-	char *json[2];
+	static const char *const names[] = { "one", "two" };
+	struct run r[2];
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
-		const char *name = i ? "two" : "one", *stats = i ? "two.json" : "one.json";
-		const char *extra[] = { "--counted", "--stats", path_of(stats), NULL };
 		pid_t burner = i ? fork() : -1;
 
 		if (burner == 0)
 			for (volatile unsigned n = 0;; n++)
 				;
-		run(name, "console=ttyS0 quiet trapeze.script", extra);
+		run(&r[i], names[i], "auto", "console=ttyS0 quiet trapeze.script", disks(names[i]));
 		if (burner > 0) {
 			kill(burner, SIGKILL);
 			waitpid(burner, NULL, 0);
 		}
-		check(name);
-		json[i] = read_file(stats, NULL);
+		check(names[i]);
 	}
-	assert_same_file("one.out", "two.out");
+	assert_string_equal(r[0].text, r[1].text);
 	assert_same_file("one.img", "two.img");
-	for (unsigned i = 0; i < 3; i++) {
-		char *x = member(json[0], names[i]), *y = member(json[1], names[i]);
-
-		assert_string_equal(x, y);
-		free(x);
-		free(y);
-	}
-	free(json[0]);
-	free(json[1]);
+	assert_same(&r[0], &r[1], "instructions");
+	assert_same(&r[0], &r[1], "state_hash");
+	assert_same(&r[0], &r[1], "guest_seconds");
+	run_free(&r[0]);
+	run_free(&r[1]);
 }
 
 /* Somebody is at the keyboard: the entropy device, and a disk that is written while others look. */
 static void test_entropy(void **state)
 {
-	char kernel[4200], initrd[4200];
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 "--disk",
-			 NULL,
-			 NULL };
 	struct session s;
 
 	(void)state;
 	write_file("entropy.img", image, DISK_BYTES);
-	argv[9] = path_of("entropy.img");
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
-	session_start(&s, argv);
-	session_expect(&s, "/root # ", SECONDS);
+	guest_boot(&s, GUEST_WORDS("--disk", path_of("entropy.img")));
 	session_type(
 		&s,
 		"insmod /lib/modules/virtio-rng.ko; cat /sys/class/misc/hw_random/rng_current\r");
-	session_expect(&s, "virtio_rng.0", SECONDS);
+	session_expect(&s, "virtio_rng.0", GUEST_SECONDS);
 	session_type(&s, "dd if=/dev/hwrng bs=1000 count=9 2>/dev/null | wc -c\r");
-	session_expect(&s, "9000", SECONDS);
-	session_type(&s, "poweroff -f\r");
-	assert_int_equal(session_end(&s, SECONDS), 0);
-	session_close(&s);
-}
-
-static int remove_dir(void **state)
-{
-	char command[100];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
+	session_expect(&s, "9000", GUEST_SECONDS);
+	guest_poweroff(&s);
 }
 
 int main(void)

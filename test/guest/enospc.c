@@ -7,44 +7,20 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 
-#include "test/guest/session.h"
+#include "test/guest/guest.h"
+#include "test/guest/namespace.h"
 
-#define SECONDS    300 /* a sanitizer build on a busy machine; a release build takes seconds */
 #define DISK_BYTES (32u << 20)
 #define TEXT_BYTES (6u << 20) /* what the guest writes: more than there is room for */
 
-static char kernel[4096], initrd[4096], dir[] = "/tmp/trapeze-enospc-XXXXXX", disk[100],
-					ballast[100];
-
-static void map_id(const char *file, const char *format, unsigned id)
-{
-	char text[64];
-	int fd = open(file, O_WRONLY);
-
-	snprintf(text, sizeof(text), format, id);
-	if (fd >= 0 && write(fd, text, strlen(text)) < 0)
-		fprintf(stderr, "%s: %s\n", file, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-}
+static char dir[] = "/tmp/trapeze-enospc-XXXXXX", disk[100], ballast[100];
 
 static bool mount_small(void)
 {
-	unsigned uid = getuid(), gid = getgid();
-
-	if (unshare(CLONE_NEWNS) != 0) {
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-			return false;
-		map_id("/proc/self/setgroups", "deny", 0);
-		map_id("/proc/self/uid_map", "0 %u 1", uid);
-		map_id("/proc/self/gid_map", "0 %u 1", gid);
-	}
-	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	return namespace_enter(CLONE_NEWNS) &&
+	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
 	       mount("none", dir, "tmpfs", 0, "size=8m") == 0;
 }
 
@@ -65,57 +41,24 @@ static void make_files(void)
 static void start(struct session *s, const char *word, const char *value)
 {
 	char words[120];
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 "--disk",
-			 words,
-			 (char *)word,
-			 (char *)value,
-			 NULL };
 
 	snprintf(words, sizeof(words), "%s,format=raw", disk);
 	make_files();
-	session_start(s, argv);
-	session_expect(s, "/root # ", SECONDS);
+	guest_boot(s, GUEST_WORDS("--disk", words, word, value));
 	session_type(s, "yes 'a line that the guest wrote' | head -c 6291456 >/tmp/text\r");
-	session_expect(s, "/root # ", SECONDS);
+	session_expect(s, GUEST_PROMPT, GUEST_SECONDS);
 	session_type(s, "echo 1 >/proc/sys/kernel/watchdog_thresh\r");
 	session_type(s, "while :; do :; done & ");
 	session_type(s, "dd if=/tmp/text of=/dev/vda bs=64k conv=fsync; echo status $?.\r");
 }
 
-/* Seconds of processor time that the monitor has used. */
-static double used(const struct session *s)
-{
-	char name[64], line[1024] = "", *at;
-	unsigned long user, system;
-	FILE *f;
-
-	snprintf(name, sizeof(name), "/proc/%d/stat", (int)s->pid);
-	f = fopen(name, "r");
-	assert_non_null(f);
-	assert_non_null(fgets(line, sizeof(line), f));
-	fclose(f);
-	at = strrchr(line, ')');
-	assert_int_equal(sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-				&user, &system),
-			 2);
-	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
-
 static double used_in_a_second(struct session *s)
 {
-	double before = used(s), end = session_now() + 1;
+	double before = session_cpu_seconds(s), end = session_now() + 1;
 
 	while (session_now() < end)
 		session_read(s, 100);
-	return used(s) - before;
+	return session_cpu_seconds(s) - before;
 }
 
 static void check_disk(void)
@@ -130,37 +73,26 @@ static void check_disk(void)
 		assert_int_equal(text[i], line[i % (sizeof(line) - 1)]);
 }
 
-static void end(struct session *s)
-{
-	int status;
-
-	session_type(s, "poweroff -f\r");
-	status = session_end(s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(s);
-}
-
 static void paused(const char *word)
 {
 	struct session s;
 
 	start(&s, word, NULL);
-	session_expect(&s, "the guest is paused", SECONDS);
+	session_expect(&s, "the guest is paused", GUEST_SECONDS);
 	assert_true(used_in_a_second(&s) < 0.3);
 	session_type(&s, "\001c");
-	session_expect(&s, "there is still no room", SECONDS);
+	session_expect(&s, "there is still no room", GUEST_SECONDS);
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(used_in_a_second(&s) < 0.3);
 	unlink(ballast);
 	kill(s.pid, SIGCONT);
-	session_expect(&s, "there is room again", SECONDS);
-	session_expect(&s, "status 0.", SECONDS);
+	session_expect(&s, "there is room again", GUEST_SECONDS);
+	session_expect(&s, "status 0.", GUEST_SECONDS);
 	assert_true(used_in_a_second(&s) > 0.0);
 	/* The guest knows that it stood still, and does not take it for a CPU that is stuck. */
 	session_type(&s, "echo stuck $(dmesg | grep -c -E 'soft lockup|stall').\r");
-	session_expect(&s, "stuck 0.", SECONDS);
-	end(&s);
+	session_expect(&s, "stuck 0.", GUEST_SECONDS);
+	guest_poweroff(&s);
 	check_disk();
 }
 
@@ -183,10 +115,10 @@ static void test_end_while_paused(void **state)
 
 	(void)state;
 	start(&s, NULL, NULL);
-	session_expect(&s, "the guest is paused", SECONDS);
+	session_expect(&s, "the guest is paused", GUEST_SECONDS);
 	session_type(&s, "\001x");
-	session_expect(&s, "ended by Ctrl-A x", SECONDS);
-	session_end(&s, SECONDS);
+	session_expect(&s, "ended by Ctrl-A x", GUEST_SECONDS);
+	session_end(&s, GUEST_SECONDS);
 	session_check_terminal(&s);
 	session_close(&s);
 }
@@ -197,9 +129,9 @@ static void test_report(void **state)
 
 	(void)state;
 	start(&s, "--on-enospc", "report");
-	session_expect(&s, "status 1.", SECONDS);
+	session_expect(&s, "status 1.", GUEST_SECONDS);
 	assert_null(memmem(s.text, s.bytes, "is paused", 9));
-	end(&s);
+	guest_poweroff(&s);
 }
 
 int main(void)
@@ -212,8 +144,6 @@ int main(void)
 	};
 	int failed;
 
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	if (!mkdtemp(dir))
 		return 1;
 	snprintf(disk, sizeof(disk), "%s/disk.img", dir);

@@ -12,13 +12,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <fcntl.h>
-#include <sys/stat.h>
+#include "test/guest/guest.h"
 
-#include "test/cmocka.h"
-#include "test/guest/session.h"
-
-#define SECONDS   300 /* for the guest to begin; a release build takes seconds */
 #define BLOCK     32768u
 #define BLOCKS    256u
 #define SECTORS   (BLOCK / 512)
@@ -27,7 +22,7 @@
 #define PENDING   65536 /* writes that no fsync has covered */
 
 static unsigned rounds = 10;
-static char dir[] = "/tmp/trapeze-killed-XXXXXX", kernel[4096], initrd[4096];
+static char dir[] = "/tmp/trapeze-killed-XXXXXX";
 
 /* Generations go on from the last round's. */
 static const char script[] = "scribble /dev/vdb 0 %u & scribble /dev/vdb 1 %u & wait\n";
@@ -84,25 +79,14 @@ static void make_script(void)
 
 static pid_t start(int *output)
 {
-	char disk[120], text[120];
-	const char *argv[] = { session_need("TRAPEZE"),
-			       "run",
-			       "--kernel",
-			       kernel,
-			       "--initrd",
-			       initrd,
-			       "--append",
-			       "console=ttyS0 quiet trapeze.script",
-			       "--disk",
-			       text,
-			       "--disk",
-			       disk,
-			       NULL };
+	char disk[120], text[120], **argv;
 	int pipes[2];
 	pid_t pid;
 
 	snprintf(text, sizeof(text), "%s/script,format=raw,readonly", dir);
 	snprintf(disk, sizeof(disk), "%s/disk.qcow2", dir);
+	argv = guest_command("console=ttyS0 quiet trapeze.script",
+			     GUEST_WORDS("--disk", text, "--disk", disk));
 	assert_int_equal(pipe(pipes), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -111,7 +95,7 @@ static pid_t start(int *output)
 		dup2(null, STDIN_FILENO);
 		dup2(pipes[1], STDOUT_FILENO);
 		close(pipes[0]);
-		execv(argv[0], (char **)argv);
+		execv(argv[0], argv);
 		_exit(127);
 	}
 	close(pipes[1]);
@@ -159,7 +143,7 @@ static void take_line(const char *line)
 /* Reads what the guest says, until its end; kills it at a random moment after the first write. */
 static void watch(pid_t pid, int output)
 {
-	double end = session_now() + SECONDS, kill_at = 0;
+	double end = session_now() + GUEST_SECONDS, kill_at = 0;
 	static char text[65536];
 	size_t bytes = 0;
 
@@ -282,8 +266,6 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		rounds = (unsigned)atoi(argv[1]);
 	srandom((unsigned)getpid());
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	if (!mkdtemp(dir))
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, remove_dir);

@@ -7,13 +7,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "test/guest/session.h"
+#define GUEST_SECONDS 180
+#include "test/guest/guest.h"
 
 #define KIB_BESIDE (64u << 10)
 #define KIB_SLACK  1024u /* what C library and kernel may add meanwhile */
 #define KIB_CACHE  (8u << 10)
 #define CACHE      "8M"
-#define SECONDS    180
 
 /* Of mappings of a process, given their first line in smaps. */
 static bool counts(const char *mapping)
@@ -50,37 +50,17 @@ static void need_bare_memory(void)
 
 static void test_debian(void **state)
 {
-	char kernel[4200], initrd[4200];
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--engine",
-			 "bt",
-			 "--code-cache",
-			 CACHE,
-			 "--memory",
-			 "512M,shared",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 NULL };
 	struct session s;
 
 	(void)state;
 	need_bare_memory();
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
-	session_start(&s, argv);
-	session_expect(&s, "/root # ", SECONDS);
+	session_engine = "bt";
+	guest_boot(&s, GUEST_WORDS("--code-cache", CACHE, "--memory", "512M,shared"));
 	session_type(&s, "find / -xdev | sort | gzip | sha256sum; echo do''ne\n");
-	session_expect(&s, "done", SECONDS);
+	session_expect(&s, "done", GUEST_SECONDS);
 
 	assert_in_range(resident_kib(s.pid), 1, KIB_BESIDE + KIB_CACHE);
-	session_type(&s, "poweroff -f\n");
-	assert_int_equal(session_end(&s, SECONDS), 0);
-	session_close(&s);
+	guest_poweroff(&s);
 }
 
 static void endless(const char *engine, unsigned limit)
@@ -107,14 +87,14 @@ static void endless(const char *engine, unsigned limit)
 	need_bare_memory();
 	snprintf(kernel, sizeof(kernel), "%s/../bare/endless", session_need("GUEST"));
 	session_start(&s, argv);
-	session_expect(&s, "eighth round", SECONDS);
+	session_expect(&s, "eighth round", GUEST_SECONDS);
 	before = resident_kib(s.pid);
-	session_expect(&s, "sixteenth round", SECONDS);
+	session_expect(&s, "sixteenth round", GUEST_SECONDS);
 	after = resident_kib(s.pid);
 	assert_in_range(after, 1, limit);
 	assert_in_range(after, 1, before + KIB_SLACK);
-	session_expect(&s, "done", SECONDS);
-	session_end(&s, SECONDS);
+	session_expect(&s, "done", GUEST_SECONDS);
+	session_end(&s, GUEST_SECONDS);
 	session_close(&s);
 }
 

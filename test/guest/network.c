@@ -8,48 +8,10 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#include "test/guest/session.h"
+#include "test/guest/guest.h"
 
-#define SECONDS    300 /* a sanitizer build on a busy machine; a release build takes seconds */
 #define FETCH_MIB  4
 #define ECHO_BYTES 100000
-
-static char kernel[4096], initrd[4096];
-
-static void boot(struct session *s, const char *net)
-{
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 "--net",
-			 (char *)net,
-			 NULL };
-
-	session_start(s, argv);
-	session_expect(s, "/root # ", SECONDS);
-}
-
-static void command(struct session *s, const char *text)
-{
-	session_type(s, text);
-	session_type(s, "\r");
-}
-
-static void finish(struct session *s)
-{
-	int status;
-
-	command(s, "poweroff -f");
-	status = session_end(s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(s);
-}
 
 /* A socket on a free port of the loopback interface. */
 static int bound(int *port)
@@ -103,8 +65,8 @@ static void *serve(void *arg)
 
 static void lease(struct session *s)
 {
-	command(s, "udhcpc -i eth0 -n -q");
-	session_expect(s, "lease of 10.0.2.15 obtained", SECONDS);
+	guest_type(s, "udhcpc -i eth0 -n -q");
+	session_expect(s, "lease of 10.0.2.15 obtained", GUEST_SECONDS);
 }
 
 static void test_fetch(void **state)
@@ -117,17 +79,17 @@ static void test_fetch(void **state)
 	(void)state;
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(pthread_create(&server, NULL, serve, &listener), 0);
-	boot(&s, "user");
+	guest_boot(&s, GUEST_WORDS("--net", "user"));
 	lease(&s);
 	snprintf(text, sizeof(text), "wget -q -O - http://10.0.2.2:%d/ | wc -lc", port);
-	command(&s, text);
+	guest_type(&s, text);
 	snprintf(text, sizeof(text), "%d   %d", FETCH_MIB << 14, FETCH_MIB << 20);
-	session_expect(&s, text, SECONDS);
+	session_expect(&s, text, GUEST_SECONDS);
 	pthread_join(server, NULL);
 	close(listener);
-	command(&s, "dmesg | grep -c -E 'BUG|WARNING|Call Trace'");
-	session_expect(&s, "\n0\r", SECONDS);
-	finish(&s);
+	guest_type(&s, "dmesg | grep -c -E 'BUG|WARNING|Call Trace'");
+	session_expect(&s, "\n0\r", GUEST_SECONDS);
+	guest_poweroff(&s);
 }
 
 /* Files of one directory, and of no other, by TFTP. */
@@ -147,13 +109,13 @@ static void test_tftp(void **state)
 	assert_int_equal(fread(expected, 1, 32, sum), 32);
 	assert_int_equal(pclose(sum), 0);
 	snprintf(text, sizeof(text), "user,tftp=%s/given", dir);
-	boot(&s, text);
+	guest_boot(&s, GUEST_WORDS("--net", text));
 	lease(&s);
-	command(&s, "tftp -g -r file -l /tmp/file 10.0.2.2; md5sum </tmp/file");
-	session_expect(&s, expected, SECONDS);
-	command(&s, "tftp -g -r ../secret -l /tmp/secret 10.0.2.2; echo status $?.");
-	session_expect(&s, "status 1.", SECONDS);
-	finish(&s);
+	guest_type(&s, "tftp -g -r file -l /tmp/file 10.0.2.2; md5sum </tmp/file");
+	session_expect(&s, expected, GUEST_SECONDS);
+	guest_type(&s, "tftp -g -r ../secret -l /tmp/secret 10.0.2.2; echo status $?.");
+	session_expect(&s, "status 1.", GUEST_SECONDS);
+	guest_poweroff(&s);
 	snprintf(text, sizeof(text), "rm -r %s", dir);
 	assert_int_equal(system(text), 0);
 }
@@ -165,7 +127,7 @@ static void echo_through(int port)
 				  .sin_port = htons((uint16_t)port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	static char out[ECHO_BYTES], in[ECHO_BYTES];
-	struct timeval patience = { .tv_sec = SECONDS };
+	struct timeval patience = { .tv_sec = GUEST_SECONDS };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	size_t got = 0;
 
@@ -193,12 +155,12 @@ static void test_forward(void **state)
 	(void)state;
 	close(reserved);
 	snprintf(words, sizeof(words), "user,forward=tcp:%d:7777", port);
-	boot(&s, words);
+	guest_boot(&s, GUEST_WORDS("--net", words));
 	lease(&s);
-	command(&s, "nc -l -p 7777 -e cat & sleep 1; echo listen''ing");
-	session_expect(&s, "listening", SECONDS);
+	guest_type(&s, "nc -l -p 7777 -e cat & sleep 1; echo listen''ing");
+	session_expect(&s, "listening", GUEST_SECONDS);
 	echo_through(port);
-	finish(&s);
+	guest_poweroff(&s);
 }
 
 static void test_two_machines(void **state)
@@ -211,24 +173,24 @@ static void test_two_machines(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		snprintf(words[i], sizeof(words[i]), "switch:%s/sw,mac=02:00:00:00:00:0%u",
 			 directory, i + 1);
-		boot(&s[i], words[i]);
+		guest_boot(&s[i], GUEST_WORDS("--net", words[i]));
 		snprintf(words[i], sizeof(words[i]),
 			 "ip addr add 10.9.9.%u/24 dev eth0; ip link set eth0 up", i + 1);
-		command(&s[i], words[i]);
-		session_expect(&s[i], "/root # ", SECONDS);
+		guest_type(&s[i], words[i]);
+		session_expect(&s[i], GUEST_PROMPT, GUEST_SECONDS);
 	}
-	command(&s[0], "ping -c 3 -A -W 100 10.9.9.2");
-	session_expect(&s[0], "0% packet loss", SECONDS);
+	guest_type(&s[0], "ping -c 3 -A -W 100 10.9.9.2");
+	session_expect(&s[0], "0% packet loss", GUEST_SECONDS);
 	/* A stream with large segments. */
-	command(&s[1], "nc -l -p 99 | md5sum & sleep 1; echo listen''ing");
-	session_expect(&s[1], "listening", SECONDS);
-	command(&s[0], "seq 1 200000 | nc 10.9.9.2 99; seq 1 200000 | md5sum");
-	session_expect(&s[1], "0e10426a1d5bddffcef02f1345787128", SECONDS);
+	guest_type(&s[1], "nc -l -p 99 | md5sum & sleep 1; echo listen''ing");
+	session_expect(&s[1], "listening", GUEST_SECONDS);
+	guest_type(&s[0], "seq 1 200000 | nc 10.9.9.2 99; seq 1 200000 | md5sum");
+	session_expect(&s[1], "0e10426a1d5bddffcef02f1345787128", GUEST_SECONDS);
 	/* The machine that runs the switch goes; the other one takes over, and is well. */
-	finish(&s[0]);
-	command(&s[1], "cat /sys/class/net/eth0/carrier | sed s/^/carrier=/");
-	session_expect(&s[1], "carrier=1", SECONDS);
-	finish(&s[1]);
+	guest_poweroff(&s[0]);
+	guest_type(&s[1], "cat /sys/class/net/eth0/carrier | sed s/^/carrier=/");
+	session_expect(&s[1], "carrier=1", GUEST_SECONDS);
+	guest_poweroff(&s[1]);
 	assert_int_equal(rmdir(directory), 0);
 }
 
@@ -241,7 +203,5 @@ int main(void)
 		cmocka_unit_test(test_two_machines),
 	};
 
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

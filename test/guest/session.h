@@ -1,7 +1,7 @@
 /*
  * session.h - runs trapeze on a pseudo-terminal, as a person would, and talks to it.
  *
- * $TRAPEZE names the program, $GUEST the directory with vmlinuz and initramfs.gz.
+ * $TRAPEZE names the program.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -139,6 +139,25 @@ static inline int session_end(struct session *s, double seconds)
 		session_read(s, 100);
 	}
 	return status;
+}
+
+/* Seconds of host CPU that the program has used. */
+static inline double session_cpu_seconds(const struct session *s)
+{
+	unsigned long user, system;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)s->pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	/* pid (name) state, ten numbers, utime stime: proc(5) */
+	assert_int_equal(fscanf(f,
+				"%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				&user, &system),
+			 2);
+	fclose(f);
+	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
 /* The terminal is as it was before the program ran. */

@@ -8,18 +8,15 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <sys/stat.h>
+#include "test/guest/guest.h"
 
-#include "test/guest/session.h"
+#define FILES  3
+#define MOST   (1u << 20)
+#define DATA   65536u
+#define STEPS  25
+#define ROUNDS 3
 
-#define SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
-#define FILES   3
-#define MOST    (1u << 20)
-#define DATA    65536u
-#define STEPS   25
-#define ROUNDS  3
-
-static char kernel[4096], initrd[4096], directory[] = "/tmp/trapeze-share-XXXXXX", words[100];
+static char directory[] = "/tmp/trapeze-share-XXXXXX", words[100];
 static unsigned char data[DATA];
 static struct model {
 	unsigned char bytes[MOST];
@@ -129,7 +126,7 @@ static void one_round(struct session *s)
 		step(script);
 	fclose(script);
 	session_type(s, "sh script0 && echo do''ne\r");
-	session_expect(s, "done\r", SECONDS);
+	session_expect(s, "done\r", GUEST_SECONDS);
 	for (unsigned n = 0; n < FILES; n++) {
 		compare(n);
 		data[n]++; /* the host writes a little, too */
@@ -141,59 +138,42 @@ static void one_round(struct session *s)
 	}
 	put_file(path_of("data", 0), data, DATA);
 	session_type(s, "mv data0 data; cmp f0 w0 && cmp f1 w1 && cmp f2 w2 && echo sa''me\r");
-	session_expect(s, "same\r", SECONDS);
+	session_expect(s, "same\r", GUEST_SECONDS);
 }
 
 static void test_random_operations(void **state)
 {
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 "--share",
-			 words,
-			 NULL };
 	struct session s;
 	char command[100];
-	int status;
 
 	(void)state;
 	srandom(1);
 	for (unsigned i = 0; i < DATA; i++)
 		data[i] = (unsigned char)random();
 	put_file(path_of("data", 0), data, DATA);
-	session_start(&s, argv);
-	session_expect(&s, "/root # ", SECONDS);
+	guest_boot(&s, GUEST_WORDS("--share", words));
 	session_type(&s,
 		     "mkdir /s; mount -t 9p -o trans=virtio,version=9p2000.L tag /s && cd /s && "
 		     "mv data0 data && touch f0 f1 f2 && echo mou''nted\r");
-	session_expect(&s, "mounted\r", SECONDS);
+	session_expect(&s, "mounted\r", GUEST_SECONDS);
 	for (unsigned i = 0; i < ROUNDS; i++)
 		one_round(&s);
 	/* The directory goes: the user is told, the guest gets errors, and lives. */
 	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	assert_int_equal(system(command), 0);
 	session_type(&s, "cat /s/f0 || echo go''ne; touch /s/new || echo ref''used\r");
-	session_expect(&s, "the directory was removed", SECONDS);
-	session_expect(&s, "gone\r", SECONDS);
-	session_expect(&s, "refused\r", SECONDS);
-	session_type(&s, "poweroff -f\r");
-	status = session_end(&s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(&s);
+	session_expect(&s, "the directory was removed", GUEST_SECONDS);
+	session_expect(&s, "gone\r", GUEST_SECONDS);
+	session_expect(&s, "refused\r", GUEST_SECONDS);
+	guest_poweroff(&s);
 }
 
 int main(void)
 {
 	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_random_operations) };
 
-	snprintf(kernel, sizeof(kernel), "%s/stock/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/stock/initramfs.gz", session_need("GUEST"));
+	guest_kernel = "stock/vmlinuz";
+	guest_initrd = "stock/initramfs.gz";
 	if (!mkdtemp(directory))
 		return 1;
 	snprintf(words, sizeof(words), "%s:tag", directory);

@@ -3,51 +3,20 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "test/guest/session.h"
-
-#define SECONDS 400 /* a sanitizer build on a busy machine */
-
-static void start(struct session *s, const char *cpus)
-{
-	static char kernel[4200], initrd[4200];
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--engine",
-			 (char *)session_engine,
-			 "--cpus",
-			 (char *)cpus,
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0",
-			 NULL };
-
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
-	session_start(s, argv);
-	session_expect(s, "/root # ", SECONDS);
-}
+#define GUEST_SECONDS 400 /* a sanitizer build on a busy machine */
+#include "test/guest/guest.h"
 
 static void command(struct session *s, const char *text, const char *answer)
 {
-	session_type(s, text);
-	session_type(s, "\r");
-	session_expect(s, answer, SECONDS);
-	session_expect(s, "/root # ", SECONDS);
+	guest_type(s, text);
+	session_expect(s, answer, GUEST_SECONDS);
+	session_expect(s, GUEST_PROMPT, GUEST_SECONDS);
 }
 
 static void end(struct session *s)
 {
-	int status;
-
 	command(s, "dmesg | grep -cE 'BUG|WARNING|stall|Call Trace'", "\n0\r");
-	session_type(s, "poweroff -f\r");
-	status = session_end(s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(s);
+	guest_poweroff(s);
 }
 
 static void test_two_cpus(void **state)
@@ -55,7 +24,7 @@ static void test_two_cpus(void **state)
 	struct session s;
 
 	(void)state;
-	start(&s, "2");
+	guest_boot(&s, GUEST_WORDS("--cpus", "2"));
 	command(&s, "echo cpus=$(nproc)", "cpus=2");
 	command(&s, "echo 0 >/sys/devices/system/cpu/cpu1/online; echo left=$(nproc)", "left=1");
 	command(&s, "echo 1 >/sys/devices/system/cpu/cpu1/online; echo back=$(nproc)", "back=2");
@@ -69,7 +38,7 @@ static void test_four_cpus(void **state)
 	struct session s;
 
 	(void)state;
-	start(&s, "4");
+	guest_boot(&s, GUEST_WORDS("--cpus", "4"));
 	command(&s, "echo cpus=$(nproc)", "cpus=4");
 	command(&s,
 		"for c in 1 2 4 8; do taskset $c sh -c 'seq 1 2000 | md5sum' & done; wait; echo "

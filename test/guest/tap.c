@@ -4,26 +4,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <fcntl.h>
-#include <sched.h>
+#include "test/guest/guest.h"
+#include "test/guest/namespace.h"
 
-#include "test/guest/session.h"
-
-#define SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
 /* Of what seq 1 200000 prints. */
 #define STREAM_SUM "0e10426a1d5bddffcef02f1345787128"
-
-static char kernel[4096], initrd[4096];
-
-static void write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		print_message("%s: %s\n", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-}
 
 static int make_tap(void)
 {
@@ -34,55 +19,21 @@ static int make_tap(void)
 /* NULL, or why there can be no namespace with a tap here. */
 static const char *enter_namespace(void)
 {
-	char map[64];
-	unsigned uid = getuid();
-
 	if (access("/dev/net/tun", R_OK | W_OK) != 0)
 		return "/dev/net/tun cannot be opened";
-	if (unshare(CLONE_NEWNET) != 0) {
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
-			return "no network namespace is permitted";
-		write_text("/proc/self/setgroups", "deny");
-		snprintf(map, sizeof(map), "0 %u 1", uid);
-		write_text("/proc/self/uid_map", map);
-	}
+	if (!namespace_enter(CLONE_NEWNET))
+		return "no network namespace is permitted";
 	return make_tap() == 0 ? NULL : "no tap can be made in a namespace";
 }
 
 /* The guest of this card, with the tap up. */
 static void start(struct session *s, const char *cpus, const char *net)
 {
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 "--cpus",
-			 (char *)cpus,
-			 "--net",
-			 (char *)net,
-			 NULL };
-
-	session_start(s, argv);
-	session_expect(s, "/root # ", SECONDS);
+	guest_boot(s, GUEST_WORDS("--cpus", cpus, "--net", net));
 	session_type(s, "ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up\r");
-	session_expect(s, "/root # ", SECONDS);
+	session_expect(s, GUEST_PROMPT, GUEST_SECONDS);
 	session_type(s, "ping -c 3 -A -W 100 10.8.0.1\r");
-	session_expect(s, " 0% packet loss", SECONDS);
-}
-
-static void end(struct session *s)
-{
-	int status;
-
-	session_type(s, "poweroff -f\r");
-	status = session_end(s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(s);
+	session_expect(s, " 0% packet loss", GUEST_SECONDS);
 }
 
 /* A card of two queues, which both have their interrupt; four streams at a time. */
@@ -94,16 +45,16 @@ static void test_queues(void **state)
 	start(&s, "2", "tap:tap0,queues=2");
 	session_type(&s, "echo rings $(ls /sys/class/net/eth0/queues | wc -l) "
 			 "$(grep -c -E 'virtio.*-(in|out)put.[01]' /proc/interrupts).\r");
-	session_expect(&s, "rings 4 4.", SECONDS);
+	session_expect(&s, "rings 4 4.", GUEST_SECONDS);
 	session_type(&s, "for i in 1 2 3 4; do nc -l -p 9$i | md5sum & done; sleep 1; echo "
 			 "listen''ing\r");
-	session_expect(&s, "listening", SECONDS);
+	session_expect(&s, "listening", GUEST_SECONDS);
 	assert_int_equal(system("for i in 1 2 3 4; do seq 1 200000 | busybox nc 10.8.0.2 9$i & "
 				"done; wait"),
 			 0);
 	for (unsigned i = 0; i < 4; i++)
-		session_expect(&s, STREAM_SUM, SECONDS);
-	end(&s);
+		session_expect(&s, STREAM_SUM, GUEST_SECONDS);
+	guest_poweroff(&s);
 }
 
 static void test_tap(void **state)
@@ -114,15 +65,15 @@ static void test_tap(void **state)
 	start(&s, "1", "tap:tap0");
 	/* A stream in, with the host's segments of up to 64 KiB. */
 	session_type(&s, "nc -l -p 99 | md5sum & sleep 1; echo listen''ing\r");
-	session_expect(&s, "listening", SECONDS);
+	session_expect(&s, "listening", GUEST_SECONDS);
 	assert_int_equal(system("seq 1 200000 | busybox nc 10.8.0.2 99"), 0);
-	session_expect(&s, STREAM_SUM, SECONDS);
+	session_expect(&s, STREAM_SUM, GUEST_SECONDS);
 	assert_int_equal(system("busybox ip link del tap0"), 0);
-	session_expect(&s, "tap tap0 is gone", SECONDS);
+	session_expect(&s, "tap tap0 is gone", GUEST_SECONDS);
 	session_type(&s, "cat /sys/class/net/eth0/carrier | sed s/^/carrier=/\r");
-	session_expect(&s, "carrier=0", SECONDS);
+	session_expect(&s, "carrier=0", GUEST_SECONDS);
 	session_type(&s, "ping -c 1 -W 1 10.8.0.1\r");
-	end(&s);
+	guest_poweroff(&s);
 }
 
 int main(void)
@@ -137,7 +88,5 @@ int main(void)
 		printf("skip - tap: %s\n", why_not);
 		return 77;
 	}
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,45 +9,12 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "test/guest/session.h"
+#include "test/guest/guest.h"
 
-#define SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
-#define BYTES   300000
+#define BYTES 300000
 
-static char kernel[4096], initrd[4096], directory[] = "/tmp/trapeze-vconsole-XXXXXX";
+static char directory[] = "/tmp/trapeze-vconsole-XXXXXX";
 static char socket_word[100], file_word[100], socket_path[100], file_path[100];
-
-static void start(struct session *s, const char *first, ...)
-{
-	const char *argv[24] = { session_need("TRAPEZE"),
-				 "run",
-				 "--kernel",
-				 kernel,
-				 "--initrd",
-				 initrd,
-				 "--append",
-				 first };
-	unsigned n = 8;
-	va_list ap;
-
-	va_start(ap, first);
-	while ((argv[n] = va_arg(ap, const char *)))
-		n++;
-	va_end(ap);
-	session_start(s, (char *const *)argv);
-}
-
-static void end(struct session *s)
-{
-	int status;
-
-	session_type(s, "poweroff -f\r");
-	status = session_end(s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_check_terminal(s);
-	session_close(s);
-}
 
 /* The terminal is hvc0; its size is the guest's, also when it changes. */
 static void test_console(void **state)
@@ -56,17 +23,17 @@ static void test_console(void **state)
 	struct session s;
 
 	(void)state;
-	start(&s, "console=hvc0 quiet", "--display", "hvc0", NULL);
-	session_expect(&s, "This is Linux", SECONDS);
-	session_expect(&s, "/root # ", SECONDS);
+	session_start(&s, guest_command("console=hvc0 quiet", GUEST_WORDS("--display", "hvc0")));
+	session_expect(&s, "This is Linux", GUEST_SECONDS);
+	session_expect(&s, GUEST_PROMPT, GUEST_SECONDS);
 	session_type(&s, "tty; echo $((6*7))\r");
-	session_expect(&s, "/dev/hvc0", SECONDS);
-	session_expect(&s, "42", SECONDS);
+	session_expect(&s, "/dev/hvc0", GUEST_SECONDS);
+	session_expect(&s, "42", GUEST_SECONDS);
 	ioctl(s.pty, TIOCSWINSZ, &size);
 	kill(s.pid, SIGWINCH);
 	session_type(&s, "while [ \"$(stty size)\" != '30 120' ]; do :; done; echo res''ized\r");
-	session_expect(&s, "resized", SECONDS);
-	end(&s);
+	session_expect(&s, "resized", GUEST_SECONDS);
+	guest_poweroff(&s);
 }
 
 /* As udev would name them. */
@@ -74,13 +41,13 @@ static void name_ports(struct session *s)
 {
 	session_type(s, "for p in /sys/class/virtio-ports/*; do [ -s $p/name ] && "
 			"ln -s ${p##*/} /dev/$(cat $p/name); done; ls /dev/log\r");
-	session_expect(s, "\n/dev/log", SECONDS);
+	session_expect(s, "\n/dev/log", GUEST_SECONDS);
 }
 
 static int call(void)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = SECONDS };
+	struct timeval patience = { .tv_sec = GUEST_SECONDS };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strcpy(at.sun_path, socket_path);
@@ -104,7 +71,7 @@ static void echo_through(struct session *s, int fd)
 				    .events = (short)(POLLIN | (sent < BYTES ? POLLOUT : 0)) };
 		ssize_t n;
 
-		assert_int_equal(poll(&p, 1, SECONDS * 1000), 1);
+		assert_int_equal(poll(&p, 1, GUEST_SECONDS * 1000), 1);
 		if (p.revents & POLLOUT) {
 			n = send(fd, out + sent, BYTES - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 			sent += n > 0 ? (size_t)n : 0;
@@ -135,27 +102,26 @@ static void ports(const char *counted)
 	char text[6] = "";
 	int fd;
 
-	start(&s, "console=ttyS0 quiet", "--port", socket_word, "--port", file_word, counted, NULL);
-	session_expect(&s, "/root # ", SECONDS);
+	guest_boot(&s, GUEST_WORDS("--port", socket_word, "--port", file_word, counted));
 	session_type(&s, "cat /sys/class/virtio-ports/*/name | tr '\\n' ,\r");
-	session_expect(&s, "org.test.talk,log,", SECONDS);
+	session_expect(&s, "org.test.talk,log,", GUEST_SECONDS);
 	name_ports(&s);
 	session_type(&s, "echo of the guest >/dev/log; echo done''.\r");
-	session_expect(&s, "done.", SECONDS);
+	session_expect(&s, "done.", GUEST_SECONDS);
 	fd = call();
 	echo_through(&s, fd);
 	close(fd);
 	session_type(&s, "kill %1; wait; echo end''ed\r");
-	session_expect(&s, "ended", SECONDS);
+	session_expect(&s, "ended", GUEST_SECONDS);
 	/* The next peer; a guest that writes before somebody is there waits. */
 	session_type(&s, "echo again >/dev/org.test.talk; echo writ''ten\r");
 	fd = call();
 	for (size_t got = 0; got < 5; got++)
 		assert_int_equal(read(fd, text + got, 1), 1);
 	assert_string_equal(text, "again");
-	session_expect(&s, "written", SECONDS);
+	session_expect(&s, "written", GUEST_SECONDS);
 	close(fd);
-	end(&s);
+	guest_poweroff(&s);
 	check_file("of the guest\n");
 	assert_int_equal(access(socket_path, F_OK), -1);
 	unlink(file_path);
@@ -179,12 +145,13 @@ static void test_all(void **state)
 	struct session s;
 
 	(void)state;
-	start(&s, "console=hvc0 quiet", "--display", "hvc0", "--port", file_word, NULL);
-	session_expect(&s, "/root # ", SECONDS);
+	session_start(&s, guest_command("console=hvc0 quiet",
+					GUEST_WORDS("--display", "hvc0", "--port", file_word)));
+	session_expect(&s, GUEST_PROMPT, GUEST_SECONDS);
 	name_ports(&s);
 	session_type(&s, "tty >/dev/log; tty\r");
-	session_expect(&s, "/dev/hvc0", SECONDS);
-	end(&s);
+	session_expect(&s, "/dev/hvc0", GUEST_SECONDS);
+	guest_poweroff(&s);
 	check_file("/dev/hvc0\n");
 	unlink(file_path);
 }
@@ -204,8 +171,6 @@ int main(void)
 		cmocka_unit_test(test_all),
 	};
 
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	if (!mkdtemp(directory))
 		return 1;
 	snprintf(socket_path, sizeof(socket_path), "%s/s", directory);

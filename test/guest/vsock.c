@@ -6,12 +6,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "test/guest/session.h"
+#include "test/guest/guest.h"
 
-#define SECONDS 300 /* a sanitizer build on a busy machine; a release build takes seconds */
-#define BYTES   300000
+#define BYTES 300000
 
-static char kernel[4096], initrd[4096], directory[] = "/tmp/trapeze-vsock-XXXXXX", words[100];
+static char directory[] = "/tmp/trapeze-vsock-XXXXXX", words[100];
 
 static void path_of(struct sockaddr_un *at, const char *suffix)
 {
@@ -21,7 +20,7 @@ static void path_of(struct sockaddr_un *at, const char *suffix)
 
 static int stream(void)
 {
-	struct timeval patience = { .tv_sec = SECONDS };
+	struct timeval patience = { .tv_sec = GUEST_SECONDS };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -49,7 +48,7 @@ static void host_calls(struct session *s)
 	size_t got = 0;
 
 	session_type(s, "vsock listen 5000\r");
-	session_expect(s, "listening\r", SECONDS);
+	session_expect(s, "listening\r", GUEST_SECONDS);
 	path_of(&at, "");
 	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	assert_int_equal(write(fd, "CONNECT 5000\n", 13), 13);
@@ -69,7 +68,7 @@ static void host_calls(struct session *s)
 	assert_memory_equal(in, out, BYTES);
 	assert_int_equal(read(fd, in, 1), 0); /* the guest's program ended */
 	close(fd);
-	session_expect(s, "/root # ", SECONDS);
+	session_expect(s, GUEST_PROMPT, GUEST_SECONDS);
 }
 
 /* The guest calls port 6000 of the host. */
@@ -90,8 +89,8 @@ static void guest_calls(struct session *s)
 	assert_int_equal(read(fd, text, 1), 0); /* half closed */
 	assert_int_equal(write(fd, "and goodbye\n", 12), 12);
 	close(fd);
-	session_expect(s, "and goodbye", SECONDS);
-	session_expect(s, "/root # ", SECONDS);
+	session_expect(s, "and goodbye", GUEST_SECONDS);
+	session_expect(s, GUEST_PROMPT, GUEST_SECONDS);
 	close(listener);
 	unlink(at.sun_path);
 }
@@ -103,7 +102,7 @@ static void refusals(struct session *s)
 	int fd = stream();
 
 	session_type(s, "vsock connect 6001 </dev/null\r");
-	session_expect(s, "cannot connect", SECONDS);
+	session_expect(s, "cannot connect", GUEST_SECONDS);
 	path_of(&at, "");
 	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	assert_int_equal(write(fd, "CONNECT 4999\n", 13), 13);
@@ -113,32 +112,15 @@ static void refusals(struct session *s)
 
 static void test_echo(void **state)
 {
-	char *argv[] = { (char *)session_need("TRAPEZE"),
-			 "run",
-			 "--kernel",
-			 kernel,
-			 "--initrd",
-			 initrd,
-			 "--append",
-			 "console=ttyS0 quiet",
-			 "--vsock",
-			 words,
-			 NULL };
 	struct session s;
-	int status;
 
 	(void)state;
-	session_start(&s, argv);
-	session_expect(&s, "/root # ", SECONDS);
+	guest_boot(&s, GUEST_WORDS("--vsock", words));
 	host_calls(&s);
 	guest_calls(&s);
 	refusals(&s);
 	host_calls(&s);
-	session_type(&s, "poweroff -f\r");
-	status = session_end(&s, SECONDS);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	session_close(&s);
+	guest_poweroff(&s);
 	assert_int_equal(rmdir(directory), 0); /* nothing is left there */
 }
 
@@ -146,8 +128,6 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_echo) };
 
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
-	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
 	if (!mkdtemp(directory))
 		return 1;
 	snprintf(words, sizeof(words), "%s/v,cid=42", directory);

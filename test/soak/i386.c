@@ -11,17 +11,15 @@
 
 #define PACKAGE "debian-installer-12-netboot-i386"
 #define LINUX   "usr/lib/debian-installer/images/12/i386/text/debian-installer/i386/linux"
+#define APPEND  "console=ttyS0 rdinit=/bin/user32"
 
 static void compare(const char *stop_at, const char *expect)
 {
-	char *extra[] = { "--append",  "console=ttyS0 rdinit=/bin/user32",
-			  "--memory",  "256M",
-			  "--stop-at", (char *)stop_at,
-			  NULL };
+	const char *const *extra = GUEST_WORDS("--memory", "256M", "--stop-at", stop_at);
 	struct run a, b;
 
-	run(&a, "a", "interp", extra);
-	run(&b, "b", "bt", extra);
+	run(&a, "a", "interp", APPEND, extra);
+	run(&b, "b", "bt", APPEND, extra);
 	assert_string_equal(a.text, b.text);
 	if (expect)
 		assert_non_null(strstr(a.text, expect));
