@@ -114,7 +114,7 @@ struct virtio {
 	uint16_t queue_size; /* the most the driver may choose */
 	uint8_t *config;     /* device-specific configuration space: config_bytes long */
 	unsigned config_bytes;
-	unsigned turn; /* chains that may be popped before this entry ends */
+	unsigned turn;     /* chains that may be popped before this entry ends */
 	uint64_t bells_at; /* where notifications ring; 0: nowhere */
 
 	/* State. */
@@ -202,6 +202,12 @@ unsigned virtio_iov(struct virtio *v, const struct virtio_chain *c, bool out, ui
 		    uint64_t n, struct iovec *iov, unsigned room);
 /* Bytes [off, off + n) of the writable part were written through pointers. */
 void virtio_wrote(struct virtio *v, const struct virtio_chain *c, uint64_t off, uint64_t n);
+
+/* The segments of a chain that stays between two entries, as members of the device's field table:
+ * `room` of each array, zeros behind the last; and the chain of them again, its id, slots, in and
+ * out being filled in. */
+void virtio_keep(const struct virtio_chain *c, uint64_t *at, uint32_t *bytes, unsigned room);
+void virtio_kept(struct virtio_chain *c, const uint64_t *at, const uint32_t *bytes);
 
 /* Gives the chain back, `written` bytes of it filled. The driver sees it, and is interrupted if it
  * wants to be, at virtio_flush(): several chains that belong together become visible at once. */

@@ -95,12 +95,7 @@ static void keep_chain(struct virtio_9p *d, unsigned n, const struct virtio_chai
 	f->slots = c->slots;
 	f->in = c->in;
 	f->out = c->out;
-	for (unsigned i = 0; i < SEGMENTS; i++) {
-		bool used = i < (unsigned)c->in + c->out;
-
-		d->segment_at[SEGMENTS * n + i] = used ? c->segment[i].at : 0;
-		d->segment_bytes[SEGMENTS * n + i] = used ? c->segment[i].bytes : 0;
-	}
+	virtio_keep(c, d->segment_at + SEGMENTS * n, d->segment_bytes + SEGMENTS * n, SEGMENTS);
 }
 
 static struct virtio_chain *chain_of(struct virtio_9p *d, unsigned n)
@@ -112,12 +107,7 @@ static struct virtio_chain *chain_of(struct virtio_9p *d, unsigned n)
 	c->slots = f->slots;
 	c->in = f->in;
 	c->out = f->out;
-	c->in_bytes = c->out_bytes = 0;
-	for (unsigned i = 0; i < (unsigned)f->in + f->out; i++) {
-		c->segment[i].at = d->segment_at[SEGMENTS * n + i];
-		c->segment[i].bytes = d->segment_bytes[SEGMENTS * n + i];
-		*(i < f->in ? &c->in_bytes : &c->out_bytes) += c->segment[i].bytes;
-	}
+	virtio_kept(c, d->segment_at + SEGMENTS * n, d->segment_bytes + SEGMENTS * n);
 	return c;
 }
 

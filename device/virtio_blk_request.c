@@ -30,12 +30,7 @@ void virtio_blk_keep_chain(struct virtio_blk *b, unsigned n, const struct virtio
 	f->slots = c->slots;
 	f->in = c->in;
 	f->out = c->out;
-	for (unsigned i = 0; i < SEGMENTS; i++) {
-		bool used = i < (unsigned)c->in + c->out;
-
-		b->segment_at[SEGMENTS * n + i] = used ? c->segment[i].at : 0;
-		b->segment_bytes[SEGMENTS * n + i] = used ? c->segment[i].bytes : 0;
-	}
+	virtio_keep(c, b->segment_at + SEGMENTS * n, b->segment_bytes + SEGMENTS * n, SEGMENTS);
 }
 
 void virtio_blk_chain(const struct virtio_blk *b, unsigned n, struct virtio_chain *c)
@@ -46,12 +41,7 @@ void virtio_blk_chain(const struct virtio_blk *b, unsigned n, struct virtio_chai
 	c->slots = f->slots;
 	c->in = f->in;
 	c->out = f->out;
-	c->in_bytes = c->out_bytes = 0;
-	for (unsigned i = 0; i < (unsigned)f->in + f->out; i++) {
-		c->segment[i].at = b->segment_at[SEGMENTS * n + i];
-		c->segment[i].bytes = b->segment_bytes[SEGMENTS * n + i];
-		*(i < f->in ? &c->in_bytes : &c->out_bytes) += c->segment[i].bytes;
-	}
+	virtio_kept(c, b->segment_at + SEGMENTS * n, b->segment_bytes + SEGMENTS * n);
 }
 
 /* --- The host's request --- */

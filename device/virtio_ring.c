@@ -227,3 +227,23 @@ void virtio_wrote(struct virtio *v, const struct virtio_chain *c, uint64_t off, 
 		n -= here;
 	}
 }
+
+void virtio_keep(const struct virtio_chain *c, uint64_t *at, uint32_t *bytes, unsigned room)
+{
+	for (unsigned i = 0; i < room; i++) {
+		bool used = i < (unsigned)c->in + c->out;
+
+		at[i] = used ? c->segment[i].at : 0;
+		bytes[i] = used ? c->segment[i].bytes : 0;
+	}
+}
+
+void virtio_kept(struct virtio_chain *c, const uint64_t *at, const uint32_t *bytes)
+{
+	c->in_bytes = c->out_bytes = 0;
+	for (unsigned i = 0; i < (unsigned)c->in + c->out; i++) {
+		c->segment[i].at = at[i];
+		c->segment[i].bytes = bytes[i];
+		*(i < c->in ? &c->in_bytes : &c->out_bytes) += bytes[i];
+	}
+}
