@@ -1,46 +1,10 @@
 /*
  * kvm.c - test of the KVM engine against a kernel that only plays KVM (fake_kvm.h): what it says
- * when something is missing or fails, that state comes out as it went in, what exits become.
+ * when something is missing or fails, and what exits become.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "cpu/msr.h"
-#include "test/cmocka.h"
-#include "test/unit/fake_kvm.h"
-
-#define MEMORY UINT64_C(0x10000)
-
-static int setup(void **state)
-{
-	(void)state;
-	fake_reset();
-	return 0;
-}
-
-static struct vm *open_vm(struct fail *why)
-{
-	struct vm_config config = { .engine = &kvm_ops, .vcpus = 1, .tsc_khz = 1000000 };
-
-	return vm_open(&config, why);
-}
-
-static struct vm *open_whole(void)
-{
-	struct fail why = { 0 };
-	struct vm *vm = open_vm(&why);
-
-	if (!vm)
-		print_error("%s\n", why.text);
-	assert_non_null(vm);
-	assert_int_equal(mem_add(vm, gpa(0), MEMORY, NULL, false, &why), 0);
-	return vm;
-}
-
-static void assert_nothing_open(void)
-{
-	assert_int_equal(fake.fds, 0);
-	assert_int_equal(fake.maps, 0);
-}
+#include "test/unit/kvm_rig.h"
 
 /* --- Sentences --- */
 
@@ -94,207 +58,6 @@ static void test_frequency(void **state)
 	assert_int_equal(vm->clock.tsc_khz, kvm_host_khz());
 	vm_close(vm);
 	assert_nothing_open();
-}
-
-/* --- State --- */
-
-/* Every field different from its neighbours, and one that a CPU can be in. */
-static struct x86_state odd_state(void)
-{
-	struct x86_state s;
-
-	x86_state_reset(&s, true);
-	for (unsigned i = 0; i < GPR_COUNT; i++)
-		s.gpr[i] = UINT64_C(0x1111111111111111) * i + 1;
-	s.rip = 0x12345;
-	s.rflags = FLAG_FIXED | FLAG_IF | FLAG_ZF;
-	s.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP;
-	s.cr2 = 0xdeadbeef000;
-	s.cr3 = 0x5000;
-	s.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE;
-	s.efer = EFER_LME | EFER_LMA | EFER_SCE | EFER_NX;
-	s.xcr0 = 7;
-	for (unsigned i = 0; i < SEG_COUNT; i++)
-		s.seg[i] = (struct x86_seg){ .base = i < FS ? 0 : UINT64_C(0xffff888000000000) + i,
-					     .limit = 0xffffffff,
-					     .attr = SEG_P | SEG_S | SEG_WRITE | SEG_ACCESSED |
-						     SEG_DB | SEG_G,
-					     .selector = (uint16_t)(8 * i + 8) };
-	s.seg[CS].attr =
-		SEG_P | SEG_S | SEG_CODE | SEG_WRITE | SEG_ACCESSED | SEG_L | SEG_G | SEG_AVL;
-	s.seg[DS] = (struct x86_seg){ .attr = SEG_UNUSABLE };
-	s.ldtr = (struct x86_seg){ .attr = SEG_UNUSABLE };
-	s.tr = (struct x86_seg){ 0xffffffff81000000, 0x67, SEG_P | 11, 0x40 };
-	s.gdtr = (struct x86_table){ 0xffffffff82000000, 0x7f };
-	s.idtr = (struct x86_table){ 0xffffffff83000000, 0xfff };
-	for (unsigned i = 0; i < 4; i++)
-		s.dr[i] = 0x100 + i;
-	s.dr6 = 0xffff0ff1;
-	s.dr7 = 0x402;
-	s.star = 0x23001000000000;
-	s.lstar = 0xffffffff81800000;
-	s.cstar = 0xffffffff81800100;
-	s.fmask = 0x47700;
-	s.kernel_gs_base = 0x7fff12345000;
-	s.sysenter_cs = 0x10;
-	s.sysenter_esp = 0xffffffff81900000;
-	s.sysenter_eip = 0xffffffff81900100;
-	s.pat = UINT64_C(0x0007040600070400);
-	s.tsc_aux = 5;
-	s.tsc_adjust = 77;
-	s.mtrr_def_type = 0xc06;
-	s.mtrr_base[3] = 0x80000000;
-	s.mtrr_mask[3] = 0x3fff80000800;
-	s.fpu.fcw = 0x27f;
-	s.fpu.fsw = 0x3800;
-	s.fpu.ftw = 0x81;
-	s.fpu.fop = 0x123;
-	s.fpu.fip = 0x1122334455667788;
-	s.fpu.fdp = 0x8877665544332211;
-	s.fpu.mxcsr = 0x1fa0;
-	for (unsigned i = 0; i < 8; i++) {
-		s.fpu.st[i].mant = UINT64_C(0x8000000000000000) + i;
-		s.fpu.st[i].exp = 0x3fff + i;
-	}
-	for (unsigned i = 0; i < 16; i++)
-		for (unsigned j = 0; j < 4; j++)
-			s.fpu.ymm[i][j] = UINT64_C(0x0101010101010101) * i + j;
-	s.shadow = SHADOW_STI;
-	s.nmi_blocked = 1;
-	s.instructions = 987654321;
-	s.random_state = 42;
-	return s;
-}
-
-static void assert_same_state(const struct x86_state *a, const struct x86_state *b)
-{
-	for (const struct field *f = x86_state_fields; f->name; f++) {
-		for (uint32_t i = 0; i < f->count; i++) {
-			const void *x = (const uint8_t *)a + f->offset + i * f->stride;
-			const void *y = (const uint8_t *)b + f->offset + i * f->stride;
-
-			if (strcmp(f->name, "tsc_offset") && memcmp(x, y, f->width)) {
-				print_error("%s[%u] differs\n", f->name, i);
-				assert_true(false);
-			}
-		}
-	}
-}
-
-static void round_trip(struct vm *vm, const struct x86_state *in)
-{
-	struct x86_state out;
-	struct fail why = { 0 };
-
-	if (vcpu_set_state(vm->vcpu[0], in, &why))
-		print_error("%s\n", why.text);
-	assert_string_equal(why.text, "");
-	((struct kvm_vcpu *)vm->vcpu[0]->engine)->s = (struct x86_state){
-		/* what KVM does not keep */
-		.tsc_adjust = in->tsc_adjust,       .misc_enable = in->misc_enable,
-		.mtrr_def_type = in->mtrr_def_type, .instructions = in->instructions,
-		.random_state = in->random_state,   .debugctl = in->debugctl,
-	};
-	memcpy(((struct kvm_vcpu *)vm->vcpu[0]->engine)->s.mtrr_base, in->mtrr_base,
-	       sizeof(in->mtrr_base));
-	memcpy(((struct kvm_vcpu *)vm->vcpu[0]->engine)->s.mtrr_mask, in->mtrr_mask,
-	       sizeof(in->mtrr_mask));
-	vcpu_get_state(vm->vcpu[0], &out);
-	assert_same_state(in, &out);
-	/* Between the two some time passed, less than a second; it never goes back. */
-	assert_in_range(in->tsc_offset - out.tsc_offset + 1000000000, 0, 2000000000);
-}
-
-static void test_state_comes_back(void **state)
-{
-	struct vm *vm = open_whole();
-	struct x86_state s = odd_state();
-
-	(void)state;
-	if (__builtin_cpu_supports("avx"))
-		round_trip(vm, &s);
-	s.tsc_offset = UINT64_C(1) << 40;
-	s.event_pending = 1;
-	s.event_vector = VEC_PF;
-	s.event_has_error = 1;
-	s.event_error = 7;
-	round_trip(vm, &s);
-	s.event_external = 1;
-	s.event_vector = 0xec;
-	s.event_has_error = 0;
-	s.event_error = 0;
-	round_trip(vm, &s);
-	s.event_vector = VEC_NMI;
-	round_trip(vm, &s);
-	s.event_pending = s.event_external = s.event_vector = 0;
-	s.nmi_pending = 1;
-	s.shadow = SHADOW_MOVSS;
-	round_trip(vm, &s);
-	s.cr4 = CR4_PAE; /* PAE paging: the pointers are state */
-	s.efer = 0;
-	s.seg[CS].attr &= ~(uint32_t)SEG_L;
-	for (unsigned i = 0; i < SEG_COUNT; i++)
-		s.seg[i].base = 0;
-	s.pdpte[0] = 0x1001;
-	s.pdpte[3] = 0x4001;
-	round_trip(vm, &s);
-	vm_close(vm);
-	assert_nothing_open();
-}
-
-static void test_old_kernels(void **state)
-{
-	struct x86_state s = odd_state();
-	struct vm *vm;
-
-	(void)state;
-	fake.lacking = KVM_CAP_SREGS2;
-	vm = open_whole();
-	round_trip(vm, &s);
-	vm_close(vm);
-	fake_reset();
-	fake.lacking = KVM_CAP_VCPU_ATTRIBUTES;
-	vm = open_whole();
-	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
-	assert_in_range(*fake_msr(MSR_TSC), 1, 1000000000); /* set by its value */
-	vm_close(vm);
-}
-
-static void test_impossible_state(void **state)
-{
-	struct vm *vm = open_whole();
-	struct x86_state s = odd_state();
-	struct fail why = { 0 };
-
-	(void)state;
-	s.efer = EFER_LMA;
-	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, &why), -EINVAL);
-	assert_string_equal(why.text, "CPU state: EFER.LMA does not follow from LME and paging");
-	vm_close(vm);
-}
-
-static void test_cpuid(void **state)
-{
-	struct vm *vm = open_whole();
-	bool seen = false;
-
-	(void)state;
-	assert_non_null(fake.cpuid);
-	for (uint32_t i = 0; i < fake.cpuid->nent; i++) {
-		const struct kvm_cpuid_entry2 *e = &fake.cpuid->entries[i];
-		struct x86_state s;
-		struct cpuid_answer a;
-
-		x86_state_reset(&s, true);
-		a = vcpu_cpuid(vm->vcpu[0], &s, e->function, e->index);
-		assert_int_equal(e->eax, a.eax);
-		assert_int_equal(e->ebx, a.ebx);
-		assert_int_equal(e->ecx, a.ecx);
-		assert_int_equal(e->edx, a.edx);
-		seen |= e->function == 0x40000010;
-	}
-	assert_true(seen);
-	vm_close(vm);
 }
 
 /* --- Running --- */
@@ -791,14 +554,9 @@ static void test_every_call_fails(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup(name, setup)
 	static const struct CMUnitTest tests[] = {
 		T(test_what_is_missing),
 		T(test_frequency),
-		T(test_state_comes_back),
-		T(test_old_kernels),
-		T(test_impossible_state),
-		T(test_cpuid),
 		T(test_accesses),
 		T(test_msrs),
 		T(test_hypercall),
@@ -806,7 +564,8 @@ int main(void)
 		T(test_half_done),
 		T(test_injection),
 		T(test_kick_from_another_thread),
-		T(test_alarm), T(test_alarms_at_every_moment),
+		T(test_alarm),
+		T(test_alarms_at_every_moment),
 		T(test_memory),
 		T(test_every_call_fails),
 	};

@@ -1,0 +1,628 @@
+/*
+ * bt_programs.h - programs that repeat something that a translator may get wrong: the table of
+ * bt.c.
+ *
+ * Their page tables map the memory one to one, and once more at HIGH; the last page of either half
+ * of the address space leads to EDGE_PAGE. Exceptions lead to what the program has at HANDLER from
+ * its start: the same for every vector, on a stack of its own (IST 1), with R14 holding the error
+ * code or 0.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TEST_UNIT_BT_PROGRAMS_H
+#define TEST_UNIT_BT_PROGRAMS_H
+
+#include "test/unit/lockstep.h"
+
+#define HIGH      UINT64_C(0xffffffff80000000) /* the whole memory again */
+#define LOW_EDGE  UINT64_C(0x00007ffffffff000)
+#define HIGH_EDGE UINT64_C(0xfffffffffffff000)
+#define EDGE_PAGE 0x1a0000
+#define TABLES    0x1c0000 /* for the three above */
+#define TSS       0x1800
+#define IST_STACK 0x1f0000
+#define STACK     0x120000
+#define ENTRIES   0x1e0000 /* of vectors, 16 bytes each */
+#define PCID_PML4 0x1d0000 /* a second address space: page 0x140000 is page 0x141000 */
+#define SPACE_PT  0x1d3000
+#define HANDLER   0x800
+
+/* X(name, assembly): position-independent, its handler at HANDLER. */
+#define ASSEMBLE(name, text)                                                                       \
+	__asm__(".pushsection .rodata\n.intel_syntax noprefix\n.balign 16\n" #name ":\n" text      \
+		"\n" #name "_end:\n.att_syntax\n.popsection\n");                                   \
+	extern const uint8_t name[], name##_end[];
+
+/* Passes over: R15 says where to go on. R13 remembers which exception, where and with which
+ * error; RDX the stack. */
+#define PASS_OVER                                                                                  \
+	"\n.org . + 0x800 - (. - 9b)\n"                                                            \
+	"  rol r13, 5; add r13, r14; add r13, [rsp]; add rdx, [rsp + 24]; xor r13, [rsp + 16]\n"   \
+	"  mov [rsp], r15; iretq\n"
+
+struct program {
+	const char *name;
+	const uint8_t *code, *end;
+	void (*setup)(struct guest *g, struct x86_state *s);
+	uint64_t most;    /* instructions */
+	bool old_entries; /* sees stale entries of the TLB: another TLB, another result */
+};
+
+/* --- calls and returns ------------------------------------------------------------------ */
+
+ASSEMBLE(recursion, "9: mov r8d, 3; 1: mov edi, 6000; call 2f; dec r8d; jnz 1b; hlt\n"
+		    "2: dec edi; jz 3f; call 2b; 3: add rax, rdi; ret")
+
+ASSEMBLE(coroutines,
+	 "lea rax, [rip + 3f]; mov [0x12fff8], rax; mov qword ptr [0x100000], 0x12fff8\n"
+	 "mov ecx, 300\n"
+	 "2: call 4f; add rbx, 3; push rcx; call 4f; pop rcx; dec ecx; jnz 2b; hlt\n"
+	 "3: add rbx, 5; call 4f; xor rdx, rbx; call 4f; jmp 3b\n"
+	 "4: xchg rsp, [0x100000]; ret")
+
+/* Returns that go elsewhere, frames that are dropped, returns with nothing called. */
+ASSEMBLE(returns, "mov r12d, 150\n"
+		  "1: call 2f; add rax, 7; call 3f; nop; nop; add rax, 11; call 4f; add rax, 13\n"
+		  "lea rcx, [rip + 6f]; push rcx; ret; hlt; 6: call 7f; dec r12d; jnz 1b; hlt\n"
+		  "2: add rbx, rax; ret\n"
+		  "3: add qword ptr [rsp], 2; ret\n" /* passes over the NOPs */
+		  "4: call 5f; hlt; 5: add rsp, 8; ret 0\n"
+		  "7: push r12; and dword ptr [rsp], 3; pop rcx; jz 8f; ret; 8: pop rcx; jmp rcx")
+
+ASSEMBLE(ret_imm, "mov r12d, 150; 1: push rax; push rbx; call 2f; add rax, rsp\n"
+		  "enter 32, 0; call 3f; leave; dec r12d; jnz 1b; hlt\n"
+		  "2: add rbx, [rsp + 8]; ret 16\n"
+		  "3: add rax, rbp; ret")
+
+/* --- addresses that are not canonical --------------------------------------------------- */
+
+ASSEMBLE(non_canonical, "9: mov r12d, 200; movabs rax, 0x800000000000; mov [0x100000], rax\n"
+			"1: mov rsp, 0x120000; lea r15, [rip + 2f]; jmp rax\n"
+			"2: lea r15, [rip + 3f]; call rax\n"
+			"3: lea r15, [rip + 4f]; push rax; ret\n"
+			"4: lea r15, [rip + 5f]; jmp [0x100000]\n"
+			"5: lea r15, [rip + 6f]; call [0x100000]\n"
+			"6: lea r15, [rip + 7f]; push rax; ret 8\n"
+			"7: lea r15, [rip + 8f]; call 70f; hlt\n"
+			"8: mov r11, rax; not r11; lea r15, [rip + 81f]; jmp r11\n"
+			"81: lea r15, [rip + 82f]; mov rbx, [rax]\n"
+			"82: lea r15, [rip + 83f]; mov [rax - 1], rbx\n"
+			"83: lea r15, [rip + 84f]; xchg rsp, rax; push rbx\n"
+			"84: xchg rsp, rax; lea r15, [rip + 85f]; mov rbx, [rax - 4]\n"
+			"85: lea r15, [rip + 86f]; movups xmm1, [rax - 15]\n"
+			"86: dec r12d; jnz 1b; hlt\n"
+			"70: mov [rsp], rax; ret" PASS_OVER)
+
+/* EDGE_PAGE runs as the last page of either half: branches and straight code that leave it. */
+ASSEMBLE(edge_page,
+	 ".fill 0xf40, 1, 0xf4\n"
+	 "81: call 81b + 0x200; nop; nop; nop; ret; .fill 0xf60 - (. - edge_page), 1, 0xf4\n"
+	 "cmp ebx, ebx; 82: jz 82b + 0x100; ret; .fill 0xf80 - (. - edge_page), 1, 0xf4\n"
+	 "cmp ebx, ebx; 83: jnz 83b + 0x100; ret; .fill 0xfa0 - (. - edge_page), 1, 0xf4\n"
+	 "84: jmp 84b + 0x80; .fill 0xfe8 - (. - edge_page), 1, 0xf4\n"
+	 "add rbx, 1; add rax, rbx\n"
+	 ".fill 0x1000 - (. - edge_page), 1, 0x90\n")
+
+ASSEMBLE(edges,
+	 "9: mov r12d, 60\n"
+	 "1: mov rbp, 0x7ffffffff000; call 2f; mov rbp, -4096; call 2f; dec r12d; jnz 1b; hlt\n"
+	 "2: pop r9; lea r15, [rip + 3f]; lea r8, [rbp + 0xf40]; call r8\n"
+	 "3: mov rsp, 0x120000; lea r15, [rip + 4f]; lea r8, [rbp + 0xf60]; call r8\n"
+	 "4: mov rsp, 0x120000; lea r15, [rip + 5f]; lea r8, [rbp + 0xf80]; call r8\n"
+	 "5: mov rsp, 0x120000; lea r15, [rip + 6f]; lea r8, [rbp + 0xfa0]; call r8\n"
+	 "6: mov rsp, 0x120000; lea r15, [rip + 7f]; lea r8, [rbp + 0xfe8]; call r8\n"
+	 "7: mov rsp, 0x120000; lea r15, [rip + 8f]; lea r8, [rbp + 0xff0]; call r8\n"
+	 "8: mov rsp, 0x120000; jmp r9" PASS_OVER)
+
+static void setup_edges(struct guest *g, struct x86_state *s)
+{
+	memcpy(g->ram + EDGE_PAGE, edge_page, (size_t)(edge_page_end - edge_page));
+	memset(g->ram, 0xc3, 0x400); /* what the high half's end leads to: RET */
+	(void)s;
+}
+
+/* --- memory ------------------------------------------------------------------------------- */
+
+/* The same code in both halves, with data in both. */
+ASSEMBLE(halves, "mov r12d, 100; mov rbp, 0xffffffff80100000; mov ebx, 0x100000\n"
+		 "1: call 2f; lea rax, [rip + 2f]; or rax, 0xffffffff80000000; call rax\n"
+		 "dec r12d; jnz 1b; hlt\n"
+		 "2: add rcx, [rbp]; inc qword ptr [rbx]; add [rbp + 8], rcx; xor rcx, [rbx + 8]\n"
+		 "push rcx; pop qword ptr [rbp + 16]; movups xmm2, [rbx]; movups [rbp + 32], xmm2\n"
+		 "lea rdx, [rip + 2b]; add [rbx + 64], rdx; jmp 3f; 3: ret")
+
+ASSEMBLE(bases, "9: mov r12d, 120; mov ecx, 0xc0000100\n"
+		"1: mov ebx, 0x2010; mov rax, fs:[rbx]; add fs:[rbx + 8], r12\n"
+		"movabs rdx, 0x5a5a5a5a00000100; mov eax, [edx + 0x100000]\n"
+		"add gs:[edx + 8], r12; lea rax, [edx + edx*8 + 5]; lea r11d, [rdx + r12]\n"
+		"mov r9, 0x100; mov r10, gs:[r9 + r12*8]; xadd gs:[r9 + 24], r10\n"
+		"mov edi, 0x110; addr32 lea esi, [edi - 0x200]; mov rax, gs:[esi + 0x200]\n"
+		"mov eax, r12d; and eax, 7; shl eax, 3; xor edx, edx; wrmsr\n" /* FS base: low */
+		"mov r8d, 0x100040; add rsi, fs:[r8]; mov fs:[r8 + 8], rsi\n"
+		"mov eax, 0xffffe000; mov edx, -1; wrmsr; swapgs; swapgs\n"
+		"movups xmm0, fs:[rbx]; movups gs:[r9 + 32], xmm0\n"
+		"dec r12d; jnz 1b; hlt")
+
+static void setup_bases(struct guest *g, struct x86_state *s)
+{
+	(void)g;
+	s->seg[FS].base = UINT64_C(0xffffffffffffe000); /* + 2010h wraps to 10h */
+	s->seg[GS].base = 0x101000;
+	s->kernel_gs_base = HIGH + 0x102000;
+}
+
+/* Each kind of access moved over the end of a page, into one that is not there, is read-only, or
+ * is like the first. */
+ASSEMBLE(page_ends,
+	 "9: mov r8d, 0x111fdd; mov r12d, 0x44\n"
+	 "1: mov rdi, r8; call 2f; lea rdi, [r8 + 0x2000]; call 2f; lea rdi, [r8 + 0x4000]; call "
+	 "2f\n"
+	 "inc r8; dec r12d; jnz 1b; hlt\n"
+	 "2: pop r9; mov rsi, rdi\n"
+	 ".macro try insn:vararg\n lea r15, [rip + 800f]\n \\insn\n 800:\n .endm\n"
+	 "try mov rax, [rdi]; try add [rdi], rbx; try adc dword ptr [rdi], 7; try mov al, [rdi]\n"
+	 "try movzx ecx, word ptr [rdi]; try xchg rcx, [rdi]; try lock xadd [rdi], r10\n"
+	 "try cmpxchg [rdi], r11; try movups xmm0, [rdi]; try movups [rdi], xmm0\n"
+	 "try vmovups ymm1, [rdi]; try vmovups [rdi], ymm1; try movaps xmm3, [rdi]\n"
+	 "try movapd [rdi], xmm3; try vmovdqa ymm4, [rdi]; try addps xmm0, [rdi]\n"
+	 "try vaddps ymm0, ymm1, [rdi]; try movss xmm5, [rdi]; try movq [rdi], xmm5\n"
+	 "try pextrw eax, xmm0, 3; try movnti [rdi], rcx; try bts dword ptr [rdi], 3\n"
+	 "try bts [rdi], rax; try cmpxchg8b [rdi]; try cmpxchg16b [rdi]; try sete [rdi]\n"
+	 "try div dword ptr [rdi]; try mul qword ptr [rdi]; try shl word ptr [rdi], 3\n"
+	 "mov ecx, 3; try rep stosb; mov rdi, rsi; try fld tbyte ptr [rdi]; try fstp qword ptr "
+	 "[rdi]\n"
+	 "try lddqu xmm7, [rdi]; try movlps [rdi], xmm6; try fxsave [rdi]; try prefetcht0 [rdi]\n"
+	 "mov rsp, rdi; try push rbx; mov rsp, rdi; try pop rbx; mov rsp, rdi\n"
+	 "lea r15, [rip + 3f]; call 3f; 3: mov rsp, rdi; lea r15, [rip + 4f]; call [rip + 8f]\n"
+	 "4: mov rsp, rdi; lea rax, [rip + 5f]; lea r15, [rip + 5f]; mov [rdi], rax; ret\n"
+	 "5: mov rsp, rdi; lea r15, [rip + 6f]; push qword ptr [rdi - 3]\n"
+	 "6: mov rbp, rdi; lea r15, [rip + 7f]; leave\n"
+	 "7: mov rsp, rdi; lea r15, [rip + 71f]; pop qword ptr [rdi + 5]\n"
+	 "71: mov rsp, rdi; lea r15, [rip + 72f]; enter 8, 1\n"
+	 "72: mov rsp, rdi; lea r15, [rip + 73f]; pushfq; 73: lea r15, [rip + 74f]; lea rax, [rip "
+	 "+ 74f]; mov [rdi], rax; jmp [rdi]\n"
+	 "74: mov rsp, 0x120000; mov ecx, 3; jmp r9; 8: .quad 0x10000 + 4b - page_ends\n" PASS_OVER)
+
+static void setup_page_ends(struct guest *g, struct x86_state *s)
+{
+	guest_put64(g, GUEST_PT + 0x112 * 8, 0);
+	guest_put64(g, GUEST_PT + 0x114 * 8, UINT64_C(0x114000) | PTE_P);
+	(void)s;
+}
+
+/* Fields of a struct that moves over the end of a page, into one that is not there, is read-only,
+ * or is like the first; with branches and changes of its address between them. */
+ASSEMBLE(
+	fields,
+	"9: mov r8d, 0x110fa0; mov r12d, 0x70\n"
+	"1: mov rdi, r8; call 2f; lea rdi, [r8 + 0x1000]; call 2f; lea rdi, [r8 + 0x3000]; call "
+	"2f\n"
+	"inc r8; dec r12d; jnz 1b; hlt\n"
+	"2: pop r9; lea r15, [rip + 3f]; mov rax, [rdi + 8]; add rax, [rdi + 16]; cmp rax, rbx\n"
+	"mov [rdi + 24], eax; jc 21f; adc rbx, [rdi]; sub dword ptr [rdi + 40], 3; sbb rcx, rbx\n"
+	"21: seto cl; mov r11, [rdi + 32]; add [rdi + 48], r11; lea rdx, [rax + rbx]\n"
+	"3: lea r15, [rip + 4f]; xor rsi, [rdi]; add rsi, [rdi + 8]; jo 4f; rol rsi, 3\n"
+	"movzx ecx, byte ptr [rdi + 60]; test byte ptr [rdi + 3], 4; jz 31f; xchg [rdi + 20], edx\n"
+	"31: movsd xmm1, [rdi + 8]; addsd xmm1, [rdi + 16]; movsd [rdi + 24], xmm1\n"
+	"4: lea r15, [rip + 5f]; push rdi; mov rax, [rsp]; inc dword ptr [rsp + 8]; sub eax, [rsp "
+	"+ 4]\n"
+	"add rsp, 8; adc rbx, [rsp - 8]; adc rbx, [rsp]; mov ebp, 0x110f80; lea rdx, [rsp - 16]\n"
+	"mov rcx, [rbp + r12]; xor [rbp + r12 + 8], rcx; add ecx, [rbp + r12 + 16]; mov rbp, [rbp "
+	"+ r12]\n"
+	"5: mov rsp, 0x120000; lea r15, [rip + 6f]; mov rax, [rdi + 56]; mov rdi, [rdi + 48]\n"
+	"mov rax, [rdi + 56]; 6: jmp r9" PASS_OVER)
+
+/* Among such fields an instruction that is its handler's after all; a displacement too large. */
+ASSEMBLE(strangers,
+	 "mov r12d, 120; mov ebx, 0x100000; lea rbp, [rbx - 0x7fffe800]\n"
+	 "1: mov rax, [rbx + 8]; lea rdx, [rsi + 0x7fffffff]; add rax, [rbx + 16]; xor rsi, rdx\n"
+	 "mov r10, [rbx + 24]; andn r9, r10, [rbx + 32]; add [rbx + 40], rax; add rsi, r9\n"
+	 "mov rax, [rbp + 0x7fffeffe]; add rsi, [rbp + 0x7ffff006]; dec r12d; jnz 1b; hlt")
+
+/* Addresses of 32 bits wrap before the base is added. */
+ASSEMBLE(wrapping_fields,
+	 "9: mov r12d, 60; mov ecx, 0xc0000100; mov eax, 0x100100; mov edx, -1; wrmsr\n"
+	 "mov ebx, 0xfffffff0; 1: lea r15, [rip + 2f]; mov eax, fs:[ebx]; add rdi, rax\n"
+	 "mov eax, fs:[ebx + 16]; add rdi, rax; 2: dec r12d; jnz 1b; hlt" PASS_OVER)
+
+/* REP MOVS and STOS: overlapping, over the ends of pages, none, downwards. */
+ASSEMBLE(repeats,
+	 "mov r12d, 150; 1: imul eax, r12d, 0x9e37; mov ebx, eax; and ebx, 0x7ff; lea rsi, [rbx + "
+	 "0x100800]\n"
+	 "lea rdi, [rbx + 0x100807]; mov ecx, r12d; and ecx, 63; cmp eax, ebx; rep movsb; adc rbp, "
+	 "rdi\n"
+	 "lea rdi, [rbx + 0x101000]; mov ecx, r12d; shr ecx, 1; rep stosq; mov ecx, 5; sub rsi, 3\n"
+	 "rep movsd; mov ecx, 9; rep stosw; mov ecx, 33; mov rsi, rdi; sub rsi, 64; rep movsq\n"
+	 "test r12d, 7; jnz 2f; std; mov ecx, 4; rep stosd; cld; xor ecx, ecx; rep movsb\n"
+	 "2: add rbp, rdi; xor rbp, rsi; add rbp, [rbx + 0x101000]; dec r12d; jnz 1b; hlt")
+
+/* --- code that changes ------------------------------------------------------------------ */
+
+ASSEMBLE(self_modifying,
+	 "mov r12d, 200\n"
+	 "1: mov [rip + 2f + 1], r12b; 2: mov al, 0; add rbx, rax\n" /* the next instruction */
+	 "lea rdi, [rip + 3f + 1]; mov [rdi], r12d; jmp 30f; 30:\n"
+	 "3: mov ecx, 0; add rbx, rcx\n"            /* a block that is linked */
+	 "call 5f; 4: mov edx, 0; add rbx, rdx\n"   /* the caller, by the callee */
+	 "mov al, [rip + 1b]; mov [rip + 1b], al\n" /* the loop's head */
+	 "10:\n"
+	 "lea rsi, [rip + 6f]; test r12d, 1; jz 11f; add rsi, 8; 11: lea rdi, [rip + 7f]; mov ecx, "
+	 "8\n"
+	 "rep movsb; 7: .fill 8, 1, 0x90\n" /* string over the code ahead */
+	 "lea r9, [rip + 12f + 3]; or r9, 0xffffffff80000000; mov [r9], r12b\n" /* an alias */
+	 "12: add rbx, 1; cmp r12d, 50; jnz 13f; mov word ptr [rip + 14f], 0x9090; 13:\n"
+	 "14: add edx, ebx; dec r12d; jnz 1b; hlt\n"
+	 "5: mov [rip + 4b + 1], r12w; ret\n"
+	 "6: add rbx, 5; nop; nop; nop; nop; inc rax; sub rbx, rax; nop; nop")
+
+/* Bytes of an instruction that lies in two pages, and of the one before it. */
+ASSEMBLE(straddling,
+	 "mov r12d, 150; 1: mov [rip + 3f + 2], r12b; call 2f; mov [rip + 3f + 4], r12b\n"
+	 "call 2f; rol qword ptr [0x100000], 3; mov [rip + 4f + 1], r12b; dec r12d; jnz 1b; hlt\n"
+	 ".org straddling + 0xff3\n"
+	 "2: nop; 4: mov al, 1; nop; add rbx, rax; nop; nop\n"
+	 "3: mov ecx, 0x11223344; add rbx, rcx; ret")
+
+/*
+ * Instructions in two pages that stay what they are, most of the time: a constant, a branch back
+ * into the first page, a call, a vector instruction. 0x146000 is 0x144000 again, with another page
+ * behind it.
+ */
+ASSEMBLE(straddled,
+	 "mov r12d, 150; 1: mov rbp, 0x144ff0; call 2f; mov rbp, 0x146ff0; call 2f\n"
+	 "mov rbp, 0x148ff0; call 2f; mov rbp, 0x14aff0; call 2f; mov rbp, 0x14cff0; call 2f\n"
+	 "test r12d, 31; jnz 3f; xor byte ptr [0x145001], 4; xor byte ptr [0x14aff8], 1\n"
+	 "mov rax, cr3; mov cr3, rax; 3: dec r12d; jnz 1b; hlt; 2: jmp rbp")
+ASSEMBLE(straddled_a, ".fill 13, 1, 0x90; mov ecx, 0x11223344; add rbx, rcx; ret")
+ASSEMBLE(straddled_b, ".byte 0x55, 0x66; sub rbx, rcx; ret")
+ASSEMBLE(straddled_c,
+	 "mov ecx, 5; 1: add rbx, rcx; dec ecx; nop; nop; .byte 0x0f, 0x85; .long 1b - . - "
+	 "4; ret")
+ASSEMBLE(straddled_d, "jmp 2f; 3: rol rbx, 5; ret; 2: add al, 7; add rbx, rax; nop; call 3b; ret")
+ASSEMBLE(straddled_e,
+	 ".fill 14, 1, 0x90; vaddps ymm1, ymm1, ymm2; movd eax, xmm1; add rbx, rax; ret")
+
+static void setup_straddled(struct guest *g, struct x86_state *s)
+{
+	(void)s;
+	memcpy(g->ram + 0x144ff0, straddled_a, (size_t)(straddled_a_end - straddled_a));
+	memcpy(g->ram + 0x147000, straddled_b, (size_t)(straddled_b_end - straddled_b));
+	memcpy(g->ram + 0x148ff0, straddled_c, (size_t)(straddled_c_end - straddled_c));
+	memcpy(g->ram + 0x14aff0, straddled_d, (size_t)(straddled_d_end - straddled_d));
+	memcpy(g->ram + 0x14cff0, straddled_e, (size_t)(straddled_e_end - straddled_e));
+	guest_put64(g, GUEST_PT + 0x146 * 8, 0x144000 | PTE_P | PTE_W | PTE_US);
+}
+
+/* Data beside code in one page, written all the time; and code that is made, run, made anew. */
+ASSEMBLE(
+	jit,
+	"mov r12d, 250; mov rdi, 0x150000\n"
+	"1: mov eax, r12d; and eax, 15; lea rsi, [rdi + rax*8 + 0x200]\n"
+	"mov byte ptr [rsi], 0xb8; mov [rsi + 1], r12d; mov byte ptr [rsi + 5], 0xc3\n"
+	"call rsi; add rbx, rax; lock inc qword ptr [rip + 8f]; add [rip + 8f], rbx\n"
+	"test r12d, 7; jnz 2f; lea rsi, [rdi + 0xffb]; mov dword ptr [rsi], 0x05eb9090\n"
+	"mov word ptr [rsi + 4], 0x9090; mov [rsi + 6], r12b; mov dword ptr [rsi + 9], 0xc3c3c3c3\n"
+	"call rsi; 2: dec r12d; jnz 1b; hlt; 8: .quad 0")
+
+/* --- address spaces ----------------------------------------------------------------------- */
+
+/* Two address spaces: a function at 0x140000 differs, the callers do not; with PCIDs or not. */
+ASSEMBLE(
+	spaces,
+	"mov r12d, 120; mov r8, cr3; mov r9, 0x1d0000; mov r10d, r8d; mov rbp, 0x140000\n"
+	"1: call rbp; add rbx, rax; mov ecx, 3; 2: call rbp; loop 2b\n"
+	"xchg r8, r9; mov cr3, r8; call rbp; sub rbx, rax; test r12d, 3; jnz 3f; invlpg [rbp]; 3:\n"
+	"dec r12d; jnz 1b; hlt")
+ASSEMBLE(spaces_a, "mov eax, 5; jmp 1f; .org spaces_a + 64; 1: ret")
+ASSEMBLE(spaces_b, "mov eax, 9; add rbx, 1; jmp 1f; .org spaces_b + 64; 1: ret")
+
+/* Tables in which page 0x140000 is page 0x141000. */
+static void second_space(struct guest *g)
+{
+	memcpy(g->ram + 0x140000, spaces_a, (size_t)(spaces_a_end - spaces_a));
+	memcpy(g->ram + 0x141000, spaces_b, (size_t)(spaces_b_end - spaces_b));
+	memcpy(g->ram + PCID_PML4, g->ram + GUEST_PML4, 4096);
+	memcpy(g->ram + SPACE_PT, g->ram + GUEST_PT, 4096);
+	guest_put64(g, PCID_PML4, (PCID_PML4 + 0x1000) | PTE_P | PTE_W | PTE_US);
+	guest_put64(g, PCID_PML4 + 0x1000, (PCID_PML4 + 0x2000) | PTE_P | PTE_W | PTE_US);
+	guest_put64(g, PCID_PML4 + 0x2000, SPACE_PT | PTE_P | PTE_W | PTE_US);
+	guest_put64(g, SPACE_PT + 0x140 * 8, 0x141000 | PTE_P | PTE_W | PTE_US);
+}
+
+static void setup_spaces(struct guest *g, struct x86_state *s)
+{
+	(void)s;
+	second_space(g);
+}
+
+/* CR3 with PCID 1 and 2, and bit 63: nothing is flushed. */
+ASSEMBLE(pcids,
+	 "mov r12d, 120; movabs r8, 0x8000000000006001; movabs r9, 0x80000000001d0002\n"
+	 "mov rbp, 0x140000\n"
+	 "1: call rbp; add rbx, rax; mov ecx, 3; 2: call rbp; loop 2b\n"
+	 "xchg r8, r9; mov cr3, r8; call rbp; sub rbx, rax; test r12d, 7; jnz 3f; invlpg [rbp]\n"
+	 "btr r8, 63; mov cr3, r8; bts r8, 63; 3: dec r12d; jnz 1b; hlt")
+
+static void setup_pcids(struct guest *g, struct x86_state *s)
+{
+	second_space(g);
+	s->cr4 |= CR4_PCIDE;
+	s->cr3 |= 1;
+}
+
+/* The mapping of the callee, then of the page that its return leads to, changes: without INVLPG
+ * now and then, so that the TLB shows. */
+ASSEMBLE(remapped, "mov r12d, 160; mov rbp, 0x140000; mov rdi, 0x9000 + 0x140*8\n"
+		   "1: call rbp; add rbx, rax; xor dword ptr [rdi], 0x1000; test r12d, 3; jz 2f\n"
+		   "invlpg [rbp]; 2: call rbp; add rbx, rax; dec r12d; jnz 1b; hlt")
+
+/*
+ * One page of code at two addresses, each with another page behind it: a call at its end
+ * returns to the next page. 0x144000 and 0x146000 are the same; 0x145000 and 0x147000 are not.
+ */
+ASSEMBLE(aliases, "mov r12d, 120; 1: mov rbp, 0x144ffb; call 2f; mov rbp, 0x146ffb; call 2f\n"
+		  "mov rbp, 0x144ff0; call 2f; mov rbp, 0x146ff0; call 2f\n"
+		  "dec r12d; jnz 1b; hlt; 2: jmp rbp")
+/* At ff0h: jumps over the end. At ffbh: call +1000h, so it ends with the page. */
+ASSEMBLE(alias_page, "nop; 81: jmp 81b + 0x20; .org alias_page + 11; 82: call 82b + 0x1005")
+ASSEMBLE(alias_next, "add rbx, 3; ret; .org alias_next + 0x11; add rbx, 17; ret")
+ASSEMBLE(alias_other, "sub rbx, 5; ret; .org alias_other + 0x11; rol rbx, 3; ret")
+
+static void setup_aliases(struct guest *g, struct x86_state *s)
+{
+	(void)s;
+	memcpy(g->ram + 0x144ff0, alias_page, (size_t)(alias_page_end - alias_page));
+	guest_put64(g, GUEST_PT + 0x146 * 8, 0x144000 | PTE_P | PTE_W | PTE_US);
+	memcpy(g->ram + 0x145000, alias_next, (size_t)(alias_next_end - alias_next));
+	memcpy(g->ram + 0x147000, alias_other, (size_t)(alias_other_end - alias_other));
+	memset(g->ram + 0x148000 - 0x1000 + 0x800, 0x90, 0x800);
+	/* What the calls lead to, behind either: 0x146000 (the page itself) and 0x148000. */
+	g->ram[0x144000] = 0xc3;
+	g->ram[0x148000] = 0xc3;
+}
+
+/* A frame made at one address of a page, returned to after the page moved away from there. */
+ASSEMBLE(moved, "mov r12d, 120; 1: mov rbp, 0x146100; call rbp; mov rbp, 0x144100; call rbp\n"
+		"dec r12d; jnz 1b; hlt")
+ASSEMBLE(moved_page, "mov rdx, 0x10400; call rdx; add rbx, 3; ret")
+ASSEMBLE(moved_other, "mov rdx, 0x10400; call rdx; sub rbx, 7; ret")
+/* 0x146000: 0x144000 or 0x145000, in turn, changed by the callee. */
+ASSEMBLE(moved_callee, "mov rdi, 0x9000 + 0x146*8; xor dword ptr [rdi], 0x1000; invlpg [0x146000]\n"
+		       "test r12d, 1; jz 1f; mov rdx, 0x10480; call rdx; 1: ret")
+
+static void setup_moved(struct guest *g, struct x86_state *s)
+{
+	(void)s;
+	memcpy(g->ram + 0x144100, moved_page, (size_t)(moved_page_end - moved_page));
+	memcpy(g->ram + 0x145100, moved_other, (size_t)(moved_other_end - moved_other));
+	memcpy(g->ram + 0x10400, moved_callee, (size_t)(moved_callee_end - moved_callee));
+	g->ram[0x10480] = 0xc3;
+	guest_put64(g, GUEST_PT + 0x146 * 8, 0x144000 | PTE_P | PTE_W | PTE_US);
+}
+
+/* --- exceptions and modes --------------------------------------------------------------- */
+
+ASSEMBLE(divisions,
+	 "9: mov r12d, 150; 1: mov eax, r12d; cdq; mov ecx, r12d; and ecx, 3\n"
+	 "lea r15, [rip + 2f]; div ecx; 2: lea r15, [rip + 3f]; idiv cl; 3: mov ah, 0xff\n"
+	 "lea r15, [rip + 4f]; div bl; 4: mov rax, 1; ror rax, 1; mov rdx, -1; mov r9, -1\n"
+	 "lea r15, [rip + 5f]; idiv r9; 5: lea r15, [rip + 6f]; mov r11d, 3; mov edx, 3; div r11\n"
+	 "6: mov edx, 2; div r11; lea r15, [rip + 7f]; idiv word ptr [0x100000]\n"
+	 "7: lea r15, [rip + 8f]; ud2; 8: lea r15, [rip + 81f]; int3; 81: lea r15, [rip + 82f]; "
+	 "int 0x21\n"
+	 "82: add rbx, rax; dec r12d; jnz 1b; hlt" PASS_OVER)
+
+/* MXCSR with all masked, then with something not; CR0.TS, XCR0; vectors across handlers. */
+ASSEMBLE(vectors,
+	 "9: fninit; mov r12d, 120; mov dword ptr [0x100000], 0x1f80; mov dword ptr [0x100004], "
+	 "0x1d00\n"
+	 "mov dword ptr [0x100008], 0x7f80; mov dword ptr [0x10000c], 0xffc0\n"
+	 "1: lea r15, [rip + 2f]; mov eax, r12d; and eax, 3; ldmxcsr [0x100000 + rax*4]\n"
+	 "cvtsi2sd xmm1, r12; pxor xmm2, xmm2; divsd xmm1, xmm2; addpd xmm3, xmm1\n"
+	 "2: lea r15, [rip + 3f]; sqrtps xmm4, xmm3; vmulps ymm5, ymm4, ymm3; cvttsd2si rcx, xmm3\n"
+	 "3: stmxcsr [0x100010]; ldmxcsr [0x100000]; pcmpistri xmm3, xmm4, 0x1a; movd xmm6, ecx\n"
+	 "paddd xmm6, xmm3; fxsave [0x101000]; paddd xmm6, xmm6; fxrstor [0x101000]; psubd xmm6, "
+	 "xmm3\n"
+	 "mov eax, 7; xor edx, edx; xsave [0x102000]; vaddps ymm6, ymm6, ymm5; xrstor [0x102000]\n"
+	 "vextracti128 xmm7, ymm6, 1; vzeroupper; paddq xmm8, xmm7; vinserti128 ymm9, ymm8, xmm7, "
+	 "1\n"
+	 "test r12d, 7; jnz 4f; mov rax, cr0; or eax, 8; mov cr0, rax; lea r15, [rip + 31f]\n"
+	 "paddd xmm8, xmm9; 31: lea r15, [rip + 32f]; vpaddd ymm8, ymm8, ymm9; 32: clts\n"
+	 "xor ecx, ecx; mov eax, 3; xor edx, edx; xsetbv; lea r15, [rip + 33f]; vpaddd ymm1, ymm1, "
+	 "ymm1\n"
+	 "33: paddd xmm1, xmm1; mov eax, 7; xor edx, edx; xsetbv; 4: vpaddd ymm8, ymm8, ymm9; "
+	 "cpuid; paddd xmm8, "
+	 "xmm8\n"
+	 "fld1; movq mm0, rax; paddd mm0, mm0; emms; crc32 rbx, r12; pextrq rax, xmm8, 1; add rbx, "
+	 "rax\n"
+	 "dec r12d; jnz 1b; hlt" PASS_OVER)
+
+/* Single steps, shadows, breakpoints in code that is hot. */
+ASSEMBLE(steps,
+	 "9: mov r12d, 80; 1: mov ecx, 20; 2: add rax, rcx; loop 2b; sti; cli; mov eax, ss\n"
+	 "mov ss, eax; add rbx, 1; test r12d, 7; jnz 3f; pushfq; or dword ptr [rsp], 0x100; popfq\n"
+	 "add rax, 1; push rax; pop rcx; call 4f; pushfq; and dword ptr [rsp], 0xfffffeff; popfq\n"
+	 "3: dec r12d; jnz 1b; hlt; 4: ret\n"
+	 ".org . + 0x800 - (. - 9b)\n add r13, [rsp]; iretq")
+
+/* Kernel and user code, the same function in both; SYSCALL, INT, IRETQ, faults from user code. */
+ASSEMBLE(rings,
+	 "9: mov r12d, 100; mov ecx, 0xc0000082; lea rax, [rip + 5f]; xor edx, edx; wrmsr\n"
+	 "1: call 7f; lea r15, [rip + 2f]; push 0x23; push 0x119000; push 0x40002; push 0x2b\n"
+	 "lea rax, [rip + 3f]; push rax; iretq\n"
+	 "2: mov rsp, 0x120000; dec r12d; jnz 1b; hlt\n"
+	 "3: call 7f; syscall; add rbx, rcx; mov rax, [0x160000]; call 7f; mov rax, [0x118001]\n"
+	 "hlt\n" /* #GP: back at 2 */
+	 "5: swapgs; mov r10, rsp; mov rsp, 0x11f000; push r10; push rcx; push r11; call 7f\n"
+	 "mov rcx, [0x161000]; pop r11; pop rcx; pop rsp; swapgs; sysretq\n"
+	 "7: inc qword ptr [0x118008]; mov rdx, [0x118008]; movups xmm0, [0x118001]; ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " rol r13, 5; add r13, r14; add r13, [rsp]; test qword ptr [rsp + 8], 3; jz 8f\n"
+	 " mov rax, [rsp]; cmp byte ptr [rax], 0xf4; jz 6f\n"
+	 " add qword ptr [rsp], 8; iretq\n" /* over the MOV that faulted */
+	 " 6: mov qword ptr [rsp + 8], 8; mov qword ptr [rsp + 32], 16\n"
+	 " mov [rsp], r15; mov qword ptr [rsp + 24], 0x120000; and qword ptr [rsp + 16], "
+	 "0xfffffffffffbffff\n"
+	 " iretq; 8: hlt")
+
+static void setup_rings(struct guest *g, struct x86_state *s)
+{
+	guest_put64(g, GUEST_GDT + 24, 0);
+	guest_put64(g, GUEST_GDT + 32, UINT64_C(0x00cff3000000ffff)); /* 20h: user data */
+	guest_put64(g, GUEST_GDT + 40, UINT64_C(0x00affb000000ffff)); /* 28h: user code */
+	s->gdtr.limit = 47;
+	s->star = UINT64_C(0x001b000800000000); /* SYSRET: CS 2bh, SS 23h; SYSCALL: 8, 10h */
+	s->fmask = 0x40000;
+	s->cr0 |= CR0_AM; /* user code runs with AC set */
+	guest_put64(g, GUEST_PT + 0x160 * 8, UINT64_C(0x160000) | PTE_P | PTE_W); /* supervisor's */
+	s->seg[GS].base = 0x100000;
+	s->kernel_gs_base = 0x101000;
+}
+
+/* SYSCALL and SYSRET as a kernel has them: LSTAR high, FMASK clearing all arithmetic flags but PF
+ * now and then; vectors live across them; the trap flag by SYSRET. */
+ASSEMBLE(gates,
+	 "9: mov r12d, 150; mov ecx, 0xc0000082; lea rax, [rip + 5f]; or eax, 0x80000000\n"
+	 "mov edx, -1; wrmsr; lea rcx, [rip + 3f]; mov r11d, 2; sysretq\n"
+	 "3: mov rsp, 0x119000; 30: pushfq; pop rax; add rbx, rax; call 7f; add al, r12b; syscall\n"
+	 "pushfq; pop rax; adc rbx, rax; add rbx, rcx; xor rbx, r11; call 7f; jmp 30b\n"
+	 "5: swapgs; mov r10, rsp; mov rsp, 0x11f000; push rcx; push r11; pushfq; pop rax\n"
+	 "add rbx, rax; call 7f; test r12d, 15; jnz 51f; mov ecx, 0xc0000084; rdmsr; xor eax, 4\n"
+	 "wrmsr; 51: pop r11; pop rcx; dec r12d; jz 6f; mov rsp, r10; swapgs; xor r11d, 0x841\n"
+	 "test r12d, 7; jnz 52f; or r11d, 0x100; 52: sysretq\n"
+	 "6: lea rax, [rip + 61f]; and eax, 0x7fffffff; jmp rax; 61: hlt\n"
+	 "7: inc qword ptr [0x118008]; mov rdx, [0x118008]; movups xmm0, [0x118001]; call 8f; 8: "
+	 "ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " rol r13, 5; add r13, [rsp]; and dword ptr [rsp + 16], 0xfffffeff; iretq")
+
+static void setup_gates(struct guest *g, struct x86_state *s)
+{
+	setup_rings(g, s);
+	s->fmask = 0x47fd5;
+	s->cr0 &= ~(uint64_t)CR0_AM;
+}
+
+/* A process in a system call, while another runs that calls from where it does, and is left by an
+ * exception: with a PCID each, and nothing flushed. */
+ASSEMBLE(sleepers,
+	 "9: mov r12d, 400; mov ecx, 0xc0000082; lea rax, [rip + 5f]; or eax, 0x80000000\n"
+	 "mov edx, -1; wrmsr; mov ecx, 0x140000; mov r11d, 2; sysretq; 6: hlt\n"
+	 "5: mov [0x118000], rcx; mov [0x118008], r11; mov [0x118010], rsp; mov esp, 0x11f000\n"
+	 "movabs rax, 0x80000000001d0002; mov cr3, rax; push 0x23; push 0x11a000; push 2\n"
+	 "push 0x2b; push 0x140000; iretq\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 "test r12d, r12d; jz 6b; movabs rax, 0x8000000000006001; mov cr3, rax\n"
+	 "mov rcx, [0x118000]; mov r11, [0x118008]; mov rsp, [0x118010]; sysretq")
+ASSEMBLE(sleeper, "mov esp, 0x119000; 1: call 2f; add rbx, r12; rol rbx, 3; dec r12d; jnz 1b; hlt\n"
+		  "2: syscall; ret")
+ASSEMBLE(waker,
+	 "mov esp, 0x11a000; 1: call 2f; sub rbx, 77; jmp 1b; 2: xor edi, 1; jz 3f; ret; 3: hlt")
+
+static void setup_sleepers(struct guest *g, struct x86_state *s)
+{
+	setup_gates(g, s);
+	setup_pcids(g, s);
+	memcpy(g->ram + 0x140000, sleeper, (size_t)(sleeper_end - sleeper));
+	memcpy(g->ram + 0x141000, waker, (size_t)(waker_end - waker));
+}
+
+/* 64-bit, compatibility and 64-bit code again. */
+ASSEMBLE(modes,
+	 "mov r12d, 100; 1: lea rax, [rip + 2f]; push 24; push rax; retfq\n"
+	 "3: add rbx, rax; mov ecx, 12; 4: add rbx, rcx; loop 4b; dec r12d; jnz 1b; hlt\n"
+	 ".code32\n"
+	 "2: mov ecx, 12; 5: add eax, ecx; inc eax; dec ecx; jnz 5b; push 8; push 0x10300; retf\n"
+	 ".code64\n")
+
+static void setup_modes(struct guest *g, struct x86_state *s)
+{
+	static const uint8_t back[] = { 0xe9, 0x0c, 0xfd, 0xff, 0xff }; /* jmp GUEST_CODE + 11h */
+	const uint8_t *three = memmem(g->ram + GUEST_CODE, 64, "\x48\x01\xc3\xb9", 4);
+	int32_t to = (int32_t)(three - (g->ram + GUEST_CODE)) - 0x305;
+
+	guest_put64(g, GUEST_GDT + 24, UINT64_C(0x00cf9b000000ffff));
+	s->gdtr.limit = 31;
+	memcpy(g->ram + 0x10300, back, sizeof(back));
+	memcpy(g->ram + 0x10301, &to, sizeof(to));
+}
+
+/* Flags live over everything that keeps them. */
+ASSEMBLE(
+	flags,
+	"mov r12d, 150; 1: add rax, r12; mov rcx, [0x100000]; lea rbx, [rax + rcx]; bswap rdx\n"
+	"adc rdx, rbx; mov [0x100000], rdx; jo 2f; jc 3f; 2: setp cl; push rcx; pop r9; sbb r10, "
+	"r9\n"
+	"3: pushfq; pop r11; lahf; rcl r11, 3; rcr r9, 9; rol r10, cl; seto al; shl r11, cl; sahf\n"
+	"jbe 4f; not r9; 4: inc r10; dec r9; adc r11, r10; cmc; rcl r10, 1; call 5f; jc 6f; stc\n"
+	"6: adc rax, 0; mul r10; jo 7f; clc; 7: sbb rax, rdx; xor ecx, r12d; test cl, 5; jp 8f; "
+	"adc rbx, 1\n"
+	"8: shld rbx, rax, 5; shrd rdx, rbx, cl; adc rdx, rdx; mov ah, ch; add bh, dl; adc ch, bl\n"
+	"xchg ah, al; cmp ah, bl; cmovl rdi, rax; movbe rsi, [0x100000]; std; cld; adc rsi, rdi\n"
+	"xor [0x100008], rsi; cmpxchg [0x100010], rsi; xadd [0x100018], rdi; imul r8, rsi, 77\n"
+	"andn r8, r9, rsi; bextr r9, r8, r10; pdep rsi, r8, r9; rorx rdi, rsi, 13; shlx r10, rdi, "
+	"r9\n"
+	"mulx r8, r11, rdi; adcx r8, r9; adox r11, r9; popcnt rcx, r8; tzcnt r9, rcx; lzcnt r10, "
+	"r11\n"
+	"add rax, r8; xor rax, r9; dec r12d; jnz 1b; hlt; 5: ret")
+
+/* Flags that are overwritten soon, but seen in the frame of a fault before; and a displacement that
+ * is the largest of branches. */
+ASSEMBLE(faulting_flags,
+	 "9: mov r12d, 150; mov ecx, 0xffff\n"
+	 "1: lea r15, [rip + 2f]; sub eax, ebx; mov gs, cx; 2: cmp eax, r12d\n"
+	 "lea r15, [rip + 3f]; add rbx, r12; mov cr8, rsp; add rbx, rbx\n"
+	 "3: lea r15, [rip + 4f]; xor eax, ebx; ud2; 4: add eax, eax\n"
+	 "xor edx, edx; lea r15, [rip + 5f]; add r12, 0; div edx; 5: sub r12, 0\n"
+	 "lea r15, [rip + 6f]; add al, bl; .byte 0xe8; .long 0x7fffff00; 6: and eax, 77\n"
+	 "lea r15, [rip + 7f]; sub eax, r12d; .byte 0xe9; .long 0x7fffff00; 7: or eax, 99\n"
+	 "lea r15, [rip + 8f]; sub r12d, -1; .byte 0x0f, 0x83; .long 0x7fffff00; 8: dec r12d\n"
+	 "mov rsp, 0x120000; dec r12d; jnz 1b; hlt" PASS_OVER)
+
+/* Loops inside of blocks, after which nobody reads their flags but who stops there. */
+ASSEMBLE(loops,
+	 "mov r12d, 200; 1: mov ecx, 5; 2: add rax, rcx; dec ecx; jnz 2b; xor eax, r12d; mov ecx, "
+	 "3\n"
+	 "3: add rbx, rax; sub ecx, 1; jnz 3b; add rax, 1; mov ecx, 4; 4: adc rdx, rax; loop 4b\n"
+	 "and edx, 0xfffff; 5: rol rdx, 7; test dl, 4; jz 5b; sub edx, ebx; dec r12d; jnz 1b; hlt")
+
+static const struct program programs[] = {
+#define PROGRAM(name, setup, most)                                                                 \
+	{                                                                                          \
+#name, name, name##_end, setup, most, false                                        \
+	}
+	PROGRAM(recursion, NULL, 200000),
+	PROGRAM(coroutines, NULL, 20000),
+	PROGRAM(returns, NULL, 20000),
+	PROGRAM(ret_imm, NULL, 20000),
+	PROGRAM(non_canonical, NULL, 50000),
+	PROGRAM(edges, setup_edges, 50000),
+	PROGRAM(halves, NULL, 20000),
+	PROGRAM(bases, setup_bases, 20000),
+	PROGRAM(page_ends, setup_page_ends, 60000),
+	PROGRAM(fields, setup_page_ends, 30000),
+	PROGRAM(strangers, NULL, 20000),
+	PROGRAM(wrapping_fields, NULL, 20000),
+	PROGRAM(repeats, NULL, 20000),
+	PROGRAM(self_modifying, NULL, 20000),
+	PROGRAM(straddling, NULL, 20000),
+	PROGRAM(straddled, setup_straddled, 20000),
+	PROGRAM(jit, NULL, 20000),
+	PROGRAM(spaces, setup_spaces, 20000),
+	PROGRAM(pcids, setup_pcids, 20000),
+	{"remapped", remapped, remapped_end, setup_spaces, 20000, true},
+	PROGRAM(aliases, setup_aliases, 20000),
+	PROGRAM(moved, setup_moved, 20000),
+	PROGRAM(divisions, NULL, 20000),
+	PROGRAM(vectors, NULL, 20000),
+	PROGRAM(steps, NULL, 20000),
+	PROGRAM(rings, setup_rings, 20000),
+	PROGRAM(gates, setup_gates, 30000),
+	PROGRAM(sleepers, setup_sleepers, 60000),
+	PROGRAM(modes, setup_modes, 20000),
+	PROGRAM(flags, NULL, 20000),
+	PROGRAM(faulting_flags, NULL, 20000),
+	PROGRAM(loops, NULL, 30000),
+};
+
+#endif
