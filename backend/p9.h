@@ -3,7 +3,7 @@
  *
  * The words of --share: DIR:TAG[,readonly]. The guest mounts it by TAG (mount -t 9p TAG PLACE).
  *
- * The seam to the device is machine/p9.h. Tested by test/unit/p9.c, test/guest/share.c.
+ * The seam to the device is machine/p9.h. Tested by test/unit/p9*.c, test/guest/share.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef BACKEND_P9_H

@@ -3,7 +3,7 @@
  *
  * The only file that turns names into descriptors (the reasons: p9_internal.h).
  *
- * Spec: 9P2000.L; openat2(2). Tested by test/unit/p9.c.
+ * Spec: 9P2000.L; openat2(2). Tested by test/unit/p9_confined.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

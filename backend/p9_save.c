@@ -14,7 +14,7 @@
  * In the order of the paths, so that few bytes follow. Loaded bytes are hostile: the worst they can
  *do is what a guest's own messages can.
  *
- * Spec: 9P2000.L. Tested by test/unit/p9.c.
+ * Spec: 9P2000.L. Tested by test/unit/p9_save.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

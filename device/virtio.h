@@ -25,7 +25,7 @@
  * CPU that keeps a ring full does not keep the device lock. A device whose chains are long does the
  * same earlier, by virtio_again().
  *
- * Everything with the device lock held. Spec: virtio 1.2. Tested by test/device/virtio.c.
+ * Everything with the device lock held. Spec: virtio 1.2. Tested by test/device/virtio.c, virtio_rings.c, virtio_broken.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef DEVICE_VIRTIO_H

@@ -8,7 +8,7 @@
  * Not modelled: MISC_ENABLE's limit on CPUID, once the guest has run. The bits that follow CR4
  * and XCR0, KVM keeps up to date by itself.
  *
- * Spec: Documentation/virt/kvm/api.rst, KVM_SET_CPUID2. Tested by test/unit/kvm.c.
+ * Spec: Documentation/virt/kvm/api.rst, KVM_SET_CPUID2. Tested by test/unit/kvm_state.c.
  * SPDX-License-Identifier: MIT
  */
 #include <cpuid.h>

@@ -6,7 +6,7 @@
  * at the places that the host's CPUID gives. What the header leaves out is initial,
  * whatever the bytes say.
  *
- * Spec: SDM vol. 1 13.4, 13.5, 10.5.1 (FXSAVE). Tested by test/unit/kvm.c.
+ * Spec: SDM vol. 1 13.4, 13.5, 10.5.1 (FXSAVE). Tested by test/unit/kvm_state.c.
  * SPDX-License-Identifier: MIT
  */
 #include <cpuid.h>

@@ -2,7 +2,7 @@
  * debian.c - Debian 12 from its own disk: SeaBIOS, GRUB's menu on the serial line, systemd, a
  * login; a file, a reboot, and the file is still there; and the same disk by --kernel.
  *
- * test/soak/debian.c does it with each engine, and reboots.
+ * test/soak/debian.c does it with each engine.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,6 +22,10 @@ static void test_disk(void **state)
 	debian_ask(d, "free -m | awk '/^Mem/ { print ($2 > 900 && $2 < 1024) }'", "1\r");
 	debian_ask(d, "echo kept >note", "");
 	debian_network(d);
+	debian_type(d, "reboot");
+	debian_menu(d);
+	debian_login(d);
+	debian_ask(d, "cat note", "kept");
 	debian_well(d);
 	debian_poweroff(d);
 }
