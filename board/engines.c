@@ -62,3 +62,12 @@ uint64_t engines_tsc_khz(void)
 			khz = engines[i]->tsc_khz();
 	return khz;
 }
+
+bool engines_hypercalls(void)
+{
+	for (unsigned i = 0; engines[i]; i++)
+		if (engines[i]->hypercalls && !engines[i]->hypercalls() &&
+		    engines[i]->probe(NULL) == 0)
+			return false;
+	return true;
+}

@@ -22,5 +22,7 @@ const struct engine_ops *engine_next(const struct engine_ops *now, unsigned caps
 
 /* The TSC frequency at which a machine can run on every engine of this host; 0: any. */
 uint64_t engines_tsc_khz(void);
+/* Do a guest's hypercalls come out of every engine that this host runs at a good speed? */
+bool engines_hypercalls(void);
 
 #endif

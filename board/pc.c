@@ -595,6 +595,9 @@ struct pc *pc_open(const struct pc_config *config, struct fail *why)
 		.counted = config->counted,
 		.tsc_khz = config->counted ? 0 : engines_tsc_khz(),
 		.slice = config->slice,
+		/* It may come to any engine; counted ones, to those only that count. */
+		.no_kvm_services = config->no_kvm_services ||
+				   (!config->counted && config->vcpus > 1 && !engines_hypercalls()),
 		.engine_options = config->engine_options,
 		.trace = config->trace,
 	};

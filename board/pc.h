@@ -45,6 +45,7 @@ struct pc_config {
 	bool screen;          /* VGA and a keyboard; firmware has them always */
 	bool counted, no_reboot, debug_exit;
 	uint64_t slice, stop_at;
+	bool no_kvm_services; /* vm.h: an engine is planned that cannot hand on hypercalls */
 	struct engine_options engine_options;
 	unsigned trace;
 	struct pc_disk disk[PC_DISKS];

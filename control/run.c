@@ -85,6 +85,8 @@ static int choose_engine(const struct run_options *o, struct pc_config *config, 
 				    "give a time",
 				    engine->name);
 		engine = p->to;
+		/* What a guest was offered, every engine has to be able to do. */
+		config->no_kvm_services |= engine->hypercalls && !engine->hypercalls();
 		/* Every engine has to be able to show the CPU. */
 		if (!o->cpu && engine->cpu_model)
 			config->cpu = engine->cpu_model(why);

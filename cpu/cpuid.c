@@ -37,6 +37,14 @@
 #define KVM_NOP_IO_DELAY       (1u << 1) /* port 80h writes buy no time */
 #define KVM_CLOCKSOURCE2       (1u << 3)
 #define KVM_CLOCKSOURCE_STABLE (1u << 24)
+/* Of use to several vCPUs only. A guest that may execute MWAIT does without the last two. */
+#define KVM_STEAL_TIME     (1u << 5)
+#define KVM_PV_UNHALT      (1u << 7)
+#define KVM_PV_TLB_FLUSH   (1u << 9)
+#define KVM_PV_SEND_IPI    (1u << 11)
+#define KVM_PV_SCHED_YIELD (1u << 13)
+#define KVM_SERVICES                                                                               \
+	(KVM_STEAL_TIME | KVM_PV_UNHALT | KVM_PV_TLB_FLUSH | KVM_PV_SEND_IPI | KVM_PV_SCHED_YIELD)
 
 #define HTT        (1u << 28) /* leaf 1 EDX: the package has more than one APIC ID */
 #define ARAT       (1u << 2)  /* leaf 6 EAX: the APIC timer never stops */
@@ -462,7 +470,8 @@ static struct cpuid_answer hypervisor(const struct cpuid_topology *t, uint32_t l
 		memcpy(&a.edx, "M\0\0\0", 4);
 		break;
 	case FIRST_HYPERVISOR + 1:
-		a.eax = KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE;
+		a.eax = KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE |
+			(t->kvm_services ? KVM_SERVICES : 0);
 		break;
 	case LAST_HYPERVISOR: /* kHz, as VMware defined it */
 		a.eax = (uint32_t)t->tsc_khz;

@@ -28,6 +28,7 @@ struct cpuid_topology {
 	uint32_t apic_id; /* of the vCPU that asks */
 	uint32_t vcpus;
 	uint64_t tsc_khz;
+	bool kvm_services; /* KVM's for several vCPUs are there: vm.h */
 };
 
 /* NULL-terminated, default first. */

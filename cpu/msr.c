@@ -142,7 +142,8 @@ static bool elsewhere(uint32_t index)
 	case MSR_APIC_BASE:
 	case MSR_TSC_DEADLINE:
 	case MSR_KVM_WALL_CLOCK_NEW:
-	case MSR_KVM_SYSTEM_TIME_NEW: return true;
+	case MSR_KVM_SYSTEM_TIME_NEW:
+	case MSR_KVM_STEAL_TIME: return true;
 	default: return index >= MSR_X2APIC_FIRST && index <= MSR_X2APIC_LAST;
 	}
 }

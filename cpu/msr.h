@@ -1,7 +1,7 @@
 /*
  * msr.h - model-specific registers that are plain CPU state.
  *
- * The local APIC's, and the paravirtual clock's, belong to the machine: msr_read
+ * The local APIC's, and the paravirtual ones, belong to the machine: msr_read
  * and msr_write answer MSR_ELSEWHERE for those and the machine asks their owner; for the TSC
  * the engine calls vcpu_tsc() and vcpu_set_tsc() (machine/vm.h).
  *
@@ -53,6 +53,7 @@ enum msr_result {
 	X(X2APIC_LAST, 0x8ff)                                                                      \
 	X(KVM_WALL_CLOCK_NEW, 0x4b564d00)                                                          \
 	X(KVM_SYSTEM_TIME_NEW, 0x4b564d01)                                                         \
+	X(KVM_STEAL_TIME, 0x4b564d03)                                                              \
 	X(EFER, 0xc0000080)                                                                        \
 	X(STAR, 0xc0000081)                                                                        \
 	X(LSTAR, 0xc0000082)                                                                       \

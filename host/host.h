@@ -80,10 +80,11 @@ void host_gs_base(const void *base);
 void host_serialize(void);
 
 /* Nanoseconds. monotonic: never steps. wall: since 1970-01-01 UTC.
- * cpu: processor time used by this process, user and system. */
+ * cpu: processor time used by this process, user and system; thread_cpu: by this thread. */
 uint64_t host_monotonic_ns(void);
 uint64_t host_wall_ns(void);
 uint64_t host_cpu_ns(void);
+uint64_t host_thread_cpu_ns(void);
 
 /* Fills `buf` from the host's random source. Guests see it only through the gate. */
 void host_random(void *buf, size_t bytes);

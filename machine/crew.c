@@ -125,6 +125,8 @@ int crew_start(struct vm *vm, struct fail *why)
 	if (!crew->used)
 		return 0;
 	atomic_store(&crew->parking, true);
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		vm->vcpu[i]->steal_looked = 0; /* by another thread than now */
 	for (unsigned i = 1; i < vm->vcpus; i++) {
 		snprintf(name, sizeof(name), "vcpu %u", i);
 		vm->vcpu[i]->thread = host_thread_start(work, vm->vcpu[i], name);

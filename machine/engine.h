@@ -113,7 +113,8 @@ struct engine_ops {
 	void (*unmap)(struct vm *vm, const struct mem_slot *slot);
 
 	/* From now on (or no longer) a write of the guest to `at` rings `fd`, see host_bell_ring(),
-	 * instead of leaving the guest. Device lock held; any thread. 0, or -E*: it leaves it. NULL: cannot. */
+	 * instead of leaving the guest. Device lock held; any thread. 0, or -E*: it leaves it.
+	 * NULL: cannot. */
 	int (*bell)(struct vm *vm, gpa_t at, int fd, bool on);
 
 	int (*vcpu_open)(struct vcpu *vcpu, struct fail *why);
@@ -151,6 +152,15 @@ struct engine_ops {
 
 	/* Drops everything cached about the guest (TLB, decoded code): a snapshot was taken. */
 	void (*forget)(struct vcpu *vcpu);
+
+	/* Forgets what it knows of the guest's linear addresses: another vCPU changed page tables.
+	 * NULL: guests are never told that they may leave that to the machine (steal.h). */
+	void (*flush_tlb)(struct vcpu *vcpu);
+	/* The guest wrote `msr` to MSR_KVM_STEAL_TIME. true: from now on the engine does what that
+	 * asks for. NULL: the machine does. */
+	bool (*steal_time)(struct vcpu *vcpu, uint64_t msr);
+	/* false: on this host a guest's VMCALL does not come out. NULL: it does. */
+	bool (*hypercalls)(void);
 
 	/* For --stats: tells what the engine counted for this vCPU since it was opened, the figures
 	 * of a part one after the other. They form the object `figures_name`. Not while vm_run is

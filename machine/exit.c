@@ -68,7 +68,8 @@ static void handle_rdmsr(struct vcpu *vcpu, struct exit *exit)
 	if (intc_msr(index) && vcpu->intc)
 		ok = vcpu->intc->rdmsr(vcpu->intc_arg, index, &exit->msr.value);
 	else if (!intc_msr(index))
-		ok = kvmclock_rdmsr(vcpu, index, &exit->msr.value);
+		ok = kvmclock_rdmsr(vcpu, index, &exit->msr.value) ||
+		     steal_rdmsr(vcpu, index, &exit->msr.value);
 	host_mutex_unlock(vm->lock);
 	exit->msr.fault = !ok;
 	if (TRACE(vm, exits))
@@ -86,7 +87,8 @@ static void handle_wrmsr(struct vcpu *vcpu, struct exit *exit)
 	if (intc_msr(index) && vcpu->intc)
 		ok = vcpu->intc->wrmsr(vcpu->intc_arg, index, exit->msr.value);
 	else if (!intc_msr(index))
-		ok = kvmclock_wrmsr(vcpu, index, exit->msr.value);
+		ok = kvmclock_wrmsr(vcpu, index, exit->msr.value) ||
+		     steal_wrmsr(vcpu, index, exit->msr.value);
 	host_mutex_unlock(vm->lock);
 	exit->msr.fault = !ok;
 	if (TRACE(vm, exits))

@@ -73,6 +73,7 @@ struct exit {
 			/* RAX; RBX, RCX, RDX, RSI. Only 32 bits of each outside 64-bit mode. */
 			uint64_t number, arg[4];
 			uint8_t cpl;
+			bool wide; /* 64-bit mode */
 			uint64_t result;
 		} hypercall;
 		struct {

@@ -3,8 +3,9 @@
  *
  * The convention is KVM's: number in RAX, arguments in RBX, RCX, RDX, RSI, the answer in
  * RAX, negative values being errors; 32 bits of each outside 64-bit mode. KVM's own numbers
- * are below 0x100; this monitor's lie in 0x54500000 .. 0x545fffff ("TP"). KVM's
- * known numbers have no effect here and answer like every unknown one.
+ * are below 0x100; this monitor's lie in 0x54500000 .. 0x545fffff ("TP"). Of KVM's those below are
+ * served when CPUID offers them, to guests of several vCPUs; the others answer like every unknown
+ * one.
  *
  * Spec: Linux Documentation/virt/kvm/x86/hypercalls.rst. Tested by test/unit/hypercall.c.
  * SPDX-License-Identifier: MIT
@@ -38,6 +39,13 @@ enum hypercall {
 #undef X
 };
 
+/* KVM's, by their names there. */
+enum {
+	KVM_HC_KICK_CPU = 5,  /* flags, APIC ID: wakes who halted waiting for a lock */
+	KVM_HC_SEND_IPI = 10, /* bitmap (two words), APIC ID of its bit 0, ICR: to many at once */
+	KVM_HC_SCHED_YIELD = 11, /* APIC ID: whom the caller waits for */
+};
+
 #define HYPERCALL_VERSION_VALUE 1
 #define HYPERCALL_PRINT_MAX     4096
 
@@ -45,6 +53,7 @@ enum hypercall {
 #define HYPERCALL_EPERM  1 /* CPL was not 0 */
 #define HYPERCALL_E2BIG  7
 #define HYPERCALL_EFAULT 14
+#define HYPERCALL_EINVAL 22
 #define HYPERCALL_ENOSYS 1000
 
 /* exit->reason is EXIT_HYPERCALL; fills exit->hypercall.result. vCPU thread, no lock held. */

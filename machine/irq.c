@@ -97,6 +97,7 @@ void irq_drop_signals(struct vcpu *vcpu)
 	vcpu->init_waiting = false;
 	vcpu->sipi_waiting = false;
 	vcpu->sipi_vector = 0;
+	vcpu->kicked = false;
 }
 
 /* A processor that waits for SIPI starts in real mode at vector * 4 KiB; any other ignores it. */
@@ -123,6 +124,8 @@ int irq_take_signals(struct vcpu *vcpu, struct fail *why)
 	if (vcpu->init_waiting) {
 		x86_state_init(&s, vcpu->index == 0);
 		vcpu->nmi_waiting = false;
+		vcpu->kicked = false;
+		steal_reset(vcpu);
 		changed = true;
 	}
 	if (vcpu->sipi_waiting)

@@ -104,12 +104,18 @@ static int open_engine(struct vm *vm, const struct x86_state *state, struct fail
 	int err = vm->engine->vm_open ? vm->engine->vm_open(vm, why) : 0;
 
 	vm->engine_open = !err;
+	if (!err && vm->kvm_services && !vm_hypercalls(vm))
+		err = fail(why, -ENOTSUP,
+			   "engine %s cannot hand on the hypercalls that the guest was offered",
+			   vm->engine->name);
 	for (unsigned i = 0; !err && i < vm->vcpus; i++)
 		err = vm->engine->vcpu_open(vm->vcpu[i], why);
 	if (!err)
 		err = map_memory(vm, why);
 	for (unsigned i = 0; !err && i < vm->vcpus; i++)
 		err = vcpu_set_state(vm->vcpu[i], &state[i], why);
+	for (unsigned i = 0; !err && i < vm->vcpus; i++)
+		steal_attach(vm->vcpu[i]);
 	return err;
 }
 

@@ -20,6 +20,7 @@ void turns_set(struct vm *vm, unsigned index, uint64_t left)
 {
 	atomic_store(&vm->turns.now, index);
 	vm->turns.left = left;
+	vm->turns.after = (index + 1) % vm->vcpus;
 	if (vm->clock.instructions)
 		clock_count(&vm->clock, vm->vcpu[index]->retired);
 }
@@ -45,16 +46,24 @@ void turns_give_up(struct vm *vm)
 	vm->turns.left = 0;
 }
 
+void turns_give_to(struct vm *vm, unsigned index)
+{
+	turns_give_up(vm);
+	vm->turns.after = index;
+}
+
 bool turns_pass(struct vm *vm)
 {
 	unsigned now = vm_turn(vm);
 
-	for (unsigned i = 1; i <= vm->vcpus; i++) {
-		unsigned next = (now + i) % vm->vcpus;
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		unsigned next = (vm->turns.after + i) % vm->vcpus;
 		struct vcpu *vcpu = vm->vcpu[next];
 
 		if ((vcpu->halted || vcpu->wait_sipi) && !atomic_load(&vcpu->notice))
 			continue;
+		if (next != now)
+			steal_leave(vm->vcpu[now]);
 		turns_set(vm, next, vm->slice);
 		return true;
 	}

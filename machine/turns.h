@@ -28,6 +28,7 @@ struct vcpu;
 struct turns {
 	atomic_uint now; /* index of the vCPU whose turn it is */
 	uint64_t left;   /* instructions that are left of it */
+	unsigned after;  /* with nothing left of it: who comes next, and those behind it */
 };
 
 /* vCPU 0's, as after power-on. */
@@ -38,6 +39,8 @@ void turns_set(struct vm *vm, unsigned index, uint64_t left);
 void turns_count(struct vm *vm, uint64_t instructions);
 /* Nothing is left of it once the vCPU comes out of the engine. */
 void turns_give_up(struct vm *vm);
+/* The same, and vCPU `index` comes next if it can run. */
+void turns_give_to(struct vm *vm, unsigned index);
 /* To the next vCPU that runs, or may have been woken; it may be the same. false: there is none. */
 bool turns_pass(struct vm *vm);
 

@@ -68,6 +68,7 @@ struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uin
 		.apic_id = vcpu->index,
 		.vcpus = vcpu->vm->vcpus,
 		.tsc_khz = vcpu->vm->clock.tsc_khz,
+		.kvm_services = vcpu->vm->kvm_services,
 	};
 
 	return cpuid_query(vcpu->vm->cpu_model, s, &t, leaf, sub);
@@ -307,6 +308,7 @@ static void idle_alone(struct vcpu *vcpu)
 	uint64_t next = vcpu->index == 0 ? clock_next(&vm->clock) : ALARM_NONE;
 	bool is_deaf = deaf(vcpu), for_ever;
 
+	steal_leave(vcpu);
 	host_mutex_lock(vm->wake_lock);
 	vcpu->deaf = is_deaf;
 	atomic_store(&vcpu->sleeping, true);
@@ -386,6 +388,7 @@ static int run(struct vcpu *vcpu, uint64_t left)
 	int err;
 
 	vcpu->entries++;
+	steal_measure(vcpu);
 	vcpu->budget = budget_for(vcpu->vm, left);
 	bells_run(vcpu->vm);
 	gate_enter(vcpu);
@@ -407,6 +410,8 @@ int vcpu_round(struct vcpu *vcpu, uint64_t left)
 		return vcpu->trouble.code;
 	vm_wait_resumed(vm);
 	atomic_store(&vcpu->notice, false);
+	if (vcpu->away)
+		steal_enter(vcpu);
 	/* In the order in which it was posted, so always on one thread. */
 	if (vcpu->index == 0 || !vm->crew.used)
 		posted_take(vm);
@@ -416,6 +421,8 @@ int vcpu_round(struct vcpu *vcpu, uint64_t left)
 		err = deliver(vcpu);
 	if (err)
 		return err;
+	if (vcpu->halted && atomic_exchange(&vcpu->kicked, false))
+		vcpu->halted = false;
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
 	if (!vcpu->halted && !vcpu->wait_sipi)

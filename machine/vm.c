@@ -100,6 +100,11 @@ static int check_engine(const struct vm_config *config, struct fail *why)
 	return 0;
 }
 
+bool vm_hypercalls(const struct vm *vm)
+{
+	return !vm->engine->hypercalls || vm->engine->hypercalls();
+}
+
 struct vm *vm_open(const struct vm_config *config, struct fail *why)
 {
 	struct vm *vm = host_alloc(sizeof(*vm));
@@ -124,6 +129,7 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	if (!err && vm->engine->vm_open)
 		err = vm->engine->vm_open(vm, why);
 	vm->engine_open = !err;
+	vm->kvm_services = config->vcpus > 1 && !config->no_kvm_services && vm_hypercalls(vm);
 	for (unsigned i = 0; !err && i < config->vcpus; i++)
 		err = open_vcpu(vm, i, why);
 	if (err) {
@@ -194,6 +200,7 @@ static void reset_vcpu(struct vcpu *vcpu)
 	vcpu->want_window = false;
 	vcpu->kvm_system_time = 0;
 	vcpu->kvm_clock_version = 0;
+	steal_reset(vcpu);
 	atomic_store(&vcpu->notice, true);
 }
 

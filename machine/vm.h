@@ -30,6 +30,7 @@
 #include "machine/gate.h"
 #include "machine/irq.h"
 #include "machine/mem.h"
+#include "machine/steal.h"
 #include "machine/switch.h"
 #include "machine/turns.h"
 
@@ -75,6 +76,13 @@ struct vcpu {
 	/* KVM paravirtual clock (machine/kvmclock.c). */
 	uint64_t kvm_system_time;
 	uint32_t kvm_clock_version;
+	/* KVM_HC_KICK_CPU: ends its HLT, or the next one. Set by any thread. */
+	atomic_bool kicked;
+	/* KVM steal time (machine/steal.c). The second: virtual ns since when it could run and has
+	 * not its turn; 0: it has, or cannot. Not state: */
+	uint64_t kvm_steal_time, steal_since;
+	bool steal_elsewhere, away; /* the engine does it; the guest is told that it does not run */
+	uint64_t steal_looked, steal_used; /* host ns and its thread's processor time; 0: not yet */
 	struct fail trouble; /* what went wrong, from an engine whose run() or inject() fails */
 };
 
@@ -91,10 +99,11 @@ struct vm_config {
 	const struct cpu_model *cpu; /* NULL: the default model */
 	unsigned vcpus;              /* 1 .. VCPUS_MAX */
 	bool counted;
-	uint64_t tsc_khz; /* 0: 1,000,000 */
-	uint64_t wall_ns; /* wall clock at power-on; 0: the host's (counted: a fixed date) */
-	unsigned trace;   /* enum trace_topic bits */
-	uint64_t slice;   /* 0: the default */
+	uint64_t tsc_khz;     /* 0: 1,000,000 */
+	uint64_t wall_ns;     /* wall clock at power-on; 0: the host's (counted: a fixed date) */
+	unsigned trace;       /* enum trace_topic bits */
+	uint64_t slice;       /* 0: the default */
+	bool no_kvm_services; /* vm.kvm_services: not even to several vCPUs */
 	struct engine_options engine_options;
 };
 
@@ -123,10 +132,12 @@ struct vm {
 	struct vcpu *accessing;
 	struct posted *posted;
 	_Atomic(struct bells *) bells; /* machine/bells.h; NULL: none */
-	atomic_bool bells_run;  /* the guest runs: its bell thread may change the machine. Device lock to change */
-	/* Messages to the local APICs reach the guest without its vCPU's thread. Device lock to change. */
+	atomic_bool bells_run; /* the guest runs: its bell thread may change the machine. Device
+				  lock to change */
+	/* Messages to the local APICs reach the guest without its vCPU's thread. Device lock to
+	 * change. */
 	atomic_bool hands_free;
-	atomic_bool rung;       /* some device's `rung` is set */
+	atomic_bool rung;     /* some device's `rung` is set */
 	atomic_uint expected; /* operations of backends that will ring: device_expect() */
 	unsigned trace;
 	struct vm_hooks hooks;
@@ -147,6 +158,9 @@ struct vm {
 	uint64_t stop_at;         /* retired instructions; UINT64_MAX: never */
 	struct switches switches; /* machine/switch.c */
 	uint64_t kvm_wall_msr;
+	/* CPUID offers what KVM does for guests of several vCPUs: kicks, messages and yields by
+	 * hypercall (hypercall.h), steal time and the flag beside it (steal.h). */
+	bool kvm_services;
 	/* Most instructions one run() may retire before the loop looks around; with several vCPUs
 	 * on one thread, those of a turn. */
 	uint64_t slice;
@@ -201,6 +215,8 @@ void vm_stood_still(struct vm *vm);
  * lock held. */
 void vm_wait_resumed(struct vm *vm);
 
+/* Do a guest's hypercalls reach the machine under the present engine? */
+bool vm_hypercalls(const struct vm *vm);
 /* What CPUID answers on this vCPU; `s` gives the dynamic bits. */
 struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uint32_t leaf,
 			       uint32_t sub);

@@ -16,21 +16,23 @@
 const char save_magic[8] = "TRAPEZE";
 
 static const struct field machine_fields[] = {
-	FIELD(machine_values, tsc_khz, 1),
-	FIELD(machine_values, wall_base_ns, 1),
-	FIELD(machine_values, now_ns, 1),
-	FIELD(machine_values, kvm_wall_msr, 1),
-	FIELD(machine_values, cpu_model, 1),
-	FIELD_ARRAY(machine_values, irq_level, 1),
-	FIELD(machine_values, turn, 2),
-	FIELD(machine_values, turn_left, 2),
-	FIELD_END,
+	FIELD(machine_values, tsc_khz, 1),      FIELD(machine_values, wall_base_ns, 1),
+	FIELD(machine_values, now_ns, 1),       FIELD(machine_values, kvm_wall_msr, 1),
+	FIELD(machine_values, cpu_model, 1),    FIELD_ARRAY(machine_values, irq_level, 1),
+	FIELD(machine_values, turn, 2),         FIELD(machine_values, turn_left, 2),
+	FIELD(machine_values, kvm_services, 3), FIELD_END,
 };
 
 static const struct field vcpu_fields[] = {
-	FIELD(vcpu_values, kvm_system_time, 1), FIELD(vcpu_values, kvm_clock_version, 1),
-	FIELD(vcpu_values, init_waiting, 1),    FIELD(vcpu_values, sipi_waiting, 1),
-	FIELD(vcpu_values, sipi_vector, 1),     FIELD_END,
+	FIELD(vcpu_values, kvm_system_time, 1),
+	FIELD(vcpu_values, kvm_clock_version, 1),
+	FIELD(vcpu_values, init_waiting, 1),
+	FIELD(vcpu_values, sipi_waiting, 1),
+	FIELD(vcpu_values, sipi_vector, 1),
+	FIELD(vcpu_values, kicked, 2),
+	FIELD(vcpu_values, kvm_steal_time, 2),
+	FIELD(vcpu_values, steal_since, 2),
+	FIELD_END,
 };
 
 static const struct field alarm_fields[] = {
@@ -61,9 +63,10 @@ static void gather_machine(struct parts *p, struct vm *vm)
 		.cpu_model = cpu_model_id(vm->cpu_model),
 		.turn = vm_turn(vm),
 		.turn_left = vm->vcpus > 1 ? vm->turns.left : 0,
+		.kvm_services = vm->kvm_services,
 	};
 	memcpy(p->machine.irq_level, vm->irq.level, sizeof(p->machine.irq_level));
-	add(p, 2, machine_fields, &p->machine, "machine", "");
+	add(p, 3, machine_fields, &p->machine, "machine", "");
 }
 
 static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
@@ -79,9 +82,12 @@ static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
 		.init_waiting = vcpu->init_waiting,
 		.sipi_waiting = vcpu->sipi_waiting,
 		.sipi_vector = vcpu->sipi_vector,
+		.kicked = vcpu->kicked,
+		.kvm_steal_time = vcpu->kvm_steal_time,
+		.steal_since = vcpu->steal_since,
 	};
 	add(p, STATE_VERSION, x86_state_fields, &p->state[i], "cpu", id);
-	add(p, 1, vcpu_fields, &p->vcpu[i], "vcpu", id);
+	add(p, 2, vcpu_fields, &p->vcpu[i], "vcpu", id);
 }
 
 /* How many of the clock's alarms were set before `a`, and itself. */
@@ -151,6 +157,11 @@ static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
 		if (m->irq_level[i] > 1)
 			return fail(why, -EINVAL, "a saved interrupt line is neither 0 nor 1");
 	}
+	if (m->kvm_services && !vm_hypercalls(vm))
+		return fail(why, -ENOTSUP,
+			    "engine %s cannot hand on the hypercalls that the guest was offered",
+			    vm->engine->name);
+	vm->kvm_services = m->kvm_services;
 	vm->clock.tsc_khz = m->tsc_khz;
 	vm->clock.wall_base_ns = m->wall_base_ns;
 	vm->kvm_wall_msr = m->kvm_wall_msr;
@@ -170,6 +181,10 @@ static int apply_vcpu(struct parts *p, struct vcpu *vcpu, struct fail *why)
 	vcpu->init_waiting = v->init_waiting;
 	vcpu->sipi_waiting = v->sipi_waiting;
 	vcpu->sipi_vector = v->sipi_vector;
+	vcpu->kicked = v->kicked;
+	vcpu->kvm_steal_time = v->kvm_steal_time;
+	vcpu->steal_since = v->steal_since;
+	steal_attach(vcpu);
 	return 0;
 }
 

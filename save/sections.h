@@ -19,6 +19,7 @@ struct machine_values {
 	uint8_t irq_level[IRQ_LINES];
 	uint32_t turn; /* index of the vCPU whose turn it is, */
 	uint64_t turn_left;
+	bool kvm_services;
 };
 
 /* A vCPU outside x86_state. */
@@ -27,6 +28,8 @@ struct vcpu_values {
 	uint32_t kvm_clock_version;
 	bool init_waiting, sipi_waiting;
 	uint8_t sipi_vector;
+	bool kicked;
+	uint64_t kvm_steal_time, steal_since;
 };
 
 /* Which alarms of a device are set, and in what order they were: 0 not set, 1 first, ... */

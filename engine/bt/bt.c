@@ -523,6 +523,11 @@ static void forget(struct vcpu *vcpu)
 	interp_ops.forget(vcpu);
 }
 
+static void flush_tlb(struct vcpu *vcpu)
+{
+	interp_ops.flush_tlb(vcpu);
+}
+
 const struct engine_ops bt_ops = {
 	.name = "bt",
 	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS,
@@ -541,6 +546,7 @@ const struct engine_ops bt_ops = {
 	.get_state = get_state,
 	.set_state = set_state,
 	.forget = forget,
+	.flush_tlb = flush_tlb,
 	.figures_name = "translation",
 	.figures = bt_figures,
 };

@@ -81,6 +81,13 @@ static void forget(struct vcpu *vcpu)
 	cache_flush(c->cache);
 }
 
+static void flush_tlb(struct vcpu *vcpu)
+{
+	struct interp *c = vcpu->engine;
+
+	tlb_flush_all(&c->tlb);
+}
+
 /* Slots may come and go only while no vCPU runs; host addresses are what TLB and cache hold. */
 static int map(struct vm *vm, const struct mem_slot *slot)
 {
@@ -185,6 +192,7 @@ const struct engine_ops interp_ops = {
 	.get_state = get_state,
 	.set_state = set_state,
 	.forget = forget,
+	.flush_tlb = flush_tlb,
 	.figures_name = "interpretation",
 	.figures = figures,
 };

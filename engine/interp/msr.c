@@ -1,5 +1,6 @@
 /*
- * msr.c - CPUID, MSRs, the time-stamp counter, hypercalls, HLT: trap and emulate made visible.
+ * msr.c - CPUID, MSRs, the time-stamp counter, hypercalls, HLT, MWAIT: trap and emulate made
+ * visible.
  *
  * Each of these is an exit under every engine. What is plain CPU state is answered here and
  * counted; what belongs to the machine goes through interp_exit() to its table.
@@ -21,7 +22,8 @@ static void set_edx_eax(struct interp *c, uint64_t value)
 enum step cpuid(struct interp *c, const struct insn *i)
 {
 	struct exit exit = { .reason = EXIT_CPUID };
-	struct cpuid_answer a = vcpu_cpuid(c->vcpu, &c->s, (uint32_t)c->r[RAX], (uint32_t)c->r[RCX]);
+	struct cpuid_answer a =
+		vcpu_cpuid(c->vcpu, &c->s, (uint32_t)c->r[RAX], (uint32_t)c->r[RCX]);
 
 	(void)i;
 	exit.cpuid.leaf = (uint32_t)c->r[RAX];
@@ -156,9 +158,33 @@ enum step vmcall(struct interp *c, const struct insn *i)
 	for (unsigned n = 0; n < 4; n++)
 		exit.hypercall.arg[n] = c->r[args[n]] & mask;
 	exit.hypercall.cpl = c->cpl;
+	exit.hypercall.wide = c->code_bits == 64;
 	interp_exit(c, &exit);
 	c->r[RAX] = exit.hypercall.result & mask;
 	return STEP_NEXT;
+}
+
+/*
+ * MONITOR and MWAIT are hints: MWAIT may end at once (SDM vol. 2), and does, as under KVM. CPUID
+ * does not offer them, as QEMU with KVM does not: a kernel that has MWAIT idles by it, which here
+ * would be a loop, and Linux then does without the flushes and yields that KVM's services offer.
+ */
+enum step monitor(struct interp *c, const struct insn *i)
+{
+	(void)i;
+	return c->cpl != 0 ? raise_ud(c) : STEP_NEXT;
+}
+
+/* Who waits for another vCPU lets it run. */
+enum step mwait(struct interp *c, const struct insn *i)
+{
+	(void)i;
+	if (c->cpl != 0)
+		return raise_ud(c);
+	if (c->vcpu->vm->vcpus == 1)
+		return STEP_NEXT;
+	interp_sync(c);
+	return vcpu_pauses(c->vcpu) ? STEP_LEAVE : STEP_NEXT;
 }
 
 enum step hlt(struct interp *c, const struct insn *i)

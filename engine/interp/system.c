@@ -230,7 +230,9 @@ static bool bind_port_string(const struct decoding *d, struct insn *i)
 	X(RDPMC, rdpmc, 0, false)                                                                  \
 	X(VMCALL, vmcall, 0, true)                                                                 \
 	X(VMMCALL, vmcall, 0, true)                                                                \
-	X(HLT, hlt, 0, true)
+	X(HLT, hlt, 0, true)                                                                       \
+	X(MONITOR, monitor, 0, false)                                                              \
+	X(MWAIT, mwait, 0, true)
 
 #define X(mnemonic, handler, feature, last)                                                        \
 	static bool bind_##mnemonic(const struct decoding *d, struct insn *i)                      \

@@ -204,7 +204,8 @@ bool port_allowed(struct interp *c, uint16_t port, unsigned size);
 	/* io.c */                                                                                 \
 	X(port_in) X(port_out) X(port_ins) X(port_outs)                                            \
 	/* msr.c */                                                                                \
-	X(cpuid) X(rdmsr) X(wrmsr) X(rdtsc) X(rdtscp) X(rdpmc) X(vmcall) X(hlt)
+	X(cpuid) X(rdmsr) X(wrmsr) X(rdtsc) X(rdtscp) X(rdpmc) X(vmcall) X(hlt) \
+	X(monitor) X(mwait)
 #define X(name) enum step name(struct interp *c, const struct insn *i);
 HANDLERS(X)
 #undef X

@@ -20,6 +20,7 @@
 
 #define ENTRIES 256
 #define PKRU    9 /* XSAVE component */
+#define bit_SVM (1u << 2)
 
 /* struct kvm_cpuid2, with room. */
 struct table {
@@ -205,4 +206,28 @@ int kvm_set_cpuid(struct kvm_vcpu *k, struct fail *why)
 			add_leaf(k, &s, &t, leaf);
 	}
 	return (int)KVM_DO(k->fd, KVM_SET_CPUID2, &t, why);
+}
+
+/*
+ * The models say that the processor is Intel's, so guests use VMCALL. On one with SVM that is #UD,
+ * which KVM answers by writing VMMCALL over it - and as the guest: a kernel whose code is
+ * read-only crashes.
+ */
+static bool has_svm(void)
+{
+	unsigned eax, ebx, ecx = 0, edx;
+
+	return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && ecx & bit_SVM;
+}
+
+bool kvm_hypercalls(void)
+{
+	struct kvm_device d;
+	bool there;
+
+	if (kvm_device_open(&d, NULL))
+		return true;
+	there = d.caps.hypercalls && !has_svm();
+	kvm_device_close(&d);
+	return there;
 }

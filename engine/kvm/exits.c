@@ -80,6 +80,7 @@ static void hypercall_exit(struct kvm_vcpu *k)
 	exit.hypercall.arg[2] = r.rdx & mask;
 	exit.hypercall.arg[3] = r.rsi & mask;
 	exit.hypercall.cpl = (uint8_t)run->xen.u.hcall.cpl;
+	exit.hypercall.wide = run->xen.u.hcall.longmode;
 	exit_handle(k->vcpu, &exit);
 	run->xen.u.hcall.result = exit.hypercall.result & mask;
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cpu/msr.h"
 #include "engine/kvm/engine_kvm.h"
 #include "engine/kvm/kvm.h"
 
@@ -218,6 +219,15 @@ static void forget(struct vcpu *vcpu)
 	(void)vcpu;
 }
 
+/* KVM's own, where the host's kernel keeps account of waiting: it also knows when a thread has lost
+ * its processor. */
+static bool steal_time(struct vcpu *vcpu, uint64_t msr)
+{
+	struct fail why;
+
+	return kvm_set_msr(vcpu->engine, MSR_KVM_STEAL_TIME, msr, &why) == 0;
+}
+
 const struct engine_ops kvm_ops = {
 	.name = "kvm",
 	.caps = ENGINE_DIRTY_LOG | ENGINE_THREADS,
@@ -240,4 +250,6 @@ const struct engine_ops kvm_ops = {
 	.get_state = kvm_get_state,
 	.set_state = kvm_set_state,
 	.forget = forget,
+	.steal_time = steal_time,
+	.hypercalls = kvm_hypercalls,
 };

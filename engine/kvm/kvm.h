@@ -99,6 +99,7 @@ struct kvm_vcpu {
 	bool entered;        /* guest code has run: CPUID and the TSC's frequency are fixed */
 	uint64_t hw_offset;  /* of its TSC from the host's, as KVM was told */
 	uint64_t tsc_khz;    /* what CPUID and the TSC were set to; 0: not yet */
+	bool services;       /* and whether CPUID offers KVM's services */
 	uint64_t tsc_looked; /* clock_now() when the offset was last measured */
 	bool apic_there;     /* irqchip.c: its local APIC is in KVM; these are the machine's */
 	const struct intc_ops *intc;
@@ -131,6 +132,8 @@ int kvm_dirty(void *arg, struct mem_slot *slot, enum dirty_step step); /* mem.h 
 const struct cpu_model *kvm_cpu_model(struct fail *why);
 int kvm_check_model(const struct kvm_device *d, const struct cpu_model *m, struct fail *why);
 int kvm_set_cpuid(struct kvm_vcpu *k, struct fail *why);
+/* Does a guest's VMCALL come out? true also where there is no KVM. */
+bool kvm_hypercalls(void);
 
 /* msr.c */
 int kvm_filter_msrs(struct kvm_vm *v, struct fail *why);

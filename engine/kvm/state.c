@@ -298,11 +298,13 @@ int kvm_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *wh
 
 	if (!err)
 		err = kvm_tsc_frequency(k, why);
-	if (!err && k->tsc_khz != vcpu->vm->clock.tsc_khz)
+	if (!err &&
+	    (k->tsc_khz != vcpu->vm->clock.tsc_khz || k->services != vcpu->vm->kvm_services))
 		err = kvm_set_cpuid(k, why);
 	if (err)
 		return err;
 	k->tsc_khz = vcpu->vm->clock.tsc_khz;
+	k->services = vcpu->vm->kvm_services;
 	k->s = *in;
 	k->half_done = false;
 	k->queued = false;

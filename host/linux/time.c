@@ -36,6 +36,11 @@ uint64_t host_cpu_ns(void)
 	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+uint64_t host_thread_cpu_ns(void)
+{
+	return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void host_random(void *buf, size_t bytes)
 {
 	uint8_t *p = buf;

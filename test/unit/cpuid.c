@@ -197,6 +197,9 @@ static void test_paravirtual(void **state)
 	(void)state;
 	assert_int_equal(ask(0x40000001, 0).eax, 1 << 24 | 1 << 3 | 1 << 1);
 	assert_int_equal(ask(0x40000001, 0).edx, 0);
+	topology.kvm_services = true; /* steal time, kicks, TLB flushes, messages, yields */
+	assert_int_equal(ask(0x40000001, 0).eax, 1 << 24 | 1 << 3 | 1 << 1 | 0x2aa0);
+	assert_int_equal(ask(1, 0).ecx & 1 << 3, 0); /* with MONITOR Linux would not use some */
 }
 
 static void test_masks(void **state)
@@ -292,7 +295,8 @@ int main(void)
 		T(test_names),  T(test_feature_words), T(test_dynamic_bits),
 		T(test_xsave),  T(test_tsc_frequency), T(test_topology),
 		T(test_caches), T(test_absent_leaves), T(test_paravirtual),
-		T(test_masks),  T(test_usable),        T(test_usable_on_nothing), T(test_best),
+		T(test_masks),  T(test_usable),        T(test_usable_on_nothing),
+		T(test_best),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "engine/interp/engine_interp.h"
 #include "test/unit/kvm_rig.h"
 
 /* --- Sentences --- */
@@ -270,6 +271,65 @@ static void test_hypercall(void **state)
 	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
 	assert_int_equal(run_script(vm, script_call), VM_POWEROFF);
 	assert_int_equal(vm->vcpu[0]->exits[EXIT_HYPERCALL], 1);
+	vm_close(vm);
+}
+
+/* --- KVM's services for guests of several vCPUs --- */
+
+static struct vm *open_two(const struct engine_ops *engine)
+{
+	struct fail why = { 0 };
+	struct vm_config config = {
+		.engine = engine, .vcpus = 2, .tsc_khz = 1000000, .cpu = kvm_cpu_model(&why)
+	};
+	struct vm *vm = vm_open(&config, &why);
+
+	if (!vm)
+		print_error("%s\n", why.text);
+	assert_non_null(vm);
+	return vm;
+}
+
+static void test_services(void **state)
+{
+	struct vm *vm = open_two(&kvm_ops);
+	struct exit exit = {
+		.reason = EXIT_WRMSR, .msr = {.index = MSR_KVM_STEAL_TIME, .value = 0x3001}
+	};
+
+	(void)state;
+	/* Not where the processor has SVM: KVM would write over the guest's VMCALL. */
+	assert_int_equal(vm->kvm_services, kvm_hypercalls());
+	if (vm->kvm_services) { /* the kernel's steal time, then the machine's */
+		exit_handle(vm->vcpu[1], &exit);
+		assert_false(exit.msr.fault);
+		assert_int_equal(*fake_msr(MSR_KVM_STEAL_TIME), 0x3001);
+		assert_true(vm->vcpu[1]->steal_elsewhere);
+		fake.fail_at = fake.calls + 1;
+		exit_handle(vm->vcpu[1], &exit);
+		assert_false(exit.msr.fault);
+		assert_false(vm->vcpu[1]->steal_elsewhere);
+		assert_int_equal(vm->vcpu[1]->trouble.code, 0);
+	}
+	vm_close(vm);
+	fake.lacking = KVM_CAP_XEN_HVM;
+	vm = open_two(&kvm_ops);
+	assert_false(vm->kvm_services);
+	vm_close(vm);
+}
+
+static void test_services_stay(void **state)
+{
+	struct vm *vm = open_two(&interp_ops);
+	struct fail why = { 0 };
+
+	(void)state;
+	assert_true(vm->kvm_services);
+	fake.lacking = KVM_CAP_XEN_HVM;
+	assert_int_equal(vm_switch(vm, &kvm_ops, &why), -ENOTSUP);
+	assert_string_equal(why.text,
+			    "engine kvm cannot hand on the hypercalls that the guest was offered");
+	assert_ptr_equal(vm->engine, &interp_ops);
 	vm_close(vm);
 }
 
@@ -560,6 +620,8 @@ int main(void)
 		T(test_accesses),
 		T(test_msrs),
 		T(test_hypercall),
+		T(test_services),
+		T(test_services_stay),
 		T(test_ends),
 		T(test_half_done),
 		T(test_injection),

@@ -21,6 +21,8 @@ CODE(do_xsetbv, 64, "xsetbv");
 CODE(do_invpcid, 64, "invpcid (%rbx), %rax");
 CODE(do_wrpkru, 64, "wrpkru");
 CODE(do_hlt, 64, "hlt");
+CODE(do_monitor, 64, "monitor");
+CODE(do_mwait, 64, "mwait");
 CODE(do_clac, 64, "clac");
 CODE(do_in, 64, "inb %dx, %al");
 CODE(do_in_4, 64, "inl %dx, %eax");
@@ -129,6 +131,10 @@ static const struct one ones[] = {
 	L3(do_invpcid, 0, 0, GP0),
 	L0(do_wrpkru, 0, 0, UD),
 	L3(do_hlt, 0, 0, GP0),
+	L0(do_monitor, 0, 0, NO_FAULT), /* hints, though CPUID does not offer them */
+	L3(do_monitor, 0, 0, UD),
+	L0(do_mwait, 0, 0, NO_FAULT),
+	L3(do_mwait, 0, 0, UD),
 	L3(do_clac, 0, CR4_SMAP, UD),
 	L0(do_clac, 0, CR4_SMAP, NO_FAULT),
 	L3(do_in, 0, 0, GP0),
