@@ -15,13 +15,20 @@
 
 const char save_magic[8] = "TRAPEZE";
 
+/* clang-format off */
 static const struct field machine_fields[] = {
-	FIELD(machine_values, tsc_khz, 1),      FIELD(machine_values, wall_base_ns, 1),
-	FIELD(machine_values, now_ns, 1),       FIELD(machine_values, kvm_wall_msr, 1),
-	FIELD(machine_values, cpu_model, 1),    FIELD_ARRAY(machine_values, irq_level, 1),
-	FIELD(machine_values, turn, 2),         FIELD(machine_values, turn_left, 2),
-	FIELD(machine_values, kvm_services, 3), FIELD_END,
+	FIELD(machine_values, tsc_khz, 1),
+	FIELD(machine_values, wall_base_ns, 1),
+	FIELD(machine_values, now_ns, 1),
+	FIELD(machine_values, kvm_wall_msr, 1),
+	FIELD(machine_values, cpu_model, 1),
+	FIELD_ARRAY(machine_values, irq_level, 1),
+	FIELD(machine_values, kvm_services, 3),
+	FIELD(machine_values, turn, 2),
+	FIELD(machine_values, turn_left, 2),
+	FIELD_END,
 };
+/* clang-format on */
 
 static const struct field vcpu_fields[] = {
 	FIELD(vcpu_values, kvm_system_time, 1),
