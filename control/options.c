@@ -587,7 +587,10 @@ void options_help_run(FILE *to)
 
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->kind == KIND_MAY ? "" : " ",
 			 o->takes ? o->takes : "");
-		fprintf(to, "  %-26s %s\n", left, o->help);
+		if (strlen(left) > 26)
+			fprintf(to, "  %s\n  %-26s %s\n", left, "", o->help);
+		else
+			fprintf(to, "  %-26s %s\n", left, o->help);
 	}
 	fputs("\nExit status: 0 guest powered off (or reset under --no-reboot), 1 host failure,\n"
 	      "2 wrong usage, 3 guest crashed (triple fault) under --no-reboot, 4 guest halted\n"
