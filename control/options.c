@@ -65,7 +65,7 @@ static const struct option run_table[] = {
 	{ "cpu",        KIND_TEXT,  "MODEL",         "CPU model shown to the guest (default: the best the engine can)", AT(cpu) },
 	{ "switch",     KIND_SWITCH, "LIST",         "change engines on the way: ENGINE@INSTRUCTION or ENGINE@TIME (250ms, 3s), comma-separated", AT(switch_to) },
 	{ "irqchip",    KIND_IRQCHIP, "auto|user|split", "who runs the local APICs on engine kvm: this program, or the kernel (default auto)", AT(engine_options.irqchip) },
-	{ "code-cache", KIND_SIZE,  "SIZE",          "memory for translated code: 1M to 1G (default 64M)", AT(engine_options.code_cache) },
+	{ "code-cache", KIND_SIZE,  "SIZE",          "memory for code, decoded and translated: 1M to 1G (default 256M)", AT(engine_options.code_cache) },
 	{ "torture",    KIND_TORTURE, "LIST",        "for tests: make rare cases of translation common: hot,no-link,kick,no-tlb,flush,evict,invalidate", AT(engine_options.torture) },
 	{ "no-reboot",  KIND_FLAG,  NULL,            "end when the guest resets, instead of restarting it", AT(no_reboot) },
 	{ "debug-exit", KIND_FLAG,  NULL,            "a write of V to port 0xf4 ends the run with status (V << 1) | 1", AT(debug_exit) },

@@ -61,6 +61,9 @@ struct host_code {
 	size_t data_bytes;
 };
 int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, struct fail *why);
+/* Code [from, +bytes) is about to be written and executed: better in huge pages, where the host can.
+ * Nobody else writes what is in the huge pages around it meanwhile. */
+void host_code_dense(const struct host_code *code, size_t from, size_t bytes);
 void host_code_close(struct host_code *code);
 
 /*

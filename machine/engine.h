@@ -75,8 +75,10 @@ enum irqchip {
 struct engine_options {
 	enum irqchip irqchip;
 	bool dirty_ring; /* the dirty log costs what is written, not what there is, where it can */
-	uint64_t code_cache; /* bytes for translations, from CODE_CACHE_LEAST on; 0: default */
-	unsigned torture;    /* TORTURE(name) bits */
+	/* Bytes for code, decoded and translated. Of struct vm_config: all vCPUs', 0: default. Of
+	 * struct vm: each vCPU's, from CODE_CACHE_LEAST on. */
+	uint64_t code_cache;
+	unsigned torture; /* TORTURE(name) bits */
 	/* If set, a translator says which host code it has made: [at, +bytes) is `name`, and
 	 * nothing that was there any more. Any vCPU's thread. */
 	void (*code_made)(void *arg, const void *at, size_t bytes, const char *name);
@@ -84,7 +86,12 @@ struct engine_options {
 };
 #define CODE_CACHE_LEAST   (UINT64_C(1) << 20)
 #define CODE_CACHE_MOST    (UINT64_C(1) << 30) /* a direct jump reaches all of it */
-#define CODE_CACHE_DEFAULT (UINT64_C(64) << 20)
+#define CODE_CACHE_DEFAULT (UINT64_C(256) << 20)
+#define CODE_CACHE_SMALL   (UINT64_C(64) << 20)
+/* Of `bytes`, what is for translations. Of what is more than small, half is for decoded blocks,
+ * which have a little of their own in any case. */
+#define CODE_CACHE_TRANSLATED(bytes)                                                               \
+	((bytes) <= CODE_CACHE_SMALL ? (bytes) : CODE_CACHE_SMALL + ((bytes)-CODE_CACHE_SMALL) / 2)
 
 struct event {
 	enum { EVENT_IRQ, EVENT_NMI } kind;

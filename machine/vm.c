@@ -105,6 +105,16 @@ bool vm_hypercalls(const struct vm *vm)
 	return !vm->engine->hypercalls || vm->engine->hypercalls();
 }
 
+/* One vCPU's; what nobody asked for is not little. */
+static uint64_t code_cache_share(const struct vm_config *config)
+{
+	uint64_t asked = config->engine_options.code_cache,
+		 share = (asked ? asked : CODE_CACHE_DEFAULT) / config->vcpus,
+		 least = asked ? CODE_CACHE_LEAST : CODE_CACHE_SMALL;
+
+	return share > least ? share : least;
+}
+
 struct vm *vm_open(const struct vm_config *config, struct fail *why)
 {
 	struct vm *vm = host_alloc(sizeof(*vm));
@@ -116,6 +126,7 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	}
 	vm->engine = config->engine;
 	vm->engine_options = config->engine_options;
+	vm->engine_options.code_cache = code_cache_share(config);
 	vm->cpu_model = choose_model(config, why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;

@@ -389,7 +389,7 @@ static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
 	t->room = host_alloc(sizeof(*t->room));
 	if (!t->room || !t->hint || !t->jumps[0] || !t->jumps[1] || !t->work)
 		return fail(why, -ENOMEM, "no memory for the translator");
-	return bt_memory_open(t, bytes ? bytes : CODE_CACHE_DEFAULT, why);
+	return bt_memory_open(t, CODE_CACHE_TRANSLATED(bytes), why);
 }
 
 static int open_translator(struct interp *c, struct fail *why)

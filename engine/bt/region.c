@@ -104,6 +104,8 @@ static void fill_from(struct bt *t, unsigned n)
 	struct bt_room *r = t->room;
 
 	r->region = n;
+	host_code_dense(&t->code, (size_t)(code_of(t, n) - t->code.write_at),
+			(size_t)(code_of(t, n + 1) - code_of(t, n)));
 	r->at = code_of(t, n) + sizeof(struct bt_head);
 	r->at_end = r->cold = code_of(t, n) + (code_of(t, n + 1) - code_of(t, n)) * HOT_SHARE / 100;
 	r->cold_end = code_of(t, n + 1);

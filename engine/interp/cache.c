@@ -18,13 +18,14 @@
 
 #include "engine/mmu/guest.h"
 
-#define REGION_BYTES (UINT64_C(5) << 20)
-#define ARENA_BYTES  (CACHE_REGIONS * REGION_BYTES)
-#define PAGES        (1u << 13) /* with code, at one time */
-#define BUCKETS      (1u << 16)
-#define PAGE_BUCKETS (1u << 13)
-#define STRADDLES    512
-#define MAPPED       (ARENA_BYTES + STRADDLES * sizeof(struct straddle))
+/* Of blocks: by --code-cache, within what a name of bt.h can say. */
+#define ARENA_LEAST   (UINT64_C(40) << 20)
+#define ARENA_MOST    (UINT64_C(120) << 20)
+#define PAGE_SHARE    (UINT64_C(5) << 10) /* of the arena, for each page with code */
+#define BUCKETS       (1u << 16)
+#define PAGE_BUCKETS  (1u << 13)
+#define STRADDLES     512
+#define STRADDLE_ROOM (STRADDLES * sizeof(struct straddle))
 
 struct code_page {
 	uint64_t number; /* guest-physical page number */
@@ -35,19 +36,35 @@ struct code_page {
 		covered[PAGE_SIZE / 64]; /* bytes of blocks; may claim too much, never too little */
 };
 
+/* What translations leave of --code-cache. */
+static size_t region_bytes(const struct interp *c)
+{
+	uint64_t all = c->vcpu->vm->engine_options.code_cache, arena = ARENA_LEAST;
+
+	if (all - CODE_CACHE_TRANSLATED(all) > ARENA_LEAST)
+		arena = all - CODE_CACHE_TRANSLATED(all);
+	if (arena > ARENA_MOST)
+		arena = ARENA_MOST;
+	return arena / CACHE_REGIONS & ~(uint64_t)15;
+}
+
 struct block_cache *cache_new(struct interp *c)
 {
 	struct block_cache *k = host_alloc(sizeof(*k));
+	size_t arena;
 
 	if (!k)
 		return NULL;
 	k->c = c;
+	k->region_bytes = region_bytes(c);
+	arena = k->region_bytes * CACHE_REGIONS;
+	k->pages_all = (unsigned)(arena / PAGE_SHARE);
 	k->bucket = host_map(BUCKETS * sizeof(*k->bucket));
 	k->pages = host_map(PAGE_BUCKETS * sizeof(*k->pages));
-	k->page_room = host_map(PAGES * sizeof(*k->page_room));
-	k->arena = host_map(MAPPED);
+	k->page_room = host_map(k->pages_all * sizeof(*k->page_room));
+	k->arena = host_map(arena + STRADDLE_ROOM);
 	if (k->bucket && k->pages && k->page_room && k->arena) {
-		k->straddle = (struct straddle *)(void *)(k->arena + ARENA_BYTES);
+		k->straddle = (struct straddle *)(void *)(k->arena + arena);
 		return k;
 	}
 	cache_free(k);
@@ -63,9 +80,9 @@ void cache_free(struct block_cache *k)
 	if (k->pages)
 		host_unmap(k->pages, PAGE_BUCKETS * sizeof(*k->pages));
 	if (k->page_room)
-		host_unmap(k->page_room, PAGES * sizeof(*k->page_room));
+		host_unmap(k->page_room, k->pages_all * sizeof(*k->page_room));
 	if (k->arena)
-		host_unmap(k->arena, MAPPED);
+		host_unmap(k->arena, k->region_bytes * CACHE_REGIONS + STRADDLE_ROOM);
 	host_free(k);
 }
 
@@ -88,8 +105,8 @@ static size_t block_bytes(const struct block *b)
 static struct block *block_make(struct block_cache *k, const struct insn *insn, unsigned count,
 				const uint8_t *code, unsigned code_bytes)
 {
-	struct block *b =
-		(struct block *)(void *)(k->arena + k->region * REGION_BYTES + k->used[k->region]);
+	struct block *b = (struct block *)(void *)(k->arena + k->region * k->region_bytes +
+						   k->used[k->region]);
 	uint8_t *copy = (uint8_t *)(b + 1) + (count + 1) * sizeof(*insn);
 
 	k->used[k->region] += block_room(count, code_bytes);
@@ -106,8 +123,8 @@ static struct block *block_make(struct block_cache *k, const struct insn *insn, 
 /* Is there room for one more block, and its page? */
 static bool has_room(const struct block_cache *k)
 {
-	return REGION_BYTES - k->used[k->region] >= block_room(BLOCK_INSNS, CODE_MOST) &&
-	       (k->page_free || k->pages_used < PAGES);
+	return k->region_bytes - k->used[k->region] >= block_room(BLOCK_INSNS, CODE_MOST) &&
+	       (k->page_free || k->pages_used < k->pages_all);
 }
 
 static struct block **bucket_of(struct block_cache *k, uint64_t key)
@@ -417,7 +434,7 @@ struct region {
 
 static struct region region_of(const struct block_cache *k, unsigned n)
 {
-	uint8_t *from = k->arena + n * REGION_BYTES;
+	uint8_t *from = k->arena + n * k->region_bytes;
 
 	return (struct region){ from, from + k->used[n] };
 }

@@ -91,11 +91,12 @@ struct block_cache {
 	struct code_page **pages;                      /* all pages that have one */
 	struct code_page *recent;                      /* last page found */
 	struct code_page *page_room, *page_free;       /* memory for them, and a list */
-	unsigned pages_used;                           /* of page_room: ever */
+	unsigned pages_all, pages_used;                /* of page_room: room, used ever */
 	uint8_t *arena;                                /* of blocks */
-	unsigned region;                               /* of the arena that is being filled */
-	size_t used[CACHE_REGIONS];                    /* bytes of each */
-	struct straddle *straddle;                     /* instructions in two pages, in the arena */
+	size_t region_bytes;
+	unsigned region;            /* of the arena that is being filled */
+	size_t used[CACHE_REGIONS]; /* bytes of each */
+	struct straddle *straddle;  /* instructions in two pages, in the arena */
 	struct interp *c;
 	uint64_t blocks, killed, flushes, evictions; /* since power-on */
 };

@@ -69,6 +69,32 @@ static void *map_area(size_t bytes)
 	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 }
 
+#define HUGE_PAGE ((size_t)2 << 20)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* Shared memory that begins where a huge page can; MAP_FAILED: none. */
+static void *map_writable(size_t bytes)
+{
+	uint8_t *room = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before = -(uintptr_t)room & (HUGE_PAGE - 1);
+	void *w;
+
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	w = mmap(room + before, bytes, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (w == MAP_FAILED)
+		before = bytes + HUGE_PAGE;
+	if (before)
+		munmap(room, before);
+	if (w != MAP_FAILED)
+		munmap(room + before + bytes, HUGE_PAGE - before);
+	return w;
+}
+
 /* Room for the data and behind it what is at `w`, executable. NULL: refused. */
 static uint8_t *map_exec(void *w, size_t bytes, size_t data_bytes)
 {
@@ -76,6 +102,8 @@ static uint8_t *map_exec(void *w, size_t bytes, size_t data_bytes)
 
 	if (at == MAP_FAILED)
 		return NULL;
+	if (data_bytes >= HUGE_PAGE)
+		madvise(at, data_bytes, MADV_HUGEPAGE);
 	/* An old size of 0 leaves the old mapping of shared memory where it is. */
 	if (mremap(w, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at + data_bytes) != MAP_FAILED &&
 	    mprotect(at + data_bytes, bytes, PROT_READ | PROT_EXEC) == 0)
@@ -90,10 +118,12 @@ int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, stru
 	uint8_t *x;
 	void *w;
 
-	bytes = (bytes + page - 1) & ~(page - 1);
+	if (data_bytes >= HUGE_PAGE) /* so that the code begins where the data ends, aligned */
+		page = HUGE_PAGE;
 	data_bytes = (data_bytes + page - 1) & ~(page - 1);
-	w = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
-		 -1, 0);
+	page = (size_t)sysconf(_SC_PAGESIZE);
+	bytes = (bytes + page - 1) & ~(page - 1);
+	w = map_writable(bytes);
 	if (w == MAP_FAILED)
 		return fail(why, -errno, "memory for generated code: %s", strerror(errno));
 	x = map_exec(w, bytes, data_bytes);
@@ -107,6 +137,24 @@ int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, stru
 				    .data = x,
 				    .data_bytes = data_bytes };
 	return 0;
+}
+
+/*
+ * Asked for piece by piece, and not of the kernel's settings, which keep shared memory in small
+ * pages nearly everywhere. It wants a page to begin with.
+ */
+void host_code_dense(const struct host_code *code, size_t from, size_t bytes)
+{
+	size_t end = from + bytes;
+
+	for (from &= ~(HUGE_PAGE - 1); from < end && code->bytes - from >= HUGE_PAGE;
+	     from += HUGE_PAGE) {
+		uint8_t *w = code->write_at + from;
+
+		__atomic_fetch_or(w, 0, __ATOMIC_RELAXED);
+		if (madvise(w, HUGE_PAGE, MADV_COLLAPSE) == 0)
+			madvise((uint8_t *)code->exec_at + from, HUGE_PAGE, MADV_COLLAPSE);
+	}
 }
 
 void host_code_close(struct host_code *code)

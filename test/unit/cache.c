@@ -172,11 +172,18 @@ static void test_flush(void **state)
 	guest_close(&g);
 }
 
+/* With the least of room for code. */
+static struct guest open_small(void)
+{
+	return guest_open_on(&interp_ops, true,
+			     (struct engine_options){ .code_cache = CODE_CACHE_LEAST });
+}
+
 /* More code than the arena holds: what is oldest goes, nothing else. */
 static void test_memory_is_bounded(void **state)
 {
 	const uint64_t last = GUEST_CODE + 69999;
-	struct guest g = guest_open();
+	struct guest g = open_small();
 
 	(void)state;
 	guest_tables(&g);
@@ -205,7 +212,7 @@ static void test_round_and_round(void **state)
 {
 	const unsigned count = 200000;
 	struct x86_state s = guest_state64(0, GUEST_CODE);
-	struct guest g = guest_open();
+	struct guest g = open_small();
 	uint8_t *end = g.ram + GUEST_CODE + (size_t)count * 4;
 	int32_t back = -(int32_t)count * 4 - 5;
 
