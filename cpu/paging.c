@@ -155,12 +155,17 @@ static enum structure descend(const struct x86_state *s, const struct walk_memor
 	}
 }
 
+static bool has_key(const struct x86_state *s, const struct path *path)
+{
+	return path->user && x86_long_mode(s) && s->cr4 & CR4_PKE;
+}
+
 /* Does the protection key of the leaf forbid this data access? SDM vol. 3 4.6.2 */
 static bool key_denies(const struct x86_state *s, const struct path *path, bool write, bool user)
 {
 	unsigned key = ENTRY_KEY(path->leaf);
 
-	if (!path->user || !x86_long_mode(s) || !(s->cr4 & CR4_PKE))
+	if (!has_key(s, path))
 		return false;
 	if (s->pkru & PKRU_AD(key))
 		return true;
@@ -228,6 +233,7 @@ static void describe(const struct x86_state *s, const struct path *path, uint64_
 		     bool ac, struct walk *out)
 {
 	uint64_t bytes = UINT64_C(1) << path->page_shift;
+	unsigned key = ENTRY_KEY(path->leaf);
 
 	*out = (struct walk){
 		.gpa = gpa(path->page | (at & (bytes - 1))),
@@ -237,6 +243,7 @@ static void describe(const struct x86_state *s, const struct path *path, uint64_
 		.executable = grants(s, path, ACCESS_EXEC, user, ac),
 		.global = (path->leaf & ENTRY_G) && (s->cr4 & CR4_PGE),
 		.user = path->user,
+		.pkru_bits = has_key(s, path) ? PKRU_AD(key) | PKRU_WD(key) : 0,
 	};
 }
 

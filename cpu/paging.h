@@ -38,6 +38,7 @@ struct walk {
 	bool executable;     /* a fetch with the same rights would succeed */
 	bool global;         /* survives a CR3 load */
 	bool user;           /* user code may access it as far as U/S goes: SMAP and SMEP apply */
+	uint32_t pkru_bits;  /* of PKRU, that readable and writable depend on */
 	uint32_t error;      /* page-fault error code when the walk failed */
 };
 

@@ -305,8 +305,8 @@ enum step wrpkru(struct interp *c, const struct insn *i)
 		return raise_ud(c);
 	if ((uint32_t)c->r[RCX] != 0 || (uint32_t)c->r[RDX] != 0)
 		return raise_gp(c, 0);
+	tlb_flush_keys(&c->tlb, c->s.pkru ^ (uint32_t)c->r[RAX]);
 	c->s.pkru = (uint32_t)c->r[RAX];
-	tlb_flush_all(&c->tlb); /* its tags were made for the old rights */
 	return STEP_NEXT;
 }
 

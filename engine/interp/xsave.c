@@ -396,8 +396,8 @@ static enum step xrstor(struct interp *c, const struct insn *i)
 	components_load(&a, rfbm, which, &r);
 	if (!(rfbm & PKRU) || c->s.pkru == (uint32_t)r.pkru)
 		return STEP_NEXT;
+	tlb_flush_keys(&c->tlb, c->s.pkru ^ (uint32_t)r.pkru);
 	c->s.pkru = (uint32_t)r.pkru;
-	tlb_flush_all(&c->tlb); /* its entries were made with the old keys' rights */
 	return STEP_LEAVE;
 }
 

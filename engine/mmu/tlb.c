@@ -194,6 +194,7 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
 	set_bit(a->local, i, !w->global);
 	set_bit(a->large, i, w->page_bytes > PAGE_SIZE);
 	set_bit(a->write, i, e->tag[ACCESS_WRITE] == page);
+	t->pkru_bits |= w->pkru_bits;
 	t->fills++;
 }
 
@@ -203,7 +204,14 @@ void tlb_flush_all(struct tlb *t)
 		drop_low(t, s);
 	for (unsigned c = 0; c < TLB_KINDS; c++)
 		drop_mapped(t, &t->high[c], t->high[c].used);
+	t->pkru_bits = 0;
 	t->flushes++;
+}
+
+void tlb_flush_keys(struct tlb *t, uint32_t changed)
+{
+	if (t->pkru_bits & changed)
+		tlb_flush_all(t);
 }
 
 void tlb_flush_local(struct tlb *t)

@@ -93,6 +93,7 @@ struct tlb {
 	void (*cells_of)(struct tlb *t, struct tlb_entry *e);
 	void (*cells_die)(struct tlb *t, unsigned half);
 	void *cells_arg;
+	uint32_t pkru_bits; /* of PKRU, that tags depend on */
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */
 };
@@ -120,6 +121,8 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
  */
 void tlb_flush_all(struct tlb *t);            /* global entries too; INVPCID types 2 and 3 */
 void tlb_flush_local(struct tlb *t);          /* current PCID: all but global */
+/* PKRU changed in the bits `changed`: Linux does so from task to task, to no entry's harm. */
+void tlb_flush_keys(struct tlb *t, uint32_t changed);
 void tlb_flush_page(struct tlb *t, gva_t at); /* INVLPG: current PCID and global */
 /* CR3 load: selects the arrays of `pcid`; flush: CR3 bit 63 was clear (or PCIDE off). */
 void tlb_switch(struct tlb *t, unsigned pcid, bool flush);

@@ -244,6 +244,7 @@ static void check_access(const struct shape *h, const struct terms *t, unsigned 
 	assert_int_equal(w.readable, may_access(h, t, ACCESS_READ));
 	assert_int_equal(w.executable, may_access(h, t, ACCESS_EXEC));
 	assert_int_equal(w.writable, access == ACCESS_WRITE);
+	assert_int_equal(w.pkru_bits, h->lma && t->us && t->pke ? 3u << 10 : 0);
 	check_used(h, access);
 	/* D is set now, as another processor's write would have left it */
 	put(h, h->levels - 1, get(h, h->levels - 1) | D);

@@ -155,6 +155,24 @@ static void test_flush_local_keeps_high_global(void **state)
 	assert_false(hits(t, HIGH));
 }
 
+static void test_flush_keys(void **state)
+{
+	struct walk w = walk_of(true, true, false, true, PAGE_SIZE);
+	struct tlb *t = *state;
+
+	fill(t, 0x5000, 1, false);
+	w.pkru_bits = 0xc;
+	tlb_fill(t, gva(0x6000), host_base, &w, ACCESS_READ, TLB_ALLOW_ALL);
+	tlb_flush_keys(t, ~UINT32_C(0xc));
+	assert_true(hits(t, 0x5000));
+	assert_true(hits(t, 0x6000));
+	tlb_flush_keys(t, 8);
+	assert_false(hits(t, 0x6000));
+	fill(t, 0x5000, 1, false);
+	tlb_flush_keys(t, 8); /* nothing that depends on it any more */
+	assert_true(hits(t, 0x5000));
+}
+
 static void test_flush_page_is_exact(void **state)
 {
 	struct tlb *t = *state;
@@ -474,6 +492,7 @@ int main(void)
 		T(test_rights),
 		T(test_contexts_are_apart),
 		T(test_flush_local_keeps_high_global),
+		T(test_flush_keys),
 		T(test_flush_page_is_exact),
 		T(test_flush_page_of_large_page),
 		T(test_switch_pcid),
