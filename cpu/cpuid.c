@@ -48,6 +48,7 @@
 
 #define HTT        (1u << 28) /* leaf 1 EDX: the package has more than one APIC ID */
 #define ARAT       (1u << 2)  /* leaf 6 EAX: the APIC timer never stops */
+#define BHI_CTRL   (1u << 4)  /* leaf 7.2 EDX */
 #define LINE_BYTES 64u
 
 /* XSAVE: standard offsets and sizes. SDM vol. 1 13.5 */
@@ -347,10 +348,16 @@ static struct cpuid_answer leaf_cache(const struct cpu_model *m, const struct cp
 	};
 }
 
-static struct cpuid_answer leaf_more_features(const struct cpu_model *m, const struct x86_state *s)
+static struct cpuid_answer leaf_more_features(const struct cpu_model *m, const struct x86_state *s,
+					      const struct cpuid_topology *t, uint32_t sub)
 {
 	struct cpuid_answer a = { 0 };
 
+	if (sub == 2 && t->bhi_control)
+		a.edx = BHI_CTRL;
+	if (sub != 0)
+		return a;
+	a.eax = t->bhi_control ? 2 : 0; /* the last sub-leaf */
 	add_features(m, 7, 0, &a);
 	if (s->cr4 & CR4_PKE)
 		a.ecx |= 1u << 4; /* OSPKE */
@@ -449,7 +456,7 @@ static struct cpuid_answer basic(const struct cpu_model *m, const struct x86_sta
 		return (struct cpuid_answer){ .eax = 0x0000ff01, .ebx = 0xf0 };
 	case 4: return leaf_cache(m, t, sub);
 	case 6: return (struct cpuid_answer){ .eax = ARAT };
-	case 7: return sub ? (struct cpuid_answer){ 0 } : leaf_more_features(m, s);
+	case 7: return leaf_more_features(m, s, t, sub);
 	case 0xb: return leaf_topology(t, sub);
 	case 0xd: return leaf_xsave(m, s, sub);
 	case 0x15: return leaf_tsc(t);

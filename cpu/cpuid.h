@@ -29,6 +29,9 @@ struct cpuid_topology {
 	uint32_t vcpus;
 	uint64_t tsc_khz;
 	bool kvm_services; /* KVM's for several vCPUs are there: vm.h */
+	/* Leaf 7.2 shows BHI_CTRL: SPEC_CTRL.BHI_DIS_S answers branch history injection, for which
+	 * a system that does not find it executes a hundred branches in each system call. */
+	bool bhi_control;
 };
 
 /* NULL-terminated, default first. */

@@ -56,7 +56,7 @@ static bool low_half(uint64_t value)
 
 static bool spec_ctrl(uint64_t value)
 {
-	return !(value & ~(SPEC_CTRL_IBRS | SPEC_CTRL_STIBP));
+	return !(value & ~(SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_BHI_DIS_S));
 }
 
 static bool debugctl(uint64_t value)

@@ -81,6 +81,8 @@ enum msr_result {
 #define ARCH_CAP_RFDS_NO            (UINT64_C(1) << 27)
 #define ARCH_CAP_ITS_NO             (UINT64_C(1) << 62)
 
+#define SPEC_CTRL_BHI_DIS_S (UINT64_C(1) << 10) /* see struct cpuid_topology */
+
 enum msr {
 #define X(name, index) MSR_##name = index,
 	MSRS(X)

@@ -37,6 +37,7 @@ enum engine_cap {
 	ENGINE_STEP = 1 << 1,      /* can stop after one instruction */
 	ENGINE_COUNTED = 1 << 2,   /* exact instruction count: replayable */
 	ENGINE_THREADS = 1 << 3,   /* vCPUs may run on several threads */
+	ENGINE_BHI_CONTROL = 1 << 4, /* shows it: struct cpuid_topology */
 };
 
 /*

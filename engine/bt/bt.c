@@ -530,7 +530,8 @@ static void flush_tlb(struct vcpu *vcpu)
 
 const struct engine_ops bt_ops = {
 	.name = "bt",
-	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS,
+	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS |
+		ENGINE_BHI_CONTROL,
 	.probe = probe,
 	.vm_open = vm_open_bt,
 	.map = map,

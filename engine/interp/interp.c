@@ -176,7 +176,8 @@ static void figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 
 const struct engine_ops interp_ops = {
 	.name = "interp",
-	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS,
+	.caps = ENGINE_DIRTY_LOG | ENGINE_STEP | ENGINE_COUNTED | ENGINE_THREADS |
+		ENGINE_BHI_CONTROL,
 	.probe = probe,
 	.vm_open = vm_open_interp,
 	.map = map,

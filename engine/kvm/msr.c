@@ -134,13 +134,19 @@ static uint64_t *member(struct x86_state *s, const struct kvm_msr *m)
 	return (uint64_t *)((uint8_t *)s + m->offset);
 }
 
+/* BHI_DIS_S is what a machine brings from an engine that shows it; the host may not have it. */
+static uint64_t for_host(struct x86_state *s, const struct kvm_msr *m)
+{
+	return *member(s, m) & ~(m->index == MSR_SPEC_CTRL ? SPEC_CTRL_BHI_DIS_S : 0);
+}
+
 static struct batch gather(struct kvm_vcpu *k)
 {
 	struct batch b = { .nmsrs = k->vm->msrs };
 
 	for (unsigned i = 0; i < k->vm->msrs; i++)
 		b.entry[i] = (struct kvm_msr_entry){ .index = k->vm->msr[i].index,
-						     .data = *member(&k->s, &k->vm->msr[i]) };
+						     .data = for_host(&k->s, &k->vm->msr[i]) };
 	return b;
 }
 

@@ -62,6 +62,7 @@ static void test_feature_words(void **state)
 	assert_int_equal(one.ecx, 0xf7fa3203);
 	assert_int_equal(one.edx, 0x078bfbfd);
 	assert_int_equal(seven.eax, 0);
+	assert_int_equal(ask(7, 2).edx, 0);
 	assert_int_equal(seven.ebx, 0x219c27eb);
 	assert_int_equal(seven.ecx, 0x0040000c);
 	assert_int_equal(seven.edx, 0x24000010);
@@ -81,6 +82,16 @@ static void test_dynamic_bits(void **state)
 	assert_int_equal(ask(7, 0).ecx >> 4 & 1, 1);
 	s.misc_enable |= MISC_ENABLE_LIMIT_CPUID;
 	assert_int_equal(ask(0, 0).eax, 2);
+}
+
+static void test_bhi_control(void **state)
+{
+	(void)state;
+	topology.bhi_control = true;
+	assert_int_equal(ask(7, 0).eax, 2);
+	assert_int_equal(ask(7, 1).edx, 0);
+	assert_int_equal(ask(7, 2).edx, 1 << 4);
+	assert_int_equal(ask(7, 3).edx, 0);
 }
 
 static void test_xsave(void **state)
@@ -292,10 +303,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, setup)
 	static const struct CMUnitTest tests[] = {
-		T(test_names),  T(test_feature_words), T(test_dynamic_bits),
-		T(test_xsave),  T(test_tsc_frequency), T(test_topology),
-		T(test_caches), T(test_absent_leaves), T(test_paravirtual),
-		T(test_masks),  T(test_usable),        T(test_usable_on_nothing),
+		T(test_names),
+		T(test_feature_words),
+		T(test_dynamic_bits),
+		T(test_bhi_control),
+		T(test_xsave),
+		T(test_tsc_frequency),
+		T(test_topology),
+		T(test_caches),
+		T(test_absent_leaves),
+		T(test_paravirtual),
+		T(test_masks),
+		T(test_usable),
+		T(test_usable_on_nothing),
 		T(test_best),
 	};
 

@@ -154,6 +154,7 @@ static void test_speculation(void **state)
 
 	(void)state;
 	expect_write(MSR_SPEC_CTRL, 1);
+	expect_write(MSR_SPEC_CTRL, 1 | SPEC_CTRL_BHI_DIS_S);
 	expect_gp(MSR_SPEC_CTRL, 4);
 	assert_int_equal(msr_write(model, &s, MSR_PRED_CMD, 1), MSR_OK);
 	expect_gp(MSR_PRED_CMD, 2);
@@ -269,7 +270,7 @@ static void test_random(void **state)
 		msr_write(model, &s, index, value);
 		msr_read(model, &s, index, &got);
 		assert_int_equal(s.efer & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_NX), 0);
-		assert_int_equal(s.spec_ctrl & ~UINT64_C(3), 0);
+		assert_int_equal(s.spec_ctrl & ~(3 | SPEC_CTRL_BHI_DIS_S), 0);
 		assert_int_equal((uint64_t)((int64_t)(s.lstar << 16) >> 16), s.lstar);
 	}
 }
