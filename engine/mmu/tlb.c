@@ -36,6 +36,13 @@ static void set_bit(uint64_t *map, unsigned i, bool on)
 	map[i / 64] = on ? map[i / 64] | bit : map[i / 64] & ~bit;
 }
 
+static void set_large(struct tlb_array *a, unsigned i, bool on)
+{
+	a->large_pieces += on;
+	a->large_pieces -= a->large[i / 64] >> (i % 64) & 1;
+	set_bit(a->large, i, on);
+}
+
 static void new_generation(struct tlb *t, struct tlb_array *a)
 {
 	a->code_generation = ++t->generations;
@@ -72,6 +79,7 @@ static void drop_word(struct tlb *t, struct tlb_array *a, unsigned w, uint64_t w
 		return;
 	for (uint64_t left = which; left; left &= left - 1)
 		untag(t, a, w * 64 + (unsigned)__builtin_ctzll(left));
+	a->large_pieces -= (unsigned)__builtin_popcountll(a->large[w] & which);
 	a->used[w] &= ~which;
 	a->local[w] &= ~which;
 	a->large[w] &= ~which;
@@ -192,9 +200,10 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
 	e->host = (uintptr_t)host_page;
 	set_bit(a->used, i, true);
 	set_bit(a->local, i, !w->global);
-	set_bit(a->large, i, w->page_bytes > PAGE_SIZE);
+	set_large(a, i, w->page_bytes > PAGE_SIZE);
 	set_bit(a->write, i, e->tag[ACCESS_WRITE] == page);
 	t->pkru_bits |= w->pkru_bits;
+	t->low_global |= w->global && !(page >> 63);
 	t->fills++;
 }
 
@@ -205,6 +214,7 @@ void tlb_flush_all(struct tlb *t)
 	for (unsigned c = 0; c < TLB_KINDS; c++)
 		drop_mapped(t, &t->high[c], t->high[c].used);
 	t->pkru_bits = 0;
+	t->low_global = false;
 	t->flushes++;
 }
 
@@ -242,7 +252,7 @@ static void drop_page(struct tlb *t, struct tlb_array *a, uint64_t at)
 
 	if (linear_of(a, index_of(at), &page) && page == (at & ~PAGE_MASK))
 		drop(t, a, index_of(at));
-	for (unsigned w = 0; w < TLB_WORDS; w++) {
+	for (unsigned w = 0; w < TLB_WORDS && a->large_pieces; w++) {
 		for (uint64_t left = a->large[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);
 
@@ -252,7 +262,7 @@ static void drop_page(struct tlb *t, struct tlb_array *a, uint64_t at)
 	}
 }
 
-/* A global page of the low half may have been entered under any PCID: all are searched. */
+/* A global page of the low half may have been entered under any PCID. */
 void tlb_flush_page(struct tlb *t, gva_t at)
 {
 	for (unsigned c = 0; c < TLB_KINDS; c++) {
@@ -261,7 +271,8 @@ void tlb_flush_page(struct tlb *t, gva_t at)
 			continue;
 		}
 		for (unsigned s = 0; s < TLB_PCIDS; s++)
-			drop_page(t, &t->low[s][c], at.v);
+			if (s == t->slot || t->low_global)
+				drop_page(t, &t->low[s][c], at.v);
 	}
 }
 

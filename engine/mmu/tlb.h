@@ -60,6 +60,7 @@ struct tlb_array {
 	/* Another one, that no array ever had, whenever a tag for execution goes away: as long
 	 * as it stays, what was a hit for execution in this array still is, at the same place. */
 	uint64_t code_generation;
+	unsigned large_pieces; /* bits set in large[] */
 	uint8_t half; /* 1: of the high half */
 	bool code;
 };
@@ -94,6 +95,7 @@ struct tlb {
 	void (*cells_die)(struct tlb *t, unsigned half);
 	void *cells_arg;
 	uint32_t pkru_bits; /* of PKRU, that tags depend on */
+	bool low_global;    /* an entry of the low half may be global */
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */
 };
