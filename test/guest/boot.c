@@ -122,7 +122,7 @@ static void test_reboot_ends_under_no_reboot(void **state)
 	session_close(&s);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shell_session),
@@ -132,6 +132,5 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reboot_ends_under_no_reboot),
 	};
 
-	session_engine_of(argc ? argv[0] : "");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

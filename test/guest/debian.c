@@ -44,7 +44,7 @@ static void test_kernel(void **state)
 	debian_poweroff(d);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_disk),
@@ -52,8 +52,6 @@ int main(int argc, char **argv)
 	};
 	int status;
 
-	(void)argc;
-	session_engine_of(argv[0]);
 	debian_open(&debian);
 	status = cmocka_run_group_tests(tests, NULL, NULL);
 	debian_close(&debian);

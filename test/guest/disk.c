@@ -183,6 +183,7 @@ static void test_counted_repeats(void **state)
 	struct run r[2];
 
 	(void)state;
+	session_need_counting();
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t burner = i ? fork() : -1;
 

@@ -15,10 +15,15 @@
 /* Starts SeaBIOS; NULL ends the options. */
 static void start(struct session *s, const char *const *options)
 {
-	char *argv[16] = {
-		(char *)session_need("TRAPEZE"), "run", "--firmware", IMAGE, "--memory", "32M"
-	};
-	unsigned n = 6;
+	char *argv[16] = { (char *)session_need("TRAPEZE"),
+			   "run",
+			   "--engine",
+			   (char *)session_engine,
+			   "--firmware",
+			   IMAGE,
+			   "--memory",
+			   "32M" };
+	unsigned n = 8;
 
 	if (access(IMAGE, R_OK) != 0) {
 		print_message("skip - firmware: %s is missing (package seabios)\n", IMAGE);

@@ -48,12 +48,46 @@ static inline const char *session_need(const char *name)
 
 /* Called as NAME-ENGINE (make test does): what the machine runs on; else as --engine auto. */
 static const char *session_engine = "auto";
-static inline void session_engine_of(const char *program)
-{
-	const char *at = strrchr(program, '-');
 
-	if (at && !strchr(at, '/'))
+/* Ends the program as skipped where KVM is missing, or too slow to boot anything. */
+static inline void session_need_kvm(void)
+{
+	char command[4200], line[400] = "";
+	const char *reason;
+	FILE *engines;
+
+	snprintf(command, sizeof(command), "'%s' engines", session_need("TRAPEZE"));
+	engines = popen(command, "r");
+	while (engines && fgets(line, sizeof(line), engines) && strncmp(line, "kvm", 3) != 0)
+		;
+	if (engines)
+		pclose(engines);
+	if (strstr(line, "usable: ring 0 runs"))
+		return;
+	line[strcspn(line, "\n")] = 0;
+	reason = strstr(line, "usable: ");
+	printf("skip - %s: KVM here: %s\n", program_invocation_short_name,
+	       reason ? reason + strlen("usable: ") : line + strspn(line, "kvm "));
+	exit(77);
+}
+
+__attribute__((constructor)) static void session_engine_of_name(void)
+{
+	const char *at = strrchr(program_invocation_short_name, '-');
+
+	if (at)
 		session_engine = at + 1;
+	if (strcmp(session_engine, "kvm") == 0)
+		session_need_kvm();
+}
+
+/* In a test that runs a counted machine. */
+static inline void session_need_counting(void)
+{
+	if (strcmp(session_engine, "kvm") != 0)
+		return;
+	print_message("skip - counted: nothing counts the guest's instructions on KVM\n");
+	skip();
 }
 
 static inline void session_start(struct session *s, char *const argv[])

@@ -55,14 +55,12 @@ static void test_four_cpus(void **state)
 	end(&s);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_two_cpus),
 		cmocka_unit_test(test_four_cpus),
 	};
 
-	(void)argc;
-	session_engine_of(argv[0]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,7 @@ static void test_ports(void **state)
 static void test_ports_counted(void **state)
 {
 	(void)state;
+	session_need_counting();
 	ports("--counted");
 }
 

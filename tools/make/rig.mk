@@ -27,7 +27,7 @@ $(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
 .PHONY: nested run-nested
 nested:
 	@tools/setup nested
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest $(RIG_BIN) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
 	@$(MAKE) --no-print-directory run-nested
 
 run-nested:
@@ -38,7 +38,7 @@ run-nested:
 .PHONY: nightly run-nightly
 nightly:
 	@tools/setup nightly
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest $(RIG_BIN) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
 	@$(MAKE) --no-print-directory run-nightly
 
 run-nightly:

@@ -5,12 +5,17 @@ $(GUEST_BIN): $(OBJ)/%: $(OBJ)/%.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
-# Some on each of the software engines, by its name behind theirs; the others on the default one.
+# Some on each of the software engines, by its name behind theirs; the others on the default one. Those on KVM
+# skip where it is missing or only emulates; test/rig/nested runs them, too.
 ON_EACH := boot console smp
-GUEST_TEST := $(foreach t,$(GUEST_BIN),$(if $(filter $(ON_EACH),$(notdir $t)),$t-bt $t-interp,$t))
+ON_KVM := boot console disk firmware network share smp vconsole vsock
+GUEST_TEST := $(foreach t,$(GUEST_BIN),$(if $(filter $(ON_EACH),$(notdir $t)),$t-bt $t-interp,$t)) \
+	$(ON_KVM:%=$(OBJ)/test/guest/%-kvm)
 $(filter %-bt,$(GUEST_TEST)): %-bt: %
 	@ln -sf $(<F) $@
 $(filter %-interp,$(GUEST_TEST)): %-interp: %
+	@ln -sf $(<F) $@
+$(filter %-kvm,$(GUEST_TEST)): %-kvm: %
 	@ln -sf $(<F) $@
 
 # Scripts: executable files of these directories. They read TRAPEZE, OBJ, GUEST and CC.
