@@ -8,13 +8,14 @@
  * The CPU time is that of the command and every process it starts (tree.h).
  * Its test is the benchmark itself: a text that does not appear is reported as "-".
  *
- * usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-e] [-m TEXT]... COMMAND [ARGUMENT]...
+ * usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-e] [-m TEXT [-k KEYS]]... COMMAND
+ * [ARGUMENT]...
  *
  * OUTPUT gets the command's standard output. One line is printed: for each TEXT the wall and the
  * CPU seconds until it appeared, both again at the end of the command, then the exit status
  * ("late" when it was killed after SECONDS, 600 unless told). -e: it is ended when the last TEXT
- * was seen. STAMPS gets a line for each line of the output that begins with '@': wall and CPU
- * seconds when its end was seen, then the line.
+ * was seen. KEYS are typed when the TEXT before them appears. STAMPS gets a line for each line of
+ * the output that begins with '@': wall and CPU seconds when its end was seen, then the line.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -43,9 +44,9 @@ struct stamp {
 
 struct measure {
 	const char *output;
-	const char *text[MARKS_MAX];
+	const char *text[MARKS_MAX], *keys[MARKS_MAX]; /* keys may be NULL */
 	struct stamp at[MARKS_MAX];
-	int marks, seconds;
+	int marks, seconds, keyboard; /* what is written there is typed; -1: nothing will be */
 	bool early;
 	double start;
 	pid_t child;
@@ -70,10 +71,31 @@ static _Noreturn void die(const char *what)
 	exit(1);
 }
 
-/* The command's standard output is a pipe, its standard input is empty. Returns the read end. */
+/* The command's standard input: a pipe if something will be typed, else empty. */
+static int open_input(struct measure *m)
+{
+	int ends[2], input = -1;
+
+	m->keyboard = -1;
+	for (int i = 0; i < m->marks && m->keyboard < 0; i++) {
+		if (!m->keys[i])
+			continue;
+		if (pipe2(ends, O_CLOEXEC) != 0)
+			die("pipe");
+		input = ends[0];
+		m->keyboard = ends[1];
+	}
+	if (input < 0)
+		input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (input < 0)
+		die("input");
+	return input;
+}
+
+/* The command's standard output is a pipe. Returns the read end. */
 static int start(struct measure *m, char **command)
 {
-	int ends[2], none;
+	int ends[2], input = open_input(m);
 
 	if (pipe(ends) != 0)
 		die("pipe");
@@ -82,16 +104,15 @@ static int start(struct measure *m, char **command)
 	if (m->child < 0)
 		die("fork");
 	if (m->child == 0) {
-		none = open("/dev/null", O_RDONLY);
-		if (none < 0 || dup2(none, 0) < 0 || dup2(ends[1], 1) < 0)
+		if (dup2(input, 0) < 0 || dup2(ends[1], 1) < 0)
 			die("redirect");
-		close(none);
 		close(ends[0]);
 		close(ends[1]);
 		execvp(command[0], command);
 		die(command[0]);
 	}
 	close(ends[1]);
+	close(input);
 	return ends[0];
 }
 
@@ -107,6 +128,8 @@ static void search(struct measure *m, size_t from)
 			continue;
 		m->at[i].wall = seconds_of(CLOCK_MONOTONIC) - m->start;
 		m->at[i].cpu = tree_cpu(m->child);
+		if (m->keys[i] && write(m->keyboard, m->keys[i], strlen(m->keys[i])) < 0)
+			die("keyboard");
 	}
 }
 
@@ -197,7 +220,7 @@ static void options(struct measure *m, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "+o:s:t:em:")) != -1) {
+	while ((c = getopt(argc, argv, "+o:s:t:em:k:")) != -1) {
 		if (c == 'o') {
 			m->output = optarg;
 		} else if (c == 's') {
@@ -211,15 +234,16 @@ static void options(struct measure *m, int argc, char **argv)
 		} else if (c == 'm' && m->marks < MARKS_MAX && strlen(optarg) <= TEXT_MAX) {
 			m->at[m->marks].wall = -1;
 			m->text[m->marks++] = optarg;
+		} else if (c == 'k' && m->marks) {
+			m->keys[m->marks - 1] = optarg;
 		} else {
 			m->output = NULL;
 			break;
 		}
 	}
 	if (!m->output || optind == argc || m->seconds <= 0) {
-		fprintf(stderr,
-			"usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-e] [-m TEXT]... "
-			"COMMAND...\n");
+		fprintf(stderr, "usage: measure -o OUTPUT [-s STAMPS] [-t SECONDS] [-e] "
+				"[-m TEXT [-k KEYS]]... COMMAND...\n");
 		exit(2);
 	}
 }
