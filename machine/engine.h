@@ -144,6 +144,10 @@ struct engine_ops {
 	 * the state between two instructions. May call exit_handle(). NULL: never half done.
 	 */
 	int (*settle)(struct vcpu *vcpu, struct exit *exit);
+	/* Every vCPU is settled, and none runs: what the engine keeps that is no vCPU's alone (the
+	 * local APICs, and with them who sleeps) becomes the machine's again, until the next run().
+	 * 0, or -E* and vCPU 0's trouble. NULL: it keeps nothing. */
+	int (*give_back)(struct vm *vm);
 
 	/* Can an interrupt be delivered before the next instruction? (IF, shadows, NMI mask,
 	 * no exception already pending.) */

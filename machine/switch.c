@@ -176,10 +176,14 @@ int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why)
 		err = vcpu_settle(vm->vcpu[i]);
 		if (err)
 			fail(why, err, "%s", vm->vcpu[i]->trouble.text);
-		else
-			vcpu_get_state(vm->vcpu[i], &state[i]);
 	}
-	bells_rest(vm);
+	if (!err) {
+		err = vm_rest(vm);
+		if (err)
+			fail(why, err, "%s", vm->vcpu[0]->trouble.text);
+	}
+	for (unsigned i = 0; !err && i < vm->vcpus; i++)
+		vcpu_get_state(vm->vcpu[i], &state[i]);
 	if (!err)
 		err = exchange(vm, to, state, why);
 	host_free(state);

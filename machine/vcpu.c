@@ -39,6 +39,12 @@ int vcpu_settle(struct vcpu *vcpu)
 	return vcpu->vm->engine->settle ? vcpu->vm->engine->settle(vcpu, &exit) : 0;
 }
 
+int vm_rest(struct vm *vm)
+{
+	bells_rest(vm);
+	return vm->engine->give_back ? vm->engine->give_back(vm) : 0;
+}
+
 int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *why)
 {
 	struct x86_state s = *in;
@@ -426,7 +432,7 @@ int vcpu_round(struct vcpu *vcpu, uint64_t left)
 		vcpu->halted = false;
 	if (atomic_load(&vm->request) != VM_NONE)
 		return 0;
-	if (!vcpu->halted && !vcpu->wait_sipi)
+	if ((!vcpu->halted && !vcpu->wait_sipi) || atomic_load(&vm->hands_free))
 		return run(vcpu, left);
 	idle(vcpu);
 	return 0;
@@ -470,10 +476,11 @@ static enum vm_request stuck(struct vcpu *vcpu, int err, int *status, struct fai
 	return VM_STUCK;
 }
 
-/* Parks all vCPUs, each with its last instruction finished. 0, or what kept *which from that. */
+/* Parks all vCPUs, each with its last instruction finished, and all that the machine is in its own
+ * hands. 0, or what kept *which from that. */
 static int stop_all(struct vm *vm, struct vcpu **which)
 {
-	int err = 0;
+	int err = 0, rest;
 
 	crew_park(vm);
 	for (unsigned i = 0; !err && i < vm->vcpus; i++) {
@@ -483,8 +490,10 @@ static int stop_all(struct vm *vm, struct vcpu **which)
 		else
 			err = vcpu_settle(*which);
 	}
-	bells_rest(vm);
-	return err;
+	rest = vm_rest(vm);
+	if (!err && rest)
+		*which = vm->vcpu[0];
+	return err ? err : rest;
 }
 
 /* One look at the whole machine, which stands still. VM_NONE to go on, unless `done`. */
@@ -492,8 +501,10 @@ static enum vm_request look_around(struct vm *vm, bool done, int *status, struct
 {
 	enum vm_request request = VM_NONE;
 	struct vcpu *vcpu = NULL;
-	int err = stop_all(vm, &vcpu);
+	int err;
 
+	atomic_store(&vm->stand_still, false);
+	err = stop_all(vm, &vcpu);
 	if (err)
 		return stuck(vcpu, err, status, why);
 	if (atomic_load(&vm->request) != VM_NONE)
@@ -526,7 +537,7 @@ static enum vm_request run_machine(struct vm *vm, uint64_t instructions, int *st
 		int err;
 
 		if (atomic_load(&vm->request) != VM_NONE || done || now >= vm->stop_at ||
-		    switch_wanted(vm))
+		    atomic_load(&vm->stand_still) || switch_wanted(vm))
 			request = look_around(vm, done, status, why);
 		if (request != VM_NONE || done)
 			return request;

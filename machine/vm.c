@@ -292,6 +292,12 @@ void vm_look(struct vm *vm)
 	vm_wake(vm, vm_turn(vm));
 }
 
+void vm_stand_still(struct vm *vm)
+{
+	atomic_store(&vm->stand_still, true);
+	vm_look(vm);
+}
+
 uint64_t vm_retired(const struct vm *vm)
 {
 	uint64_t sum = 0;

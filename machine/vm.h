@@ -55,6 +55,7 @@ struct vcpu {
 	void *intc_arg;
 	uint64_t entries; /* calls of the engine's run() */
 	uint64_t exits[EXIT_REASON_COUNT];
+	/* Not while vm->hands_free, unless the engine has yet to be told. */
 	bool halted;    /* in HLT: woken by an interrupt */
 	bool wait_sipi; /* in the state after INIT: woken by a SIPI only */
 	/* machine/irq.c. Set with the device lock held */
@@ -134,10 +135,11 @@ struct vm {
 	_Atomic(struct bells *) bells; /* machine/bells.h; NULL: none */
 	atomic_bool bells_run; /* the guest runs: its bell thread may change the machine. Device
 				  lock to change */
-	/* Messages to the local APICs reach the guest without its vCPU's thread. Device lock to
-	 * change. */
+	/* The engine has the local APICs. Messages reach the guest without its vCPU's thread, and
+	 * who sleeps sleeps in run(). Device lock to change. */
 	atomic_bool hands_free;
-	atomic_bool rung;     /* some device's `rung` is set */
+	atomic_bool stand_still; /* vm_stand_still() */
+	atomic_bool rung;        /* some device's `rung` is set */
 	atomic_uint expected; /* operations of backends that will ring: device_expect() */
 	unsigned trace;
 	struct vm_hooks hooks;
@@ -197,6 +199,9 @@ void vm_wake(struct vm *vm, unsigned vcpu_index);
 /* The same, for what is the machine's affair: a vCPU that runs or sleeps now will look. Any
  * thread. */
 void vm_look(struct vm *vm);
+/* The machine stands still once, soon, and goes on: what its engine knows alone is looked at then. Any
+ * thread. */
+void vm_stand_still(struct vm *vm);
 /* Instructions that all vCPUs together have retired. vCPUs parked, or vCPU 0's thread. */
 uint64_t vm_retired(const struct vm *vm);
 
@@ -236,6 +241,9 @@ int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *w
 /* Finishes the instruction whose exit was handled last: before its state is asked for. vm_run()
  * has done so when it returns. 0, or host trouble in vcpu->trouble. */
 int vcpu_settle(struct vcpu *vcpu);
+/* After all have been settled, and while none runs: what rang is heard, and what the engine keeps of
+ * the machine comes back. 0, or host trouble in vCPU 0's trouble. */
+int vm_rest(struct vm *vm);
 /* One round of the run loop: takes what waits, and runs the vCPU until its engine returns, at
  * most `left` instructions. Its thread. 0, or host trouble. */
 int vcpu_round(struct vcpu *vcpu, uint64_t left);

@@ -161,6 +161,7 @@ int kvm_device_open(struct kvm_device *d, struct fail *why)
 				      ? (size_t)has(d, KVM_CAP_DIRTY_LOG_RING)
 				      : 0,
 		.bells = has(d, KVM_CAP_IOEVENTFD) > 0 && has(d, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0,
+		.irqfd = has(d, KVM_CAP_IRQFD) > 0 && has(d, KVM_CAP_IRQ_ROUTING) > 0,
 		.split = has(d, KVM_CAP_SPLIT_IRQCHIP) > 0 &&
 			 has(d, KVM_CAP_TSC_DEADLINE_TIMER) > 0 &&
 			 has(d, KVM_CAP_X2APIC_API) & KVM_X2APIC_API_USE_32BIT_IDS,

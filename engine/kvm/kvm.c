@@ -21,6 +21,9 @@
 #define IDENTITY_MAP UINT64_C(0xfeffc000)
 #define TSS_PAGES    UINT64_C(0xfeffd000)
 
+/* What KVM must believe of its own local APIC, which it does not use: that CPUID shows one. */
+#define APIC_BASE_ON UINT64_C(0xfee00900)
+
 int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s)
 {
 	return (int)KVM_DO(v->fd, KVM_SET_USER_MEMORY_REGION, &s->region, &v->vm->vcpu[0]->trouble);
@@ -131,6 +134,7 @@ static void vm_close_kvm(struct vm *vm)
 
 	if (!v)
 		return;
+	kvm_wires_cut(v);
 	if (v->fd >= 0)
 		kvm_kernel->close(v->fd);
 	kvm_device_close(&v->device);
@@ -190,6 +194,7 @@ static int vcpu_open_kvm(struct vcpu *vcpu, struct fail *why)
 		return fail(why, -ENOMEM, "no memory for a vCPU");
 	k->vcpu = vcpu;
 	k->vm = vcpu->vm->engine_data;
+	k->apic_base = APIC_BASE_ON;
 	vcpu->engine = k;
 	vcpu->retired = &k->s.instructions;
 	vcpu->trouble = (struct fail){ 0 };
@@ -211,6 +216,16 @@ static int vcpu_open_kvm(struct vcpu *vcpu, struct fail *why)
 static uint64_t instructions(const struct vcpu *vcpu)
 {
 	return *vcpu->retired;
+}
+
+static void figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
+{
+	const struct kvm_vm *v = vcpu->vm->engine_data;
+
+	if (vcpu->index > 0)
+		return;
+	tell(arg, NULL, "messages_by_ioctl", v->by_call);
+	tell(arg, NULL, "messages_by_eventfd", v->by_wire);
 }
 
 /* KVM caches nothing that a snapshot could make wrong: it watches the host's page tables. */
@@ -244,6 +259,7 @@ const struct engine_ops kvm_ops = {
 	.run = kvm_run_guest,
 	.kick = kvm_kick,
 	.settle = kvm_settle,
+	.give_back = kvm_give_back,
 	.can_inject = kvm_can_inject,
 	.inject = kvm_inject,
 	.instructions = instructions,
@@ -252,4 +268,6 @@ const struct engine_ops kvm_ops = {
 	.forget = forget,
 	.steal_time = steal_time,
 	.hypercalls = kvm_hypercalls,
+	.figures_name = "kvm",
+	.figures = figures,
 };

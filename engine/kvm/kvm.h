@@ -37,7 +37,7 @@ long kvm_do(int fd, unsigned long request, const char *name, unsigned long arg, 
 
 /* Capabilities that are used when there. */
 struct kvm_caps {
-	bool sregs2, tsc_control, tsc_offset, hypercalls, split, bells;
+	bool sregs2, tsc_control, tsc_offset, hypercalls, split, bells, irqfd;
 	size_t ring_bytes; /* of a dirty ring, at most; 0: none */
 };
 
@@ -62,6 +62,15 @@ struct kvm_slot {
 	struct kvm_userspace_memory_region region;
 };
 
+/* wires.c: a message, and what sends it. */
+#define KVM_WIRES 32
+struct kvm_wire {
+	struct kvm_msi msi;
+	uint32_t sent; /* so often, not counting what is long ago; 0: this place is free */
+	bool tried;    /* to lay it */
+	int fd;        /* an eventfd; 0: none */
+};
+
 /* A machine's. */
 struct kvm_vm {
 	struct vm *vm;
@@ -77,10 +86,17 @@ struct kvm_vm {
 	_Atomic uint64_t tsc_zero, tsc_drift;
 	bool rings; /* dirty.c: the dirty log is in rings */
 	/* irqchip.c */
-	bool split;                                               /* KVM runs the local APICs */
-	bool level[256];                                          /* vectors whose ends it tells */
+	bool split;      /* KVM runs the local APICs */
+	bool level[256]; /* vectors whose ends it tells */
+	/* wires.c. Device lock */
+	struct kvm_wire wire[KVM_WIRES];
+	unsigned oldest_wire;
+	uint64_t by_wire, by_call; /* messages so far */
+	/* apic.c */
+	atomic_bool there; /* the local APICs are in KVM; under the device lock */
 	bool (*message)(void *arg, const struct apic_message *m); /* the machine's, meanwhile */
 	void *message_arg;
+	atomic_ullong asleep; /* vCPUs, a bit each, that slept when last looked at */
 };
 
 /* A vCPU's. */
@@ -101,11 +117,13 @@ struct kvm_vcpu {
 	uint64_t tsc_khz;    /* what CPUID and the TSC were set to; 0: not yet */
 	bool services;       /* and whether CPUID offers KVM's services */
 	uint64_t tsc_looked; /* clock_now() when the offset was last measured */
-	bool apic_there;     /* irqchip.c: its local APIC is in KVM; these are the machine's */
+	/* apic.c. Its local APIC here, while KVM's is used; */
 	const struct intc_ops *intc;
 	void *intc_arg;
-	uint64_t watch_at; /* virtual ns at which to look whether it sleeps inside KVM, */
-	unsigned watched;  /* and so often it did not */
+	uint64_t apic_base; /* what KVM must believe; */
+	bool sleep_there;   /* KVM knows whether it sleeps, the machine does not; */
+	uint64_t watch_at;  /* virtual ns at which to look whether it sleeps inside KVM, */
+	unsigned watched;   /* and so often it did not */
 	atomic_bool kicked;
 	pid_t thread;  /* which last ran it, */
 	timer_t timer; /* its timer, */
@@ -153,14 +171,31 @@ void kvm_tsc_follow(struct kvm_vcpu *k);
 uint64_t kvm_host_khz(void);
 
 /* irqchip.c */
-int kvm_irqchip_open(struct kvm_vm *v, struct fail *why); /* before the first vCPU */
-/* The local APIC goes to KVM, or comes back. The device lock is not held. 0, or vcpu->trouble. */
-int kvm_apic_give(struct kvm_vcpu *k);
-int kvm_apic_take(struct kvm_vcpu *k);
+int kvm_irqchip_open(struct kvm_vm *v, struct fail *why);  /* before the first vCPU */
+extern const struct intc_ops kvm_intc;                     /* arg: struct kvm_vcpu */
+bool kvm_message(void *arg, const struct apic_message *m); /* arg: struct kvm_vm */
+int kvm_expect_end(struct kvm_vm *v, uint8_t vector, struct fail *why);
+/* KVM's routing table becomes what vectors and wires make of it. */
+int kvm_route(struct kvm_vm *v, struct fail *why);
+uint32_t kvm_wire_gsi(const struct kvm_vm *v, const struct kvm_wire *w);
 void kvm_eoi_exit(struct kvm_vcpu *k);
-/* When to look next whether it sleeps: watch_at. And does it? Then its local APIC and its HLT are here. */
+
+/* wires.c. Device lock held. true: it is sent. */
+bool kvm_wire_send(struct kvm_vm *v, const struct kvm_msi *msi);
+/* All of them; what was sent has arrived. */
+void kvm_wires_cut(struct kvm_vm *v);
+
+/* apic.c */
+#define APIC_BASE_ENABLED UINT64_C(0x800)
+/* Before KVM_RUN: all local APICs go to KVM, and it knows whether this vCPU sleeps. The device lock
+ * is not held. 0, or vcpu->trouble. */
+int kvm_apics_enter(struct kvm_vcpu *k);
+int kvm_give_back(struct vm *vm); /* engine.h */
+bool kvm_apic_write_base(struct kvm_vcpu *k, uint64_t value);
+void kvm_apic_tsc_moved(struct kvm_vcpu *k);
+/* When to look next whether it sleeps: watch_at; and the look. */
 void kvm_halt_watch(struct kvm_vcpu *k, uint64_t now);
-bool kvm_halt_seen(struct kvm_vcpu *k);
+void kvm_halt_look(struct kvm_vcpu *k);
 bool kvm_apic_can_inject(struct kvm_vcpu *k);
 int kvm_apic_inject(struct kvm_vcpu *k, uint8_t vector);
 

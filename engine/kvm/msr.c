@@ -240,10 +240,10 @@ static void written(struct kvm_vcpu *k, uint32_t index)
 {
 	if (index != MSR_TSC_ADJUST && index != MSR_TSC)
 		return;
-	kvm_apic_take(k); /* its timer follows the counter */
 	if (index == MSR_TSC_ADJUST)
 		vcpu_tsc_moved(k->vcpu, k->s.tsc_offset);
 	kvm_tsc_set(k, &k->vcpu->trouble);
+	kvm_apic_tsc_moved(k);
 }
 
 void kvm_wrmsr_exit(struct kvm_vcpu *k)

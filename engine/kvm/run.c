@@ -181,7 +181,7 @@ int kvm_settle(struct vcpu *vcpu, struct exit *exit)
 	exit->reason = EXIT_KICK;
 	if (!err && k->half_done)
 		err = finish(k);
-	return err ? err : kvm_apic_take(k);
+	return err;
 }
 
 /* An interrupt waits that the guest cannot take yet. One that waits for an NMI's sake only would
@@ -203,10 +203,11 @@ static int run_until(struct kvm_vcpu *k, struct exit *exit)
 		__atomic_store_n(&k->run->immediate_exit, 0, __ATOMIC_RELAXED);
 		atomic_signal_fence(memory_order_seq_cst);
 		if (atomic_load(&k->kicked) || atomic_load(&k->vcpu->notice)) {
-			exit->reason = kvm_halt_seen(k) ? EXIT_HLT : EXIT_KICK;
+			kvm_halt_look(k);
+			exit->reason = EXIT_KICK;
 			break;
 		}
-		r = k->vm->split && !k->apic_there ? kvm_apic_give(k) : 0;
+		r = k->vm->split ? kvm_apics_enter(k) : 0;
 		if (r == 0)
 			r = enter(k);
 		if (r < 0)
@@ -261,7 +262,7 @@ bool kvm_can_inject(struct vcpu *vcpu, const struct event *event)
 		return KVM_VCPU_DO(k, KVM_GET_VCPU_EVENTS, &e) >= 0 && !e.nmi.pending;
 	if (k->stale && finish(k) < 0)
 		return false;
-	if (k->vm->split && !k->apic_there)
+	if (k->vm->split && !atomic_load(&k->vm->there))
 		return kvm_apic_can_inject(k);
 	return !k->queued && k->run->if_flag && k->run->ready_for_interrupt_injection;
 }

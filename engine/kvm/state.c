@@ -16,9 +16,6 @@
 
 #include "engine/kvm/kvm.h"
 
-/* What KVM must believe of its own local APIC, which it does not have: that CPUID shows one. */
-#define APIC_BASE_ON UINT64_C(0xfee00900)
-
 /* The order of struct kvm_regs and of enum gpr differ in the middle. */
 #define GPRS(X)                                                                                    \
 	X(RAX, rax)                                                                                \
@@ -129,7 +126,7 @@ static bool uses_pdptes(const struct x86_state *s)
 	return s->cr0 & CR0_PG && s->cr4 & CR4_PAE && !x86_long_mode(s);
 }
 
-static struct kvm_sregs2 give_sregs(const struct x86_state *s)
+static struct kvm_sregs2 give_sregs(const struct x86_state *s, uint64_t apic_base)
 {
 	struct kvm_sregs2 r = {
 		.gdt = {.base = s->gdtr.base,  .limit = s->gdtr.limit},
@@ -139,7 +136,7 @@ static struct kvm_sregs2 give_sregs(const struct x86_state *s)
 		.cr3 = s->cr3,
 		.cr4 = s->cr4,
 		.efer = s->efer,
-		.apic_base = APIC_BASE_ON,
+		.apic_base = apic_base,
 	};
 
 #define X(member, name) r.name = segment_to_kvm(&s->member);
@@ -174,7 +171,7 @@ static int get_sregs(struct kvm_vcpu *k, struct fail *why)
 
 static int set_sregs(struct kvm_vcpu *k, struct fail *why)
 {
-	struct kvm_sregs2 r = give_sregs(&k->s);
+	struct kvm_sregs2 r = give_sregs(&k->s, k->apic_base);
 	struct kvm_sregs old = { 0 };
 
 	if (k->vm->device.caps.sregs2)

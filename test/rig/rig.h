@@ -27,6 +27,7 @@
 /* Of engine kvm in what follows; each test runs with each. */
 static enum irqchip rig_irqchip = IRQCHIP_USER;
 static bool rig_dirty_ring;
+static unsigned rig_cpus = 1; /* of the machines that rig_open() makes */
 
 #define RIG_MEMORY UINT64_C(0x80000)
 #define RIG_NOTES  4096
@@ -105,12 +106,13 @@ static inline void rig_devices(struct rig *r)
 		.elcr_set = {0xf8, 0xde},
 		.cascade = 2
 	};
-	static const struct lapic_config lapic = { .virtual_wire = true };
+	struct lapic_config lapic = { .virtual_wire = true };
 	static const struct i8254_config pit = { .id = "pit", .ports = 0x40, .speaker_port = 0x61 };
 	struct fail why;
 
 	assert_int_equal(i8259_create(r->vm, &pic, &why), 0);
-	assert_int_equal(lapic_create(r->vm, 0, &lapic, &why), 0);
+	for (; lapic.apic_id < rig_cpus; lapic.apic_id++)
+		assert_int_equal(lapic_create(r->vm, lapic.apic_id, &lapic, &why), 0);
 	assert_int_equal(i8254_create(r->vm, &pit, &why), 0);
 	r->notes = host_alloc(sizeof(*r->notes));
 	device_add(r->vm, &r->notes->dev, &notebook_ops, "notes");
@@ -126,7 +128,7 @@ static inline struct rig rig_open(const struct engine_ops *engine, const struct 
 	struct vm_config config = {
 		.engine = engine,
 		.cpu = kvm_cpu_model(&why),
-		.vcpus = 1,
+		.vcpus = rig_cpus,
 		.tsc_khz = kvm_host_khz(),
 		.engine_options = {.irqchip = rig_irqchip, .dirty_ring = rig_dirty_ring},
 	};

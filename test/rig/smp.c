@@ -1,0 +1,229 @@
+/*
+ * smp.c - test of the KVM engine with several vCPUs on this host's /dev/kvm: INIT, SIPI and IPIs,
+ * sleeping and waking each other, for ever, and while engines are changed.
+ *
+ * Everything is in real mode, with local APICs in x2APIC mode: that much a KVM can do that emulates
+ * each instruction.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "test/rig/rig.h"
+
+#define IMAGE(guest)                                                                               \
+	(&(const struct guest_image){ #guest, guest_##guest, guest_##guest##_end, NULL, NULL })
+
+#define STARTS  20  /* INIT and SIPI so many times */
+#define TURNS   200 /* IPIs there and back */
+#define STR(x)  STR_(x)
+#define STR_(x) #x
+
+/* x2APIC mode, enabled. */
+#define X2APIC_ON                                                                                  \
+	"\n movl $0x1b, %ecx\n rdmsr\n orl $0xc00, %eax\n wrmsr\n"                                 \
+	"movl $0x80f, %ecx\n movl $0x1ff, %eax\n xorl %edx, %edx\n wrmsr\n"
+/* ICR: low half to APIC ID. */
+#define SEND(low, id) "\n movl $0x830, %ecx\n movl $" low ", %eax\n movl $" id ", %edx\n wrmsr\n"
+#define EOI           "\n movl $0x80b, %ecx\n xorl %eax, %eax\n xorl %edx, %edx\n wrmsr\n"
+
+/* CPU 1 starts at 100h:0, which is where CPU 0 did; and counts that. CPU 0 starts it again each
+ * time. Then both halt. (KVM lets a SIPI that it ignores end an HLT.) */
+GUEST(starts, "\n\
+	cli\n\
+	movw %cs, %ax\n\
+	testw %ax, %ax\n\
+	jz 1f\n\
+	xorw %ax, %ax\n\
+	movw %ax, %ds\n\
+	incw 0x4000\n\
+9:	hlt\n\
+	jmp 9b\n\
+1:	movw $0x2000, %sp" X2APIC_ON "\n\
+	xorw %si, %si\n\
+2:	incw %si" SEND("0x4500", "1") SEND("0x4601", "1") SEND("0x4601", "1") "\n\
+3:	cmpw %si, 0x4000\n\
+	jne 3b\n\
+	cmpw $" STR(STARTS) ", %si\n\
+	jb 2b\n\
+	movw %si, 0x4002\n\
+	hlt");
+
+/* CPU 0 sends vector 40h and sleeps; CPU 1 wakes, counts it, sends 41h back and sleeps; CPU 0
+ * wakes. */
+GUEST(turns, "\n\
+	cli\n\
+	movw %cs, %ax\n\
+	testw %ax, %ax\n\
+	jnz 5f\n\
+	movw $0, 0x102\n\
+	movw $0, 0x106\n\
+	AT16 7f, %ax\n\
+	movw %ax, 0x100\n\
+	AT16 8f, %ax\n\
+	movw %ax, 0x104\n\
+	xorw %si, %si\n\
+	movw $0x3000, %sp" X2APIC_ON SEND("0x4500", "1") SEND("0x4601", "1") "\n\
+1:	cmpw $1, 0x4004\n\
+	jne 1b\n\
+2:	incw %si" SEND("0x4040", "1") "\n\
+3:	sti\n\
+	hlt\n\
+	cli\n\
+	cmpw %si, 0x4002\n\
+	jne 3b\n\
+	cmpw $" STR(TURNS) ", %si\n\
+	jb 2b\n\
+	hlt\n\
+5:	xorw %ax, %ax\n\
+	movw %ax, %ds\n\
+	movw %ax, %ss\n\
+	movw $0x2f00, %sp" X2APIC_ON "\n\
+	movw $1, 0x4004\n\
+6:	sti\n\
+	hlt\n\
+	cli\n\
+	cmpw $" STR(TURNS) ", 0x4000\n\
+	jne 6b\n\
+4:	hlt\n\
+	jmp 4b\n\
+7:	incw %cs:0x4000\n" SEND("0x4041", "0") EOI "\n\
+	iretw\n\
+8:	incw 0x4002" EOI "\n\
+	iretw");
+
+static uint16_t word(const struct rig *r, unsigned at)
+{
+	uint16_t v;
+
+	memcpy(&v, r->ram + at, 2);
+	return v;
+}
+
+static const struct engine_ops *const both[] = { &interp_ops, &kvm_ops };
+
+static void test_starts(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig r = rig_open(both[i], IMAGE(starts));
+
+		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+		assert_int_equal(word(&r, 0x4000), STARTS);
+		assert_int_equal(word(&r, 0x4002), STARTS);
+		assert_true(r.vm->vcpu[0]->halted && r.vm->vcpu[1]->halted);
+		rig_close(&r);
+	}
+}
+
+static void test_turns(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig r = rig_open(both[i], IMAGE(turns));
+
+		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+		assert_int_equal(word(&r, 0x4000), TURNS);
+		assert_int_equal(word(&r, 0x4002), TURNS);
+		rig_close(&r);
+	}
+}
+
+/* The one that nobody starts waits for its SIPI, wherever the machine is. */
+GUEST(alone, "\n\
+	cli\n\
+	movw $0x500, %dx\n\
+	outb %al, %dx\n\
+	movw $1, 0x4000\n\
+	hlt");
+
+/* Nobody has that address, which is no failure of anything. */
+static void to_nobody(struct notebook *n, const struct note *note)
+{
+	const struct apic_message m = { .dest = 7, .vector = 0x40, .assert = true };
+
+	(void)note;
+	assert_false(irq_message(n->dev.vm, &m));
+}
+
+static void test_alone(void **state)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(alone));
+	struct x86_state s;
+	struct fail why;
+
+	(void)state;
+	r.notes->hook = to_nobody;
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	assert_int_equal(word(&r, 0x4000), 1);
+	assert_true(r.vm->vcpu[0]->halted && r.vm->vcpu[1]->wait_sipi);
+	vcpu_get_state(r.vm->vcpu[1], &s);
+	assert_int_equal(s.activity, ACTIVITY_WAIT_SIPI);
+	assert_int_equal(vm_switch(r.vm, &interp_ops, &why), 0);
+	assert_true(r.vm->vcpu[1]->wait_sipi);
+	rig_close(&r);
+}
+
+/* Changes of engines at any moment of it; and ends of vm_run(). */
+static void switching(const struct guest_image *image, unsigned counter, unsigned count)
+{
+	struct switch_point points[16];
+	struct rig r = rig_open(&kvm_ops, image);
+
+	for (unsigned n = 0; n < 16; n++)
+		points[n] = (struct switch_point){
+			.to = n % 2 ? &kvm_ops : &interp_ops,
+			.instruction = UINT64_MAX,
+			.time_ns = clock_now(&r.vm->clock) + 300000 * (n + 1),
+		};
+	vm_plan_switches(r.vm, points, 16);
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	assert_int_equal(word(&r, counter), count);
+	assert_true(r.vm->switches.done > 0);
+	rig_close(&r);
+}
+
+static void test_switching(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		switching(IMAGE(starts), 0x4000, STARTS);
+		switching(IMAGE(turns), 0x4002, TURNS);
+	}
+}
+
+static void stopper(void *arg)
+{
+	struct vm *vm = arg;
+
+	for (unsigned i = 0; i < 50; i++) {
+		uint64_t until = host_monotonic_ns() + 50000 * i;
+
+		while (host_monotonic_ns() < until)
+			;
+		vm_stand_still(vm);
+	}
+}
+
+static void test_standing_still(void **state)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(turns));
+	struct host_thread *t = host_thread_start(stopper, r.vm, "stopper");
+
+	(void)state;
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	assert_int_equal(word(&r, 0x4002), TURNS);
+	host_thread_join(t);
+	rig_close(&r);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_starts),         cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_alone),          cmocka_unit_test(test_switching),
+		cmocka_unit_test(test_standing_still),
+	};
+	int skip = rig_skip("smp");
+
+	rig_cpus = 2;
+	return skip ? skip : rig_tests(tests, sizeof(tests) / sizeof(tests[0]));
+}
