@@ -564,5 +564,7 @@ enum vm_request vm_run(struct vm *vm, uint64_t instructions, int *status, struct
 	}
 	request = run_machine(vm, instructions, status, why);
 	crew_stop(vm);
+	if (atomic_load(&vm->hands_free)) /* the engine failed, and has it still */
+		vm_rest(vm);
 	return request;
 }

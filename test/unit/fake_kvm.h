@@ -45,6 +45,10 @@ struct fake_kvm {
 	uint64_t dirty; /* what the log of any slot says, once */
 	int interrupt;  /* vector given by KVM_INTERRUPT; -1: none */
 	unsigned nmis;
+	unsigned messages;   /* by KVM_SIGNAL_MSI */
+	struct kvm_msi last; /* of them */
+	unsigned routes;     /* in the routing table */
+	unsigned irqfds;     /* there now */
 };
 
 static struct fake_kvm fake;
@@ -59,8 +63,19 @@ static const struct {
 	{ KVM_GET_XSAVE,       KVM_SET_XSAVE      },
 	{ KVM_GET_DEBUGREGS,   KVM_SET_DEBUGREGS  },
 	{ KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS},
+	{ KVM_GET_LAPIC,       KVM_SET_LAPIC      },
+	{ KVM_GET_MP_STATE,    KVM_SET_MP_STATE   },
 };
 #define FAKE_PAIRS (sizeof(fake_pairs) / sizeof(fake_pairs[0]))
+
+/* What KVM_SET_... of this row was last given. */
+static inline void *fake_blob(unsigned long set)
+{
+	for (size_t i = 0; i < FAKE_PAIRS; i++)
+		if (fake_pairs[i].set == set)
+			return fake.blob[i];
+	return NULL;
+}
 
 static inline bool fake_fails(unsigned long request)
 {
@@ -244,7 +259,8 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 		return r;
 	switch (request) {
 	case KVM_GET_API_VERSION: return fake.version;
-	case KVM_CHECK_EXTENSION: return (int)arg == fake.lacking ? 0 : 2;
+	case KVM_CHECK_EXTENSION:
+		return (int)arg == fake.lacking ? 0 : arg == KVM_CAP_X2APIC_API ? 3 : 2;
 	case KVM_GET_VCPU_MMAP_SIZE: return FAKE_RUN_BYTES;
 	case KVM_GET_SUPPORTED_CPUID: return fake_supported(p);
 	case KVM_GET_MSR_INDEX_LIST: return fake_msr_list(p);
@@ -264,6 +280,12 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 	case KVM_RUN: return fake_run();
 	case KVM_INTERRUPT: fake.interrupt = (int)((struct kvm_interrupt *)p)->irq; return 0;
 	case KVM_NMI: fake.nmis++; return 0;
+	case KVM_SIGNAL_MSI:
+		fake.messages++;
+		fake.last = *(struct kvm_msi *)p;
+		return fake.last.address_lo >> 12 & 0xff ? -EPERM : 1; /* only CPU 0 is there */
+	case KVM_SET_GSI_ROUTING: fake.routes = ((struct kvm_irq_routing *)p)->nr; return 0;
+	case KVM_IRQFD: fake.irqfds += ((struct kvm_irqfd *)p)->flags ? -1u : 1; return 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
 	case KVM_SET_TSS_ADDR:
 	case KVM_ENABLE_CAP:
