@@ -16,7 +16,8 @@
  * An engine may have its own way to do all of it (KVM in the kernel): then this is silent.
  *
  * Not modelled: that the host's scheduler has taken the processor from a vCPU's thread shows in the
- * counter, afterwards, not in the flag.
+ * counter, afterwards, not in the flag; what is stolen while the engine has the local APICs and
+ * with them HLT.
  *
  * Spec: steal.h. Tested by test/unit/steal.c.
  * SPDX-License-Identifier: MIT
@@ -135,6 +136,10 @@ void steal_measure(struct vcpu *vcpu)
 
 	if (!is_on(vcpu) || !vcpu->vm->crew.used)
 		return;
+	if (atomic_load(&vcpu->vm->hands_free)) { /* it may sleep in there */
+		vcpu->steal_looked = 0;
+		return;
+	}
 	now = host_monotonic_ns();
 	if (vcpu->steal_looked && now - vcpu->steal_looked < LOOK_NS)
 		return;

@@ -24,6 +24,7 @@
 
 enum { REG_LVT_TIMER = 0x32, REG_INITIAL = 0x38, REG_CURRENT = 0x39 };
 #define TIMER_BY_TSC 0x40000u
+#define REMOTE_READ  3 /* APIC_DM_REMRD: KVM_HC_KICK_CPU */
 
 static void to_kvm(struct kvm_lapic_state *to, const struct apic_state *from)
 {
@@ -157,6 +158,21 @@ static int ask_sleep(struct kvm_vcpu *k, struct fail *why)
 	return 0;
 }
 
+/* A kick by hypercall ends the present HLT or the next: KVM's own form of that is a message with a
+ * delivery mode that is nobody else's. */
+static int pass_kick(struct kvm_vcpu *k, struct fail *why)
+{
+	struct apic_message m = { .dest = k->vcpu->index, .mode = REMOTE_READ, .assert = true };
+	struct kvm_msi msi = kvm_msi_of(&m);
+	long err;
+
+	if (!atomic_exchange(&k->vcpu->kicked, false))
+		return 0;
+	err = KVM_DO(k->vm->fd, KVM_SIGNAL_MSI, &msi, why);
+	k->kick_there = true;
+	return err < 0 ? (int)err : 0;
+}
+
 /* --- There and back --- */
 
 static bool can_go(const struct vm *vm)
@@ -223,7 +239,10 @@ int kvm_apics_enter(struct kvm_vcpu *k)
 	for (unsigned i = 0; first && !err && i < vm->vcpus; i++)
 		if (i != k->vcpu->index)
 			vm_wake(vm, i);
-	return err || !atomic_load(&k->vm->there) ? err : tell_sleep(k, &k->vcpu->trouble);
+	if (err || !atomic_load(&k->vm->there))
+		return err;
+	err = tell_sleep(k, &k->vcpu->trouble);
+	return err ? err : pass_kick(k, &k->vcpu->trouble);
 }
 
 /* What could not be fetched stays as it was when it went. */
@@ -239,6 +258,10 @@ static int take(struct kvm_vcpu *k, struct fail *why)
 		err = get_apic(k, &s, why);
 	if (!err)
 		err = ask_sleep(k, why); /* a tick may have woken it */
+	/* Has the kick ended an HLT? Of one that sleeps it has; else the next may end too early. */
+	if (k->kick_there && !vcpu->halted)
+		atomic_store(&vcpu->kicked, true);
+	k->kick_there = false;
 	vcpu->intc = k->intc;
 	vcpu->intc_arg = k->intc_arg;
 	if (err)

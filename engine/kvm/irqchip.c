@@ -52,7 +52,7 @@ struct routes {
 };
 _Static_assert(offsetof(struct routes, entry) == sizeof(struct kvm_irq_routing), "KVM's layout");
 
-static struct kvm_msi msi_of(const struct apic_message *m)
+struct kvm_msi kvm_msi_of(const struct apic_message *m)
 {
 	return (struct kvm_msi){
 		.address_lo = 0xfee00000u | (m->dest & 0xff) << 12 | (m->logical ? 4u : 0),
@@ -90,7 +90,7 @@ int kvm_route(struct kvm_vm *v, struct fail *why)
 					  .vector = (uint8_t)(i + FIRST_VECTOR),
 					  .level = true,
 					  .assert = true };
-		struct kvm_msi msi = msi_of(&m);
+		struct kvm_msi msi = kvm_msi_of(&m);
 
 		if (v->level[m.vector])
 			add(r, i, &msi);
@@ -118,7 +118,7 @@ bool kvm_message(void *arg, const struct apic_message *m)
 {
 	struct kvm_vm *v = arg;
 	struct fail *why = &v->vm->vcpu[0]->trouble;
-	struct kvm_msi msi = msi_of(m);
+	struct kvm_msi msi = kvm_msi_of(m);
 	long r;
 
 	if (m->level && m->mode <= APIC_LOWEST && kvm_expect_end(v, m->vector, why))

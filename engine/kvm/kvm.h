@@ -122,6 +122,7 @@ struct kvm_vcpu {
 	void *intc_arg;
 	uint64_t apic_base; /* what KVM must believe; */
 	bool sleep_there;   /* KVM knows whether it sleeps, the machine does not; */
+	bool kick_there;    /* and that its HLT shall end; */
 	uint64_t watch_at;  /* virtual ns at which to look whether it sleeps inside KVM, */
 	unsigned watched;   /* and so often it did not */
 	atomic_bool kicked;
@@ -174,6 +175,7 @@ uint64_t kvm_host_khz(void);
 int kvm_irqchip_open(struct kvm_vm *v, struct fail *why);  /* before the first vCPU */
 extern const struct intc_ops kvm_intc;                     /* arg: struct kvm_vcpu */
 bool kvm_message(void *arg, const struct apic_message *m); /* arg: struct kvm_vm */
+struct kvm_msi kvm_msi_of(const struct apic_message *m);
 int kvm_expect_end(struct kvm_vm *v, uint8_t vector, struct fail *why);
 /* KVM's routing table becomes what vectors and wires make of it. */
 int kvm_route(struct kvm_vm *v, struct fail *why);

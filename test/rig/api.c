@@ -324,6 +324,7 @@ static int whole_life(struct fail *why)
 	struct vm_config config = { .engine = &kvm_ops,
 				    .vcpus = 2,
 				    .tsc_khz = kvm_host_khz(),
+				    .no_kvm_services = true, /* these can do without */
 				    .engine_options.irqchip = rig_irqchip };
 	struct vm *vm;
 	int err;

@@ -14,6 +14,7 @@
 
 #define STARTS  10 /* INIT and SIPI so many times */
 #define TURNS   60 /* IPIs there and back */
+#define KICKS   40
 #define STR(x)  STR_(x)
 #define STR_(x) #x
 
@@ -162,6 +163,51 @@ static void test_alone(void **state)
 	rig_close(&r);
 }
 
+/* CPU 1 sleeps with interrupts off; what CPU 0 asks for at port 500h wakes it, however early it is.
+ */
+GUEST(kicks, "\n\
+	cli\n\
+	movw %cs, %ax\n\
+	testw %ax, %ax\n\
+	jz 1f\n\
+	xorw %ax, %ax\n\
+	movw %ax, %ds\n\
+2:	incw 0x4000\n\
+	hlt\n\
+	jmp 2b\n\
+1:	movw $0x2000, %sp" X2APIC_ON SEND("0x4500", "1") SEND("0x4601", "1") "\n\
+	xorw %si, %si\n\
+	movw $0x500, %dx\n\
+3:	incw %si\n\
+4:	cmpw %si, 0x4000\n\
+	jne 4b\n\
+	cmpw $" STR(KICKS) ", %si\n\
+	jae 5f\n\
+	outb %al, %dx\n\
+	jmp 3b\n\
+5:	hlt");
+
+/* As KVM_HC_KICK_CPU does. */
+static void kick_other(struct notebook *n, const struct note *note)
+{
+	(void)note;
+	atomic_store(&n->dev.vm->vcpu[1]->kicked, true);
+	vm_wake(n->dev.vm, 1);
+}
+
+static void test_kicks(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig r = rig_open(both[i], IMAGE(kicks));
+
+		r.notes->hook = kick_other;
+		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+		assert_int_equal(word(&r, 0x4000), KICKS);
+		rig_close(&r);
+	}
+}
+
 /* Changes of engines at any moment of it; and ends of vm_run(). */
 static void switching(const struct guest_image *image, unsigned counter, unsigned count)
 {
@@ -216,9 +262,9 @@ static void test_standing_still(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_starts),         cmocka_unit_test(test_turns),
-		cmocka_unit_test(test_alone),          cmocka_unit_test(test_switching),
-		cmocka_unit_test(test_standing_still),
+		cmocka_unit_test(test_starts),    cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_kicks),     cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_switching), cmocka_unit_test(test_standing_still),
 	};
 	int skip = rig_skip("smp");
 
