@@ -77,9 +77,12 @@ static void drop_word(struct tlb *t, struct tlb_array *a, unsigned w, uint64_t w
 {
 	if (!which)
 		return;
-	for (uint64_t left = which; left; left &= left - 1)
-		untag(t, a, w * 64 + (unsigned)__builtin_ctzll(left));
-	a->large_pieces -= (unsigned)__builtin_popcountll(a->large[w] & which);
+	for (uint64_t left = which; left; left &= left - 1) {
+		unsigned bit = (unsigned)__builtin_ctzll(left);
+
+		untag(t, a, w * 64 + bit);
+		a->large_pieces -= a->large[w] >> bit & 1;
+	}
 	a->used[w] &= ~which;
 	a->local[w] &= ~which;
 	a->large[w] &= ~which;
