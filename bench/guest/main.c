@@ -14,6 +14,8 @@
  *     @row NAME begin
  *     @row NAME end UNITS OPERATIONS-PER-UNIT VALUE
  *
+ *        work parallel WORKERS MILLISECONDS     the same from parallel.c
+ *
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
@@ -88,6 +90,12 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "exit") == 0) /* what the row exec starts */
 		return 3;
+	if (argc == 3 && strcmp(argv[1], "job") == 0)
+		return parallel_job(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "parallel") == 0) {
+		setvbuf(stdout, NULL, _IOLBF, 0);
+		return parallel_main((unsigned)atoi(argv[2]), atof(argv[3]) / 1000);
+	}
 	if (wanted <= 0) {
 		fprintf(stderr, "usage: work MILLISECONDS [ROW]...\n");
 		return 2;

@@ -27,6 +27,11 @@ uint64_t work_lists(void), work_sort(void), work_lz(void), work_bytecode(void), 
 	work_calls(void);
 void lz_setup(void), sort_setup(void), digest_setup(void);
 
+/* parallel.c: the loads with one worker and with several, each about `wanted` seconds; and the program
+ * that a job of `build` is. Both return an exit status. */
+int parallel_main(unsigned workers, double wanted);
+int parallel_job(const char *number);
+
 /* xorshift64*: the same numbers everywhere. *state is not 0. */
 static inline uint64_t next_random(uint64_t *state)
 {

@@ -35,5 +35,6 @@ run-bench:
 	@bench/boot $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@CC="$(CC)" bench/micro $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/exits $(OBJ) $(OBJ)/bench
+	@bench/smp $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/login $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/network $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
