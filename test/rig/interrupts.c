@@ -269,6 +269,28 @@ static void test_another_thread(void **state)
 	rig_close(&r);
 }
 
+/* KVM's local APIC is the machine's: the same version, entries and features. (Beside an IOAPIC of
+ * KVM's it would not be: ARCHITECTURE.md.) */
+static void test_same_chip(void **state)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(ticks));
+	struct kvm_vcpu *k = r.vcpu->engine;
+	struct kvm_lapic_state there;
+	struct apic_state here;
+	uint32_t version;
+
+	(void)state;
+	if (rig_irqchip != IRQCHIP_USER) {
+		r.vcpu->intc->lend(r.vcpu->intc_arg, &here);
+		assert_int_equal(kvm_apics_enter(k), 0);
+		assert_int_equal(KVM_VCPU_DO(k, KVM_GET_LAPIC, &there), 0);
+		memcpy(&version, there.regs + 0x30, 4);
+		assert_int_equal(version, here.reg[3]);
+		assert_int_equal(kvm_give_back(r.vm), 0);
+	}
+	rig_close(&r);
+}
+
 /* --- Changing engines while interrupts are on their way --- */
 
 static void test_switching_under_interrupts(void **state)
@@ -297,13 +319,10 @@ static void test_switching_under_interrupts(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ticks),
-		cmocka_unit_test(test_ticks_without_exits),
-		cmocka_unit_test(test_window),
-		cmocka_unit_test(test_nmi),
-		cmocka_unit_test(test_kick),
-		cmocka_unit_test(test_another_thread),
-		cmocka_unit_test(test_switching_under_interrupts),
+		cmocka_unit_test(test_ticks),     cmocka_unit_test(test_ticks_without_exits),
+		cmocka_unit_test(test_window),    cmocka_unit_test(test_nmi),
+		cmocka_unit_test(test_kick),      cmocka_unit_test(test_another_thread),
+		cmocka_unit_test(test_same_chip), cmocka_unit_test(test_switching_under_interrupts),
 		cmocka_unit_test(test_priority),
 	};
 	int skip = rig_skip("interrupts");
