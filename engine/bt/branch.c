@@ -116,8 +116,37 @@ static void indirect_target(struct translation *x)
 		bt_check(x, x->word, ACCESS_READ, 1);
 		code_mem_of(&x->e, x->wide, OP_LOAD, R11, R11, 0);
 	}
-	/* Should it not be canonical, that is found out where the table does not know it. */
+}
+
+/* Should R11 not be canonical, that is found out where the table does not know it. */
+static void by_table(struct translation *x)
+{
 	code_state_set32(&x->e, AT(x.insn), bt_name(x, x->i));
+}
+
+/*
+ * Jumps to R11 if that is in this page. Else goes on, R11 as it was. A PLT's jump, by a word at a
+ * fixed address, hardly ever is.
+ */
+static void within_page(struct translation *x)
+{
+	const struct bt_page_jumps *j;
+	struct code *e = &x->e;
+	uint8_t *far;
+
+	if (x->i->flags & INSN_MEM && x->i->index == R_ZERO)
+		return;
+	j = bt_jumps_of(x->t, x->b, x->variant);
+	if (!j)
+		return;
+	code_state(e, OP_XOR, R11, AT(x.code_va));
+	CODE(e, 0x49, 0x81, 0xfb); /* cmp r11, 4095 */
+	code32(e, PAGE_SIZE - 1);
+	far = code_jump_if(e, CC_A);
+	code_rip(e, 0x8d, RCX, bt_data(x->t, j)); /* lea */
+	CODE(e, 0x42, 0xff, 0x24, 0xd9);          /* jmp [rcx + r11 * 8] */
+	code_here(e, far);
+	code_state(e, OP_XOR, R11, AT(x.code_va));
 }
 
 /* Pushes the return address on the guest's stack, at R11 + `at`, and the hint stack. */
@@ -176,6 +205,7 @@ static bool call(struct translation *x, bool relative)
 
 	if (!relative) {
 		indirect_target(x);
+		by_table(x);
 		code_state(e, OP_STORE, R11, AT(x.target));
 	}
 	push_checked(x, relative && bt_group_stack(x));
@@ -196,6 +226,8 @@ static bool jump(struct translation *x, bool relative)
 		return true;
 	}
 	indirect_target(x);
+	within_page(x);
+	by_table(x);
 	code_go(&x->e, OP_JMP, x->t->indirect[x->half]);
 	return true;
 }

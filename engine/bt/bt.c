@@ -423,6 +423,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	place_hints(t, c);
 	bt_stubs(t);
 	bt_regions_begin(t);
+	bt_jumps_open(t);
 	bt_name_stubs(t, c);
 	bt_flushed(c);
 	c->x.jumps = t->jumps[0];

@@ -118,6 +118,11 @@ struct bt_jump { /* of the table of indirect jumps */
 };
 #define BT_JUMPS (1u << 12)
 
+/* Of indirect jumps that stay in their page, by where in it they lead (jumps.c). */
+struct bt_page_jumps {
+	const uint8_t *native[PAGE_SIZE];
+};
+
 /* Why translated code came back; above BT_STEP an enum step for the run loop. */
 /* BT_HOP: of bt_slow() only: on at x.target. */
 enum bt_kind { BT_BOUNDARY, BT_EDGE, BT_INDIRECT, BT_HOP, BT_STEP = 16 };
@@ -129,21 +134,22 @@ struct bt {
 	struct bt_room *room;
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *gate_slow, *group_slow, *syscall, *sysret, *tsc,
-		*vector, *x87, *mismatch, *indirect[2];
+		*vector, *x87, *mismatch, *indirect[2], *page_miss;
 	const uint8_t *rep_movs[4], *rep_stos[4]; /* by log2 of the element's size */
 	const uint8_t *underflow;                 /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */
 	const uint8_t *refill[2][2]; /* by half and access: a cell in RCX for the address in R11 */
-	struct bt_memory *memory; /* at the data's beginning; */
-	struct bt_cell *cell;     /* behind them */
-	struct bt_live *live[2];  /* by half of the address space */
+	struct bt_memory *memory;    /* at the data's beginning; */
+	struct bt_cell *cell;        /* behind them */
+	struct bt_live *live[2];     /* by half of the address space */
 	unsigned live_all;
 	int (*enter)(struct interp *c, const uint8_t *native);
-	uint8_t *hint;          /* the whole mapping */
+	uint8_t *hint;            /* the whole mapping */
 	uint8_t hint_mode;        /* enum decode_mode that the hints are for */
 	struct bt_jump *jumps[2]; /* of 64-bit and of 32-bit code */
 	bool jumps_used;
-	struct insn boundary_insn; /* "between two blocks" */
+	struct bt_page_jumps *page_jump; /* behind the cells */
+	struct insn boundary_insn;       /* "between two blocks" */
 	/* What the last run ended with, to be linked if it goes on there. */
 	struct bt_place *pending;
 	bool pending_indirect;
@@ -186,6 +192,18 @@ void bt_region_next(struct bt *t, struct interp *c); /* what is in it is no more
 
 /* translate.c: makes b->native. Only between blocks. */
 void bt_translate(struct bt *t, struct interp *c, struct block *b);
+
+/* jumps.c */
+void bt_jumps_open(struct bt *t); /* the stubs are made */
+/* The table of b's page; NULL: it has none, and there are no more. */
+const struct bt_page_jumps *bt_jumps_of(const struct bt *t, const struct block *b,
+					unsigned variant);
+/* Indirect jumps to where c is lead to b. */
+void bt_jumps_add(struct bt *t, struct interp *c, struct block *b);
+void bt_jumps_kill(struct bt *t, const struct block *b); /* none leads to b */
+void bt_jumps_forget(struct bt *t);
+/* No jump leads to code in [from, end), executable addresses. */
+void bt_jumps_drop(struct bt *t, const uint8_t *from, const uint8_t *end);
 
 /* link.c */
 void bt_link(struct bt *t, struct interp *c, struct block *b); /* what is pending */

@@ -59,37 +59,14 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 	t->links++;
 }
 
-static void link_jump(struct bt *t, struct interp *c, struct block *b)
-{
-	uint64_t rip = c->r[R_RIP];
-
-	t->jumps[b->mode == DECODE_32][(rip >> 4 ^ rip) % BT_JUMPS] =
-		(struct bt_jump){ .va = rip,
-				  .generation = c->tlb.generation_now[rip >> 63],
-				  .native = b->native,
-				  .host = (b->key >> 2 & ~PAGE_MASK) | c->user |
-					  (block_straddles(b) ? 2 : 0) };
-	b->native_flags |= BT_JUMPED;
-	t->jumps_used = true;
-}
-
 void bt_link(struct bt *t, struct interp *c, struct block *b)
 {
 	if (t->pending_rip != c->r[R_RIP] || t->pending_mode != b->mode)
 		return;
 	if (t->pending_indirect)
-		link_jump(t, c, b);
+		bt_jumps_add(t, c, b);
 	else if (t->pending)
 		link_place(t, c, t->pending, b);
-}
-
-static void forget_jumps(struct bt *t)
-{
-	if (!t->jumps_used)
-		return;
-	for (unsigned narrow = 0; narrow < 2; narrow++)
-		memset(t->jumps[narrow], 0, BT_JUMPS * sizeof(*t->jumps[narrow]));
-	t->jumps_used = false;
 }
 
 void bt_killed(struct interp *c, struct block *b)
@@ -99,7 +76,7 @@ void bt_killed(struct interp *c, struct block *b)
 	while (b->links)
 		bt_unlink(t, b->links);
 	if (b->native_flags & BT_JUMPED)
-		forget_jumps(t);
+		bt_jumps_kill(t, b);
 	bt_head(t, b->native)->b = NULL;
 	b->native = NULL;
 }
@@ -149,9 +126,10 @@ void bt_flushed(struct interp *c)
 
 	for (unsigned half = 0; half < 2; half++)
 		bt_cells_die(&c->tlb, half);
+	bt_jumps_forget(t);
+	t->room->page_jumps = 0;
 	bt_regions_forget(t);
 	t->pending = NULL;
 	t->pending_indirect = false;
-	forget_jumps(t);
 	bt_hints_reset(t, c);
 }

@@ -32,6 +32,7 @@ static unsigned list(const struct bt *t, struct stub stub[STUBS])
 		{ "bt_enter", (const uint8_t *)(uintptr_t)t->enter },
 		{ "bt_edge", exec(t, t->edge) },
 		{ "bt_boundary", exec(t, t->boundary) },
+		{ "bt_page_miss", exec(t, t->page_miss) },
 		{ "bt_indirect_low", exec(t, t->indirect[0]) },
 		{ "bt_indirect_high", exec(t, t->indirect[1]) },
 		{ "bt_either_read", exec(t, t->either[ACCESS_READ]) },

@@ -46,8 +46,13 @@ static uint64_t share_out(struct bt *t, uint64_t bytes)
 	if (t->live_all > BT_LIVE)
 		t->live_all = BT_LIVE;
 	memories -= 2 * t->live_all * sizeof(*t->live[0]);
+	r->page_jumps_all = (unsigned)(memories / 8 / sizeof(*t->page_jump));
+	if (r->page_jumps_all > BT_PAGE_JUMPS)
+		r->page_jumps_all = BT_PAGE_JUMPS;
 	r->data_bytes = whole(memories + cells);
-	r->memories_all = (unsigned)((r->data_bytes - cells) / sizeof(*t->memory));
+	r->memories_all =
+		(unsigned)((r->data_bytes - cells - r->page_jumps_all * sizeof(*t->page_jump)) /
+			   sizeof(*t->memory));
 	code = whole(code - cells);
 	r->regions_all = (unsigned)(code / REGION_LEAST);
 	if (r->regions_all > BT_REGIONS)
@@ -71,6 +76,7 @@ int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why)
 		return err;
 	t->memory = (struct bt_memory *)(void *)t->code.data;
 	t->cell = (struct bt_cell *)(void *)(t->memory + r->memories_all);
+	t->page_jump = (struct bt_page_jumps *)(void *)(t->cell + r->cells_all);
 	return 0;
 }
 
@@ -148,7 +154,7 @@ static void drop_blocks(struct bt *t, struct interp *c, unsigned n)
 		at += head->bytes;
 		if (!b)
 			continue;
-		b->native_flags &= (uint8_t)~BT_JUMPED; /* see drop_jumps() */
+		b->native_flags &= (uint8_t)~BT_JUMPED; /* see bt_jumps_drop() */
 		b->runs = 0;                            /* it has to be worth it again */
 		bt_killed(c, b);
 	}
@@ -166,16 +172,6 @@ static void drop_places(struct bt *t, unsigned n)
 			bt_unlink(t, p);
 	if (t->pending >= first && t->pending < end)
 		t->pending = NULL;
-}
-
-static void drop_jumps(struct bt *t, unsigned n)
-{
-	for (unsigned k = 0; k < 2 * BT_JUMPS; k++) {
-		struct bt_jump *jump = &t->jumps[k % 2][k / 2];
-
-		if (in_region(t, n, jump->native))
-			*jump = (struct bt_jump){ 0 };
-	}
 }
 
 /* Returns to there: as when the hint stack is empty. */
@@ -206,7 +202,7 @@ void bt_region_next(struct bt *t, struct interp *c)
 	if (r->regions[n].end > code_of(t, n)) {
 		drop_blocks(t, c, n);
 		drop_places(t, n);
-		drop_jumps(t, n);
+		bt_jumps_drop(t, bt_exec(t, code_of(t, n)), bt_exec(t, code_of(t, n + 1)));
 		drop_hints(t, c, n);
 		for (unsigned half = 0; half < 2; half++) /* some may be of the region */
 			bt_cells_die(&c->tlb, half);

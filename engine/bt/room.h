@@ -22,6 +22,8 @@ struct bt_region {
 	unsigned places; /* used */
 };
 
+#define BT_PAGE_JUMPS 16u
+
 struct bt_room {
 	uint8_t *at, *at_end;     /* write address of the next block's code, behind its head; the
 				     end of the region's room for it */
@@ -31,6 +33,9 @@ struct bt_room {
 	/* The next one of each kind, the region's end, all. */
 	unsigned cells, cells_end, cells_all;
 	unsigned memories, memories_end, memories_all;
+	/* Which page has which table of jumps.c, how many have one, all. */
+	uint64_t page_jump[BT_PAGE_JUMPS];
+	unsigned page_jumps, page_jumps_all;
 	struct bt_place *place;
 	unsigned places, places_end, places_all;
 	struct bt_region regions[BT_REGIONS];

@@ -301,6 +301,16 @@ static const uint8_t *put_indirect(struct code *e, const struct common *s, unsig
 	return begin;
 }
 
+/* A jump within its page, to R11 in it, whose table does not know. */
+static const uint8_t *put_page_miss(struct code *e, const struct common *s)
+{
+	const uint8_t *begin = e->at;
+
+	code_state(e, OP_ADD, R11, AT(x.code_va));
+	put_rip(e, s, BT_INDIRECT);
+	return begin;
+}
+
 /* RAX = the TLB entry of the address in R11, of either half; RDX = which half. */
 static void put_entry(struct code *e)
 {
@@ -528,6 +538,7 @@ void bt_stubs(struct bt *t)
 	s.leave = put_leave(&e, &s);
 	t->edge = put_edge(&e, &s);
 	t->boundary = put_rip(&e, &s, BT_BOUNDARY);
+	t->page_miss = put_page_miss(&e, &s);
 	for (unsigned half = 0; half < 2; half++) {
 		t->indirect[half] = put_indirect(&e, &s, half);
 		t->refill[half][ACCESS_READ] = put_refill(&e, half, ACCESS_READ);
