@@ -399,13 +399,21 @@ static void cold_edge(struct translation *x, const struct cold *k)
 	code_go(&x->e, OP_JMP, x->t->edge);
 }
 
-/* R11 is address XOR tag: makes it the address again, fills the cell and goes on, or aside. */
+/*
+ * R11 is address XOR tag: makes it the address again, fills the cell and goes on, or aside. With a
+ * base R11 has to be what is between that and the host's memory.
+ */
 static void cold_cell(struct translation *x, const struct cold *k, struct cold *slow)
 {
 	code_rip(&x->e, OP_XOR, R11, k->memory + offsetof(struct bt_memory, tag));
 	code_rip(&x->e, 0x8d, RCX, k->memory); /* lea */
 	code_go(&x->e, OP_CALL, x->t->refill[x->half][k->access]);
 	slow->from = code_jump_if(&x->e, CC_A);
+	if (k->base != NO_REGISTER) {
+		CODE(&x->e, code_rex(true, R11, 0, k->base), OP_SUB,
+		     (uint8_t)(0xc0 | (R11 & 7) << 3 | (k->base & 7)));
+		code_lea(&x->e, true, R11, R11, NO_REGISTER, 0, -k->target);
+	}
 	code_go(&x->e, OP_JMP, k->join);
 }
 

@@ -59,15 +59,15 @@ struct bt_cell {
 
 /*
  * Of a memory operand: the TLB entry that it used last, so that the check needs no look-up: while
- * `limit` allows, [tag, +4096) lies at host. Dead cells have the limit 0. The TLB kills them
- * (engine/mmu/tlb.h). After BT_SCORE_MAX rapid changes of page the instruction is translated
- * again, to look into the TLB.
+ * `limit` allows, [tag, +4096) lies at host, or, of a `based` one, everything in it `host` after
+ * its linear address. Dead cells have the limit 0. The TLB kills them (engine/mmu/tlb.h). After
+ * BT_SCORE_MAX rapid changes of page the instruction is translated again, to look into the TLB.
  */
 struct bt_memory {
 	uint64_t tag, limit, host;
 	uint16_t full; /* the limit of a live one: 4096 - size of the operand + 1 */
 	uint8_t score;
-	uint8_t half;
+	uint8_t based;
 	uint32_t stamp; /* x.left when it was filled */
 };
 #define BT_SCORE_MAX 64

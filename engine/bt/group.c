@@ -44,13 +44,16 @@ static bool operands_fit(const struct translation *x, unsigned n)
 {
 	const ZydisDecodedOperand *op = x->all_op[n];
 	bool memory = x->b->insn[n].flags & INSN_MEM;
-	unsigned memories = 0;
+	unsigned memories = 0, in_memory = 0;
 
 	for (unsigned k = 0; k < x->all_zi[n].operand_count; k++) {
 		switch (op[k].type) {
 		case ZYDIS_OPERAND_TYPE_REGISTER:
-			if (!register_fits(&op[k], memory))
+			if (!register_fits(&op[k], true))
 				return false;
+			if (bt_is_gpr(op[k].reg.value) &&
+			    bt_in_memory(bt_guest_of(op[k].reg.value)))
+				in_memory |= 1u << bt_guest_of(op[k].reg.value);
 			break;
 		case ZYDIS_OPERAND_TYPE_MEMORY:
 			if (op[k].encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM ||
@@ -62,7 +65,7 @@ static bool operands_fit(const struct translation *x, unsigned n)
 		default: return false;
 		}
 	}
-	return memories == memory;
+	return memories == memory && (in_memory & (in_memory - 1)) == 0;
 }
 
 /* An instruction of an XMM or YMM register, and no alignment. */
@@ -108,12 +111,6 @@ static bool lea_fits(const struct insn *i)
 	       !bt_in_memory(i->base) && !bt_in_memory(i->index);
 }
 
-static bool is_bit_test(ZydisMnemonic m)
-{
-	return m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
-	       m == ZYDIS_MNEMONIC_BTC;
-}
-
 /* Will it be emitted as itself, without R11? */
 static bool insn_fits(const struct translation *x, unsigned n)
 {
@@ -133,7 +130,7 @@ static bool insn_fits(const struct translation *x, unsigned n)
 	}
 	if (!(rule & RULE_PLAIN) && !vector_fits(x, n))
 		return false;
-	if (is_bit_test(zi->mnemonic) && i->flags & INSN_MEM)
+	if (bt_is_bit_test(zi->mnemonic) && i->flags & INSN_MEM)
 		return false;
 	return operands_fit(x, n) && (!(rule & RULE_SHIFT) || shift_fits(x, n));
 }
@@ -324,6 +321,7 @@ static void begin(struct translation *x, bool stack)
 	if (g->end - g->begin < 2 || g->end == 0)
 		g->end = 0;
 	g->cold = x->colds;
+	g->base = NO_REGISTER;
 }
 
 void bt_group_begin(struct translation *x)

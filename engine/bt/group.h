@@ -22,6 +22,7 @@ struct group {
 	unsigned size; /* bytes from lo on that are checked */
 	bool write;    /* for writing */
 	unsigned cold; /* number of its first cold part */
+	unsigned base; /* R11 is that less this host register; NO_REGISTER: not so */
 	bool stack;    /* by RSP, which PUSH and POP move: */
 	int32_t moved; /* RSP before the instruction at hand, less RSP before the first one, */
 	int32_t owed;  /* of which its host register has yet to be moved by so much */

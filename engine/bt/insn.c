@@ -80,8 +80,11 @@ struct places {
 	uint8_t host[ZYDIS_MAX_OPERAND_COUNT];
 	bool high;        /* a high byte register is named: no REX */
 	bool count;       /* RCX holds a copy of guest RCX: CL is a shift count */
-	unsigned address; /* [this + disp] */
-	int8_t disp;
+	unsigned address; /* [this + disp], */
+	unsigned base;    /* plus this, or NO_REGISTER */
+	int32_t disp;
+	unsigned state; /* a guest register that is named in its place in memory, or NO_REGISTER, */
+	bool swapped;   /* which takes ModRM.reg's place in ModRM.rm */
 };
 
 static bool is_vector(ZydisRegister reg)
@@ -169,6 +172,45 @@ static unsigned place_scratch(struct places *p, unsigned g, bool only_rcx)
 	return R11;
 }
 
+/* ADD to CMP, MOV and TEST of a register and ModRM.rm, whose operands may change places. */
+static bool has_twin(const struct translation *x)
+{
+	uint8_t opcode = x->zi->opcode;
+
+	return x->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	       x->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+	       ((opcode & 0xc6) == 0 || (opcode & 0xfe) == 0x84 || (opcode & 0xfe) == 0x88);
+}
+
+bool bt_is_bit_test(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
+	       m == ZYDIS_MNEMONIC_BTC;
+}
+
+/* Can the guest register that the operand names be read where it lies in memory? */
+static bool place_state(struct translation *x, struct places *p, const ZydisDecodedOperand *o)
+{
+	unsigned g = bt_guest_of(o->reg.value);
+
+	if (o->actions != ZYDIS_OPERAND_ACTION_READ || p->mem || p->high || p->count ||
+	    p->state != NO_REGISTER || x->zi->raw.modrm.mod != 3 || bt_is_bit_test(x->zi->mnemonic))
+		return false;
+	for (unsigned n = 0; n < x->zi->operand_count; n++) {
+		const ZydisDecodedOperand *other = &x->op[n];
+
+		if (other != o && other->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    bt_is_gpr(other->reg.value) && bt_in_memory(bt_guest_of(other->reg.value)))
+			return false;
+	}
+	if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG && has_twin(x))
+		p->swapped = true;
+	else if (o->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+		return false;
+	p->state = g;
+	return true;
+}
+
 static bool place_gpr(struct translation *x, struct places *p, const ZydisDecodedOperand *o,
 		      unsigned rule)
 {
@@ -186,6 +228,8 @@ static bool place_gpr(struct translation *x, struct places *p, const ZydisDecode
 			return true;
 		return host == g;
 	}
+	if (host == NO_REGISTER && place_state(x, p, o))
+		return true;
 	if (host == NO_REGISTER || (p->high && g == RCX)) {
 		host = place_scratch(p, g, p->high);
 		if (host == NO_REGISTER)
@@ -230,7 +274,11 @@ static void place_count(struct translation *x, struct places *p)
 
 static bool place(struct translation *x, struct places *p, unsigned rule)
 {
-	*p = (struct places){ .rcx = NO_REGISTER, .r11 = NO_REGISTER, .address = R11 };
+	*p = (struct places){ .rcx = NO_REGISTER,
+			      .r11 = NO_REGISTER,
+			      .address = R11,
+			      .base = NO_REGISTER,
+			      .state = NO_REGISTER };
 	if (x->zi->raw.imm[1].size || is_bit_string(x))
 		return false;
 	if (!x->wide && x->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && x->zi->raw.vex.W)
@@ -255,6 +303,7 @@ static bool place(struct translation *x, struct places *p, unsigned rule)
 
 struct form {
 	unsigned reg, rm, vvvv, low;
+	unsigned index; /* of memory at [rm + index + disp]; NO_REGISTER: [rm + disp] */
 	bool mem, modrm;
 };
 
@@ -263,6 +312,7 @@ static struct form form_of(const struct translation *x, const struct places *p)
 	const ZydisDecodedInstruction *zi = x->zi;
 	struct form f = { .reg = zi->raw.modrm.reg,
 			  .low = zi->opcode & 7,
+			  .index = p->base,
 			  .mem = p->mem != NULL,
 			  .rm = p->mem ? p->address : zi->raw.modrm.rm,
 			  .modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM };
@@ -278,6 +328,11 @@ static struct form form_of(const struct translation *x, const struct places *p)
 		default: break;
 		}
 	}
+	if (p->state == NO_REGISTER)
+		return f;
+	if (p->swapped)
+		f.reg = f.rm;
+	f.rm = 0;
 	return f;
 }
 
@@ -298,7 +353,8 @@ static void put_prefixes(struct translation *x)
 static void put_legacy(struct translation *x, const struct form *f)
 {
 	const ZydisDecodedInstruction *zi = x->zi;
-	uint8_t rex = code_rex(zi->raw.rex.W, f->modrm ? f->reg : 0, 0, f->modrm ? f->rm : f->low);
+	uint8_t rex = code_rex(zi->raw.rex.W, f->modrm ? f->reg : 0,
+			       f->index == NO_REGISTER ? 0 : f->index, f->modrm ? f->rm : f->low);
 
 	put_prefixes(x);
 	if (rex != 0x40 || zi->attributes & ZYDIS_ATTRIB_HAS_REX)
@@ -317,8 +373,9 @@ static void put_vex(struct translation *x, const struct form *f)
 	const ZydisDecodedInstruction *zi = x->zi;
 
 	code8(&x->e, 0xc4);
-	code8(&x->e, (uint8_t)((~f->reg >> 3 & 1) << 7 | 1u << 6 | (~f->rm >> 3 & 1) << 5 |
-			       zi->raw.vex.m_mmmm));
+	code8(&x->e, (uint8_t)((~f->reg >> 3 & 1) << 7 |
+			       (f->index == NO_REGISTER ? 1 : ~f->index >> 3 & 1) << 6 |
+			       (~f->rm >> 3 & 1) << 5 | zi->raw.vex.m_mmmm));
 	code8(&x->e, (uint8_t)(zi->raw.vex.W << 7 | (~f->vvvv & 15) << 3 | zi->raw.vex.L << 2 |
 			       zi->raw.vex.pp));
 }
@@ -331,13 +388,39 @@ static bool is_short_step(const struct translation *x)
 }
 
 /* 82h means 80h in 32-bit code. */
-static uint8_t opcode_of(const struct translation *x)
+static uint8_t opcode_of(const struct translation *x, const struct places *p)
 {
 	const ZydisDecodedInstruction *zi = x->zi;
 
+	if (p->swapped && (zi->opcode & 0xfe) != 0x84)
+		return zi->opcode ^ 2;
 	return !x->wide && zi->opcode == 0x82 && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT
 		       ? 0x80
 		       : zi->opcode;
+}
+
+static void put_modrm(struct translation *x, const struct places *p, const struct form *f)
+{
+	bool small = p->disp == (int8_t)p->disp;
+
+	if (p->state != NO_REGISTER) {
+		code_modrm_state(&x->e, f->reg, AT_REGISTER(p->state));
+	} else if (!f->mem) {
+		code8(&x->e, (uint8_t)(0xc0 | (f->reg & 7) << 3 | (f->rm & 7)));
+	} else if (f->index == NO_REGISTER) {
+		code_modrm_mem(&x->e, f->reg, f->rm, p->disp);
+	} else {
+		CODE(&x->e,
+		     (uint8_t)((!p->disp ? 0
+				: small  ? 0x40
+					 : 0x80) |
+			       (f->reg & 7) << 3 | 4),
+		     (uint8_t)((f->index & 7) << 3 | (f->rm & 7)));
+		if (p->disp && small)
+			code8(&x->e, (uint8_t)p->disp);
+		else if (p->disp)
+			code32(&x->e, (uint32_t)p->disp);
+	}
 }
 
 /* The guest's instruction with the host's registers. */
@@ -346,6 +429,8 @@ static void put_insn(struct translation *x, const struct places *p)
 	const ZydisDecodedInstruction *zi = x->zi;
 	struct form f = form_of(x, p);
 
+	if (p->state != NO_REGISTER)
+		code8(&x->e, PREFIX_GS);
 	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		put_vex(x, &f);
 	else
@@ -353,13 +438,8 @@ static void put_insn(struct translation *x, const struct places *p)
 	if (is_short_step(x)) {
 		CODE(&x->e, 0xff, (uint8_t)(0xc0 | (zi->opcode & 8) | (f.low & 7)));
 	} else if (f.modrm) {
-		code8(&x->e, opcode_of(x));
-		code8(&x->e, (uint8_t)((!f.mem    ? 0xc0
-					: p->disp ? 0x40
-						  : 0) |
-				       (f.reg & 7) << 3 | (f.rm & 7)));
-		if (f.mem && p->disp)
-			code8(&x->e, (uint8_t)p->disp);
+		code8(&x->e, opcode_of(x, p));
+		put_modrm(x, p, &f);
 	} else {
 		code8(&x->e, (uint8_t)((zi->opcode & ~7u) | (f.low & 7)));
 	}
@@ -386,27 +466,43 @@ static void scratch_out(struct translation *x, const struct places *p)
 		bt_write(&x->e, p->r11, R11);
 }
 
+/* R11 = where [at, +size) relative to the operand at hand lies on the host, if possible less base.
+ */
+static void check_from(struct translation *x, struct places *p, int32_t at, unsigned size,
+		       enum access access, unsigned align)
+{
+	bt_address_at(x, at);
+	if (p->base == NO_REGISTER)
+		bt_check(x, size, access, align);
+	else
+		bt_check_based(x, size, access, align, p->base, (int32_t)x->i->disp + at);
+}
+
 /* R11 becomes the host address of the memory operand, or is that of its group. */
 static void put_address(struct translation *x, struct places *p, unsigned align)
 {
 	const ZydisDecodedOperand *m = p->mem;
-	const struct group *g = &x->group;
+	struct group *g = &x->group;
 
 	bt_group_begin(x);
+	if (!g->end || x->i->n == g->begin)
+		g->base = p->address == R11 ? bt_check_base(x) : NO_REGISTER;
+	p->base = g->base;
 	if (!g->end) {
-		bt_address(x);
-		bt_check(x, m->size / 8u,
-			 m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE : ACCESS_READ,
-			 align);
-		return;
+		check_from(x, p, 0, m->size / 8u,
+			   m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE
+									: ACCESS_READ,
+			   align);
+	} else if (x->i->n == g->begin) {
+		x->row = g->end - 1 - g->begin;
+		check_from(x, p, g->lo - (int32_t)x->i->disp, g->size,
+			   g->write ? ACCESS_WRITE : ACCESS_READ, 1);
+		x->row = 0;
 	}
-	p->disp = (int8_t)bt_group_at(x, (int32_t)x->i->disp);
-	if (x->i->n != g->begin)
-		return;
-	x->row = g->end - 1 - g->begin;
-	bt_address_at(x, g->lo - (int32_t)x->i->disp);
-	bt_check(x, g->size, g->write ? ACCESS_WRITE : ACCESS_READ, 1);
-	x->row = 0;
+	if (p->base != NO_REGISTER)
+		p->disp = (int32_t)x->i->disp;
+	else if (g->end)
+		p->disp = bt_group_at(x, (int32_t)x->i->disp);
 }
 
 /* The slow ways come back here: after the instruction, or after the last of its group. */

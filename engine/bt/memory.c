@@ -6,6 +6,10 @@
  * devices, watched pages and crossings are the interpreter's, and a check may fail whenever it
  * likes. That allows a guess: data of high code lies in the high half, of low code in the low half.
  *
+ * Where a register alone is the base, a cell holds how far the host's memory is from the guest's,
+ * and the host adds that to the register as it accesses memory: the address need not wait for the
+ * check.
+ *
  * Spec: engine/mmu/tlb.h. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
@@ -105,7 +109,8 @@ static void check_table(struct translation *x, unsigned size, enum access access
 	bt_cold(x, COLD_SLOW, NULL);
 }
 
-static void check_cell(struct translation *x, unsigned size, enum access access)
+static void check_cell(struct translation *x, unsigned size, enum access access, unsigned base,
+		       int32_t disp)
 {
 	struct bt_memory *m = &x->t->memory[x->t->room->memories++];
 	const uint8_t *at = bt_data(x->t, m);
@@ -113,13 +118,16 @@ static void check_cell(struct translation *x, unsigned size, enum access access)
 	struct cold *k;
 
 	*m = (struct bt_memory){ .full = (uint16_t)(PAGE_SIZE - size + 1),
-				 .half = (uint8_t)x->half };
+				 .based = base != NO_REGISTER };
 	code_rip(e, OP_XOR, SCRATCH_A, at + offsetof(struct bt_memory, tag));
 	code_rip(e, OP_CMP, SCRATCH_A, at + offsetof(struct bt_memory, limit));
 	k = bt_cold(x, COLD_CELL, code_jump_if(e, CC_AE));
 	k->memory = at;
 	k->access = access;
-	code_rip(e, OP_ADD, SCRATCH_A, at + offsetof(struct bt_memory, host));
+	k->base = base;
+	k->target = disp;
+	code_rip(e, base == NO_REGISTER ? OP_ADD : OP_LOAD, SCRATCH_A,
+		 at + offsetof(struct bt_memory, host));
 	k->join = e->at;
 	bt_cold(x, COLD_SLOW, NULL);
 }
@@ -139,18 +147,39 @@ static bool stays(const struct translation *x)
 	return i->base == RSP || (!x->wide && i->base == RBP) || i->base >= R_ZERO || i->seg >= FS;
 }
 
+static void check_align(struct translation *x, unsigned align)
+{
+	if (align <= 1)
+		return;
+	CODE(&x->e, 0x41, 0xf6, 0xc3, (uint8_t)(align - 1)); /* test r11b, align - 1 */
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+}
+
 void bt_check(struct translation *x, unsigned size, enum access access, unsigned align)
 {
-	struct code *e = &x->e;
-
-	if (align > 1) {
-		CODE(e, 0x41, 0xf6, 0xc3, (uint8_t)(align - 1)); /* test r11b, align - 1 */
-		bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
-	}
+	check_align(x, align);
 	if (x->cells && stays(x))
-		check_cell(x, size, access);
+		check_cell(x, size, access, NO_REGISTER, 0);
 	else
 		check_table(x, size, access);
+}
+
+/* A pointer just loaded is followed without waiting for the check. RSP moves within its groups. */
+unsigned bt_check_base(const struct translation *x)
+{
+	const struct insn *i = x->i;
+
+	if (!x->wide || i->asz != 8 || i->index != R_ZERO || i->seg >= FS || i->base >= R_ZERO ||
+	    i->base == RSP || !x->cells || !stays(x))
+		return NO_REGISTER;
+	return bt_home(i->base);
+}
+
+void bt_check_based(struct translation *x, unsigned size, enum access access, unsigned align,
+		    unsigned base, int32_t disp)
+{
+	check_align(x, align);
+	check_cell(x, size, access, base, disp);
 }
 
 void bt_join(struct translation *x, unsigned first)

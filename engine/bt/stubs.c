@@ -370,6 +370,8 @@ static uint8_t *put_list(struct code *e, unsigned half)
 /* The cell at RCX becomes that of the entry at RAX. */
 static void put_fill(struct code *e, enum access access)
 {
+	uint8_t *plain;
+
 	CODE(e, PREFIX_GS, 0x8b); /* mov edx, [x.left] */
 	code_modrm_state(e, RDX, AT(x.left));
 	CODE(e, 0x89);
@@ -377,6 +379,12 @@ static void put_fill(struct code *e, enum access access)
 	code_mem(e, OP_LOAD, RDX, RAX, (int32_t)access * 8);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, tag));
 	code_mem(e, OP_LOAD, RDX, RAX, offsetof(struct tlb_entry, host));
+	CODE(e, 0x80); /* cmp byte [based], 0 */
+	code_modrm_mem(e, 7, RCX, offsetof(struct bt_memory, based));
+	code8(e, 0);
+	plain = code_jump_if(e, CC_E);
+	code_mem(e, OP_SUB, RDX, RAX, (int32_t)access * 8);
+	code_here(e, plain);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, host));
 	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
 	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));

@@ -44,7 +44,8 @@ struct cold {
 	bool save;              /* flags are in RFLAGS at `from` only */
 	bool load;              /* and have to be there at `join` */
 	struct bt_place *place; /* COLD_EDGE */
-	const uint8_t *memory;  /* COLD_CELL: see bt_memory() */
+	const uint8_t *memory;  /* COLD_CELL: the cell, executable address */
+	unsigned base;          /* COLD_CELL: R11 + base + target is the address, or NO_REGISTER */
 	enum access access;     /* COLD_CELL, COLD_TABLE; a COLD_SLOW follows it */
 	unsigned limit;         /* COLD_TABLE: as of a cell; COLD_BUDGET: what was taken */
 	uint8_t *others[2];     /* more that come here, or NULL */
@@ -114,6 +115,11 @@ bool bt_address_known(const struct insn *i); /* is it one that bt_address() can 
 void bt_address(struct translation *x);
 void bt_address_at(struct translation *x, int32_t further); /* plus that */
 /* R11 = host address of [R11, +size), or the handler does the instruction. align: power of two. */
+/* The same of R11 = host register `base` + disp, but that R11 + base + disp is the host address. */
+void bt_check_based(struct translation *x, unsigned size, enum access access, unsigned align,
+		    unsigned base, int32_t disp);
+/* Can it be had? The register, or NO_REGISTER. */
+unsigned bt_check_base(const struct translation *x);
 void bt_check(struct translation *x, unsigned size, enum access access, unsigned align);
 struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from);
 /* The current instruction's slow ways, from number `first` on, come back here. */
@@ -130,6 +136,7 @@ void bt_group_call(struct translation *x, uint32_t name, uint32_t extent); /* a 
 #define RULE_SHIFT 32u /* the count may be 0, or in CL */
 #define RULE_OWN   64u /* has a function of its own */
 unsigned bt_rule(ZydisMnemonic m);
+bool bt_is_bit_test(ZydisMnemonic m); /* BT, BTS, BTR, BTC */
 /* Is it a PAUSE that lets other vCPUs run? The handler does that. */
 bool bt_pauses(const struct translation *x, ZydisMnemonic m);
 /* flow.c: fills in wanted, need and flags_in. */

@@ -5,7 +5,8 @@
  * The idea: a list of what may be there, not of what may not. Mnemonics are those that the
  * translator knows as plain, those of its own code, and vector instructions; registers are the
  * guest's (x87 and MMX too) and the scratch ones, RSP only where the hint stack moves; memory is
- * struct interp by GS, cells by RIP, the hint stack, and [R11] and [RCX]; branches lead to an
+ * struct interp by GS, cells by RIP, the hint stack, and [R11] and [RCX], and R11 plus a
+ * guest's register; branches lead to an
  * instruction of the block or to a stub that names.c knows.
  *
  * Not checked: that R11 and RCX are what a TLB check or a cell made them; and stubs, which are
@@ -108,6 +109,15 @@ static const char *check_cell(const struct check *c, const ZydisDecodedOperand *
 	return "memory by RIP that is no cell";
 }
 
+/* [R11 + a guest's register + disp]: R11 is how far the host's memory is from the guest's. */
+static bool is_based(const ZydisDecodedOperandMem *m)
+{
+	return m->base == ZYDIS_REGISTER_R11 && m->segment != ZYDIS_REGISTER_GS &&
+	       m->segment != ZYDIS_REGISTER_FS && m->scale == 1 &&
+	       ZydisRegisterGetClass(m->index) == ZYDIS_REGCLASS_GPR64 &&
+	       m->index != ZYDIS_REGISTER_RCX && m->index != ZYDIS_REGISTER_R11;
+}
+
 static const char *check_memory(const struct check *c, const ZydisDecodedOperand *o)
 {
 	const ZydisDecodedOperandMem *m = &o->mem;
@@ -116,7 +126,7 @@ static const char *check_memory(const struct check *c, const ZydisDecodedOperand
 
 	if (m->type == ZYDIS_MEMOP_TYPE_AGEN)
 		return NULL;
-	if (m->type != ZYDIS_MEMOP_TYPE_MEM || m->index != ZYDIS_REGISTER_NONE)
+	if (m->type != ZYDIS_MEMOP_TYPE_MEM || (m->index != ZYDIS_REGISTER_NONE && !is_based(m)))
 		return "memory with an index";
 	if (m->segment == ZYDIS_REGISTER_FS)
 		return "memory by FS";
@@ -137,6 +147,8 @@ static const char *check_memory(const struct check *c, const ZydisDecodedOperand
 			       : "the hint stack beyond a frame";
 	case ZYDIS_REGISTER_R11:
 	case ZYDIS_REGISTER_RCX:
+		if (m->index != ZYDIS_REGISTER_NONE)
+			return NULL;
 		return disp >= 0 && disp + bytes <= NEAR_BYTES ? NULL : "a far displacement";
 	default: return "memory by a guest's register";
 	}

@@ -36,7 +36,7 @@
 	/* memory that nobody checked */ \
 	X("mov rax, [rax]") X("mov [rbx], eax") X("mov rax, [r12]") X("mov rax, [r9]") \
 	X("mov rax, [r10]") X("mov rax, ds:[0x1000]") X("movabs rax, [0x1122334455667788]") \
-	X("mov rax, [r11 + rax]") X("mov rax, [rcx + r11 * 2]") X("mov rax, [r11 - 8]") \
+	X("mov rax, [r11 + rax * 2]") X("mov rax, [r11 + rcx]") X("mov rax, [r11 + r11]") X("mov eax, gs:[r11 + rax]") X("mov rax, [rcx + rax]") X("mov rax, [rcx + r11 * 2]") X("mov rax, [r11 - 8]") \
 	X("mov rax, [rcx + 0x1000]") X("mov rax, [r11 + 0xffc]") X("mov eax, [ecx]") \
 	X("mov eax, [r11d]") X("mov rax, fs:[0]") X("mov rax, fs:[r11]") X("mov rax, gs:[r11]") \
 	X("mov rax, gs:[rcx + 8]") X("mov rax, gs:[-8]") X("mov rax, gs:[0x7ffffff0]") \
@@ -48,12 +48,12 @@
 	X("lea esp, [rsp + 8]") X("or rsp, 0x20000") X("or rsp, rax") X("xchg rsp, rax") \
 	X("mov spl, 1") X("cmp rax, rsp") \
 	/* branches */ \
-	X("jmp rax") X("call rcx") X("jmp [r11]") X("call [r11]") X("jmp gs:[0]") X("ret 8") \
+	X("jmp rax") X("jmp [rcx + r11 * 4]") X("jmp [rcx + rax * 8]") X("jmp [r11 + rcx * 8]") X("jmp [rcx + r11 * 8 + 8]") X("call [rcx + r11 * 8]") X("call rcx") X("jmp [r11]") X("call [r11]") X("jmp gs:[0]") X("ret 8") \
 	X("retfq") X("jmp fword ptr [r11]") X("call fword ptr [r11]") X("jmp 1b + 0x100") \
 	X("jmp 1b - 0x100") X("jmp 1b + 3; mov eax, 1") X("jnz 1b + 3; mov eax, 1") X("call 1b + 0x1000") \
 	X("loop 1b + 0x40") X(".byte 0x06") X(".byte 0x48") X("nop; .byte 0x0f")
 #define TAKEN(X) \
-	X("mov rax, gs:[0]") X("mov dword ptr gs:[8], 5") X("mov rax, [r11]") X("mov [r11], ax") \
+	X("mov rax, [r11 + rax]") X("mov [r11 + r12 - 8], bl") X("vpaddb ymm1, ymm2, [r11 + rbp + 0x1000]") X("jmp [rcx + r11 * 8]") X("add eax, gs:[8]") X("mov rax, gs:[0]") X("mov dword ptr gs:[8], 5") X("mov rax, [r11]") X("mov [r11], ax") \
 	X("xor r11, [rcx + 8]") X("add r11, [rcx + 24]") X("mov rax, [r11 + 0xff8]") \
 	X("lock xadd [r11], rbx") X("movups xmm3, [r11]") X("vpaddb ymm1, ymm2, [r11]") \
 	X("test byte ptr gs:[8], 16") X("mov dword ptr [r11], 5") X("mov r9d, [r11]") X("cmp al, [r11]") \
