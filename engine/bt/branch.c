@@ -94,9 +94,9 @@ static void landing(struct translation *x, int32_t back)
 {
 	struct code *e = &x->e;
 
-	CODE(e, 0x4c, 0x3b, 0x1c, 0x24);       /* cmp r11, [rsp] */
-	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
+	CODE(e, 0x4c, 0x3b, 0x1c, 0x24); /* cmp r11, [rsp] */
 	code_aim(code_jump_if(e, CC_NE), x->t->mismatch);
+	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
 	code_lea(e, x->wide, bt_home(RSP), bt_home(RSP), NO_REGISTER, 0, (int32_t)x->word);
 	code_lea(e, x->wide, R11, R11, NO_REGISTER, 0, -back);
 	code_state(e, OP_STORE, R11, AT(x.code_va));
@@ -328,14 +328,18 @@ bool bt_branch(struct translation *x, bool *ended)
 
 /* --- behind the block --------------------------------------------------------------------- */
 
-/* x.left += n, leaving RFLAGS alone. */
-static void give_back(struct code *e, int32_t n)
+/* x.left += n, leaving RFLAGS alone. Returns the byte that says n; NULL: n is 0. */
+static uint8_t *give_back(struct code *e, unsigned n)
 {
+	uint8_t *said;
+
 	if (n == 0)
-		return;
+		return NULL;
 	code_state(e, OP_LOAD, RCX, AT(x.left));
-	code_lea(e, true, RCX, RCX, NO_REGISTER, 0, n);
+	CODE(e, 0x48, 0x8d, 0x49, (uint8_t)n); /* lea rcx, [rcx + n] */
+	said = e->at - 1;
 	code_state(e, OP_STORE, RCX, AT(x.left));
+	return said;
 }
 
 static void cold_slow(struct translation *x, const struct cold *k)
@@ -377,8 +381,15 @@ static void cold_taken(struct translation *x, const struct cold *k)
 {
 	unsigned paid = (k->name >> BT_PAID_SHIFT) + 1;
 
-	give_back(&x->e, (int32_t)(paid - (k->i->n + 1u)));
-	bt_edge(x, k->i, k->target, k->save ? FLAGS_HOST : FLAGS_MEMORY);
+	unsigned due = paid - (k->i->n + 1u);
+	uint8_t *refund = give_back(&x->e, due);
+	struct bt_place *p;
+
+	p = bt_edge(x, k->i, k->target, k->save ? FLAGS_HOST : FLAGS_MEMORY);
+	if (p->kind != PLACE_SAME_PAGE)
+		return;
+	p->refund = refund;
+	p->due = (uint8_t)due;
 }
 
 static void cold_edge(struct translation *x, const struct cold *k)
@@ -436,7 +447,7 @@ static void put_cold(struct translation *x, const struct cold *k, struct cold *n
 	case COLD_SLOW: cold_slow(x, k); break;
 	case COLD_TAKEN: cold_taken(x, k); break;
 	case COLD_BUDGET:
-		give_back(&x->e, (int32_t)k->limit);
+		give_back(&x->e, k->limit);
 		cold_out(x, k);
 		break;
 	case COLD_VECTOR: cold_unit(x, k, AT(x.vector_ok), x->t->vector); break;

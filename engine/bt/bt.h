@@ -84,10 +84,14 @@ struct bt_live {
 
 enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
 
-/* Before each block's code: whose it is (NULL: nobody's any more), and how far the next one is. */
+/*
+ * Before each block's code: whose it is (NULL: nobody's any more), and how far the next one is. Who
+ * has paid for `price` instructions may begin `skip` bytes later; price 0: nobody may.
+ */
 struct bt_head {
 	struct block *b;
-	uint64_t bytes;
+	uint32_t bytes;
+	uint16_t price, skip;
 };
 
 /* A direct jump from one block to another. */
@@ -102,11 +106,13 @@ struct bt_place {
 	const uint8_t *unlinked; /* where it goes otherwise, write address */
 	const struct insn *i;    /* the branch; NULL: none (the block's end, a return) */
 	int32_t target;          /* relative to x.code_va when the unlinked way is taken */
+	uint8_t *refund;         /* the byte of code that says how much is given back, or NULL */
 	uint32_t native;         /* where `to` begins, from the code's beginning; 0: nowhere */
 	uint32_t cell;           /* where its cell is, from the data's beginning; 0: same page */
 	uint8_t kind;
 	uint8_t half;
 	uint8_t variant; /* BT_HIGH, BT_USER */
+	uint8_t due;     /* what is given back when it is not linked */
 	uint32_t page;   /* its own, as part of struct block's key */
 	bool is_call;
 };

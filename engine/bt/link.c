@@ -18,6 +18,8 @@ static void aim(const struct bt *t, uint8_t *jump, const uint8_t *to_exec)
 void bt_unlink(struct bt *t, struct bt_place *p)
 {
 	code_aim(p->jump, p->unlinked);
+	if (p->refund)
+		*p->refund = p->due;
 	if (p->save_jump)
 		code_aim(p->save_jump, p->out);
 	if (p->cell) /* it must not fit: x.code_va would be moved, and then the target added */
@@ -27,6 +29,17 @@ void bt_unlink(struct bt *t, struct bt_place *p)
 		p->next->back = p->back;
 	p->to = NULL;
 	p->native = 0;
+}
+
+/* Where p leads in b: what it gives back may pay for b's first instructions. */
+static const uint8_t *entry_of(const struct bt *t, const struct bt_place *p, const struct block *b)
+{
+	const struct bt_head *head = bt_head(t, b->native);
+
+	if (!p->refund || !head->price || head->price > p->due)
+		return b->native;
+	*p->refund = (uint8_t)(p->due - head->price);
+	return b->native + head->skip;
 }
 
 static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struct block *b)
@@ -53,9 +66,9 @@ static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struc
 		p->next->back = &p->next;
 	b->links = p;
 	if (p->save_jump && b->native_flags & BT_FLAGS)
-		aim(t, p->save_jump, b->native);
+		aim(t, p->save_jump, entry_of(t, p, b));
 	else
-		aim(t, p->jump, b->native);
+		aim(t, p->jump, entry_of(t, p, b));
 	t->links++;
 }
 

@@ -499,6 +499,7 @@ static const uint8_t *put_mismatch(struct bt *t, struct code *e)
 	const uint8_t *begin = e->at;
 	uint8_t *bad, *narrow;
 
+	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp + 8] */
 	code_state32(e, OP_STORE, RCX, AT(x.insn));
 	code_move(e, RCX, R11);
 	/* shl rcx, 16; sar rcx, 16; cmp rcx, r11 */
@@ -525,7 +526,7 @@ static const uint8_t *put_underflow(struct bt *t, struct code *e)
 {
 	const uint8_t *begin = e->at;
 
-	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0xf8); /* lea rsp, [rsp - 8] */
+	CODE(e, 0x48, 0x8d, 0x64, 0x24, 0xf0); /* lea rsp, [rsp - 16] */
 	code_go(e, OP_JMP, t->mismatch);
 	return begin;
 }

@@ -31,13 +31,17 @@ void bt_take(struct translation *x, unsigned n)
 
 static void decode_all(struct translation *x)
 {
+	x->first_vector = x->b->count;
 	for (unsigned n = 0; n < x->b->count; n++) {
 		x->known[n] = decode(x, n);
 		if (!x->known[n])
 			continue;
 		x->b->insn[n].tag = bt_tag(&x->t->figures, x->all_zi[n].mnemonic);
 		bt_take(x, n);
-		x->vector |= x->t->vectors && bt_is_vector(x);
+		if (x->t->vectors && bt_is_vector(x) && !x->vector) {
+			x->vector = true;
+			x->first_vector = n;
+		}
 		x->x87 |= bt_is_x87(x) || bt_is_mmx(x);
 	}
 }
@@ -63,11 +67,21 @@ static unsigned find_segment_end(struct translation *x, unsigned n)
 	return n;
 }
 
+/* The vector unit is the guest's from the segment on that has the first instruction of it. */
+static void need_vectors(struct translation *x, unsigned end)
+{
+	if (x->first_vector < x->i->n || x->first_vector >= end)
+		return;
+	code_state_cmp8(&x->e, AT(x.vector_live), 0);
+	bt_cold(x, COLD_VECTOR, code_jump_if(&x->e, CC_E))->join = x->e.at;
+}
+
 void bt_pay(struct translation *x)
 {
 	struct code *e = &x->e;
 	unsigned end = find_segment_end(x, x->i->n);
 
+	need_vectors(x, end);
 	x->segment_end = end;
 	CODE(e, PREFIX_GS, 0x48, 0x83); /* sub qword [x.left], count */
 	code_modrm_state(e, 5, AT(x.left));
@@ -78,19 +92,23 @@ void bt_pay(struct translation *x)
 /* May the block run? */
 static void emit_entry(struct translation *x)
 {
+	const uint8_t *free_entry;
+
 	bt_take(x, 0);
 	x->segment_end = 1;
 	if (block_straddles(x->b))
 		bt_straddle_check(x);
-	if (x->vector) {
-		code_state_cmp8(&x->e, AT(x.vector_live), 0);
-		bt_cold(x, COLD_VECTOR, code_jump_if(&x->e, CC_E))->join = x->e.at;
-	}
 	if (x->x87) {
 		code_state_cmp8(&x->e, AT(x.x87_live), 0);
 		bt_cold(x, COLD_X87, code_jump_if(&x->e, CC_E))->join = x->e.at;
 	}
+	x->price = 0;
+	free_entry = x->e.at;
 	bt_pay(x);
+	if (free_entry != x->t->room->at || x->first_vector < x->segment_end)
+		return;
+	x->price = x->segment_end;
+	x->skip = (unsigned)(x->e.at - free_entry);
 }
 
 static void handle(struct translation *x)
@@ -176,7 +194,12 @@ static void made(const struct translation *x)
 	struct bt_head *head = bt_head(t, x->b->native);
 
 	bytes = (bytes + 15) & ~(size_t)15;
-	*head = (struct bt_head){ .b = x->b, .bytes = bytes };
+	*head = (struct bt_head){
+		.b = x->b,
+		.bytes = (uint32_t)bytes,
+		.price = (uint16_t)x->price,
+		.skip = (uint16_t)x->skip,
+	};
 	t->room->at += bytes;
 	t->room->cold = x->e.at;
 	t->figures.bytes += (uint64_t)(x->piece[0].end - x->piece[0].begin) +

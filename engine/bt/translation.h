@@ -73,8 +73,10 @@ struct translation {
 	unsigned row;       /* instructions after the one at hand that share its check */
 	struct group group; /* the last one */
 	bool no_groups;
-	bool broken;          /* a group was not what it was thought to be */
-	unsigned segment_end; /* instructions that were paid for before the one at hand runs */
+	bool broken;           /* a group was not what it was thought to be */
+	unsigned first_vector; /* the first instruction of the vector unit; count: none */
+	unsigned price, skip;  /* of struct bt_head */
+	unsigned segment_end;  /* instructions that were paid for before the one at hand runs */
 	unsigned colds;
 	struct cold cold[10 * BLOCK_INSNS];
 	bool wanted[BLOCK_INSNS]; /* somebody may read flags after it */
