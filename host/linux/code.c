@@ -50,16 +50,28 @@ static _Thread_local volatile sig_atomic_t caught;
  */
 #define AREA_FIRST UINT64_C(0x200000000000)
 #define AREA_BYTES (UINT64_C(4) << 30)
-#define AREAS_MAX  4096u
+/* TSan takes an address away that is not its programs', and leaves MAP_FIXED_NOREPLACE: what it
+ * then asks for is address 0, and root gets it. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define AREAS_MAX 0
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define AREAS_MAX 0
+#endif
+#ifndef AREAS_MAX
+#define AREAS_MAX 4096
+#endif
 
-/* The first free area; where there is none, or the host refuses (TSan does), anywhere. */
+/* The first free area; where there is none, or the host refuses, anywhere. */
 static void *map_area(size_t bytes)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	void *at;
 
-	for (unsigned n = 0; n < AREAS_MAX && bytes <= AREA_BYTES; n++) {
-		at = mmap((void *)(uintptr_t)(AREA_FIRST + n * AREA_BYTES), bytes,
+	for (int n = 0; n < AREAS_MAX && bytes <= AREA_BYTES; n++) {
+		at = mmap((void *)(uintptr_t)(AREA_FIRST + (unsigned)n * AREA_BYTES), bytes,
 			  PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
 		if (at != MAP_FAILED)
 			return at;
