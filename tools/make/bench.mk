@@ -15,7 +15,12 @@ $(OBJ)/bench/work: $(BENCH_WORK) bench/guest/work.h
 $(OBJ)/bench/image.gz: $(OBJ)/bench/work bench/guest/init bench/guest/make-image
 	@bench/guest/make-image $< $@
 
-BENCH_PARTS := $(BUILD)/trapeze guest $(addprefix $(OBJ)/bench/,measure work image.gz)
+$(OBJ)/bench/exit_time.so: bench/exit_time.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu17 -O2 $(WARN) -D_GNU_SOURCE -fPIC -shared -o $@ $<
+
+BENCH_PARTS := $(BUILD)/trapeze guest $(addprefix $(OBJ)/bench/,measure work image.gz exit_time.so)
 
 ## make bench        speed beside other monitors, BENCH_ROUNDS=3 runs each; on a quiet machine
 ## make bench-quick  one short round of it in about two minutes, to standard output only
@@ -34,7 +39,7 @@ run-bench:
 	@bench/compare $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/boot $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@CC="$(CC)" bench/micro $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
-	@bench/exits $(OBJ) $(OBJ)/bench
+	@bench/exits $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/smp $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/login $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
 	@bench/network $(GUEST) $(OBJ) $(OBJ)/bench docs/PERFORMANCE.md
