@@ -312,15 +312,34 @@ bool mem_rmw_end(struct interp *c, struct rmw *m)
 	return ok;
 }
 
+/* A segment with base and limit: how much of `room` bytes it allows. Nothing where alignment may be
+ * checked. */
+static bool run_in_segment(const struct interp *c, enum seg seg, uint64_t off, bool write,
+			   uint64_t *linear, uint64_t *room)
+{
+	const struct x86_seg *s = &c->s.seg[seg];
+
+	if (c->code_bits == 64 || c->cpl == 3)
+		return false;
+	*linear = (s->base + off) & UINT64_C(0xffffffff);
+	*room = PAGE_SIZE - (*linear & PAGE_MASK);
+	if (off <= s->limit && *room > s->limit - off)
+		*room = s->limit - off + UINT64_C(1);
+	return segment_allows(s, off, (unsigned)*room, write);
+}
+
 void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, uint64_t *bytes)
 {
-	uint64_t linear;
+	bool write = access == ACCESS_WRITE;
+	uint64_t linear, room;
 	void *host;
 
-	if (!mem_fast_linear(c, seg, off, access == ACCESS_WRITE, &linear))
+	if (mem_fast_linear(c, seg, off, write, &linear))
+		room = PAGE_SIZE - (linear & PAGE_MASK);
+	else if (!run_in_segment(c, seg, off, write, &linear, &room))
 		return NULL;
 	host = tlb_hit(&c->tlb, linear, 1, access);
 	if (host)
-		*bytes = PAGE_SIZE - (linear & PAGE_MASK);
+		*bytes = room;
 	return host;
 }

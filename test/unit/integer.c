@@ -367,6 +367,35 @@ static void test_string_wrap16(void **state)
 	guest_close(&g);
 }
 
+/* Segments with a base and a limit: whole pages at once, and the byte beyond the limit faults. */
+static void test_rep_to_the_limit(void **state)
+{
+	enum { FROM = 0x1003, TO = 0x20, LIMIT = 0x3ff1, BASE = 0x12340, TARGET = 0x18000 };
+	struct guest g = fresh();
+	struct x86_state s = real_state(&g, 0x1000), t;
+	const unsigned done = LIMIT + 1 - FROM;
+
+	(void)state;
+	for (unsigned n = 0; n < 0x5000; n++)
+		g.ram[BASE + n] = (uint8_t)(n * 7 + (n >> 8));
+	memset(g.ram + TARGET, 0xee, 0x5000);
+	s.seg[DS].base = BASE;
+	s.seg[DS].limit = LIMIT;
+	s.seg[ES].base = TARGET;
+	s.gpr[RSI] = FROM;
+	s.gpr[RDI] = TO;
+	s.gpr[RCX] = 0x4000;
+	t = RUN(&g, &s, "\xf3\xa4"); /* rep movsb */
+	assert_int_equal(t.rip, 0x500 + VEC_GP * 16 + 1);
+	assert_int_equal(t.gpr[RSI], LIMIT + 1);
+	assert_int_equal(t.gpr[RDI], TO + done);
+	assert_int_equal(t.gpr[RCX], 0x4000 - done);
+	assert_memory_equal(g.ram + TARGET + TO, g.ram + BASE + FROM, done);
+	assert_int_equal(g.ram[TARGET + TO - 1], 0xee);
+	assert_int_equal(g.ram[TARGET + TO + done], 0xee);
+	guest_close(&g);
+}
+
 static void test_rep_address32_clears(void **state)
 {
 	struct guest g = fresh();
@@ -611,6 +640,7 @@ int main(void)
 		cmocka_unit_test(test_division_limits),
 		cmocka_unit_test(test_overlapping_copies),
 		cmocka_unit_test(test_string_wrap16),
+		cmocka_unit_test(test_rep_to_the_limit),
 		cmocka_unit_test(test_rep_address32_clears),
 		cmocka_unit_test(test_repeat_gives_way),
 		cmocka_unit_test(test_repeat_retires_once),
