@@ -525,6 +525,19 @@ static int add_firmware(struct pc *pc, struct fail *why)
 	return pc->firmware ? 0 : why->code;
 }
 
+/* Firmware sets them alike on all CPUs; Linux complains when they differ. */
+static int set_memory_types(struct vcpu *vcpu, const struct x86_state *like, struct fail *why)
+{
+	struct x86_state s;
+
+	vcpu_get_state(vcpu, &s);
+	s.mtrr_def_type = like->mtrr_def_type;
+	memcpy(s.mtrr_fixed, like->mtrr_fixed, sizeof(s.mtrr_fixed));
+	memcpy(s.mtrr_base, like->mtrr_base, sizeof(s.mtrr_base));
+	memcpy(s.mtrr_mask, like->mtrr_mask, sizeof(s.mtrr_mask));
+	return vcpu_set_state(vcpu, &s, why);
+}
+
 /* Puts the boot image into memory and the first CPU at its entry. */
 static int boot(struct pc *pc, struct fail *why)
 {
@@ -561,7 +574,10 @@ static int boot(struct pc *pc, struct fail *why)
 		vm_trace(pc->vm, "boot %s at %x:%llx, rsi %llx",
 			 config.kernel ? config.kernel : config.flat, bsp.seg[CS].selector,
 			 (unsigned long long)bsp.rip, (unsigned long long)bsp.gpr[RSI]);
-	return vcpu_set_state(pc->vm->vcpu[0], &bsp, why);
+	err = vcpu_set_state(pc->vm->vcpu[0], &bsp, why);
+	for (unsigned i = 1; !err && i < pc->vm->vcpus; i++)
+		err = set_memory_types(pc->vm->vcpu[i], &bsp, why);
+	return err;
 }
 
 static int boot_again(void *arg, struct fail *why)

@@ -15,7 +15,7 @@ static void command(struct session *s, const char *text, const char *answer)
 
 static void end(struct session *s)
 {
-	command(s, "dmesg | grep -cE 'BUG|WARNING|stall|Call Trace'", "\n0\r");
+	command(s, "dmesg | grep -cE 'BUG|WARNING|stall|Call Trace|inconsistent'", "\n0\r");
 	guest_poweroff(s);
 }
 

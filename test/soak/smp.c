@@ -42,7 +42,8 @@ static void end(struct session *s, double seconds)
 
 static void boot(const char *engine, const char *cpus)
 {
-	static const char *const complaints[] = { "BUG:", "WARNING:", "Call Trace", "stall" };
+	static const char *const complaints[] = { "BUG:", "WARNING:", "Call Trace", "stall",
+						  "inconsistent" };
 	char *rest[] = { "--kernel", kernel,     "--initrd",
 			 initrd,     "--append", "console=ttyS0 trapeze.intro",
 			 NULL };

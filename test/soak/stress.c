@@ -1,0 +1,96 @@
+/*
+ * stress.c - stress-ng in the installed Debian on four CPUs, on each software engine: locks,
+ * futexes, threads, TLB shootdowns, code that changes, CPUs going off-line; no worker fails, and
+ * the kernel has no complaint.
+ *
+ * Debian's package and the libraries that a small system lacks come on a second disk, as a tar
+ * archive.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "test/guest/debian.h"
+#include "test/guest/package.h"
+
+/* stress-ng first. */
+static const char *const packages[] = {
+	"stress-ng",       "libapparmor1",   "libbsd0",  "libdrm2",   "libegl1",
+	"libexpat1",       "libgbm1",        "libgles2", "libglvnd0", "libipsec-mb1",
+	"libjpeg62-turbo", "libjudydebian1", "libmd0",   "libsctp1",  "libwayland-server0",
+	"libxxhash0",
+};
+
+/* Each for so many workers; --verify has them check their own results. */
+#define LOADS                                                                                      \
+	"--futex 2 --sem 2 --mutex 2 --mcontend 2 --lockbus 2 --dekker 2 --peterson 2 --rseq 2 "   \
+	"--membarrier 2 --flock 2 --tlb-shootdown 2 --vm 1 --vm-bytes 32M --fork 2 --clone 1 "     \
+	"--pthread 2 --switch 4 --pipe 2 --icache 1 --sigq 2 --timer 2 --cpu-online 1"
+#define SECONDS "60"
+
+static void make_archive(const struct debian *d, char *archive, size_t room)
+{
+	char command[9000], path[4200];
+	size_t used;
+
+	snprintf(archive, room, "%s/stress.tar", d->directory);
+	used = (size_t)snprintf(command, sizeof(command), "tar cf '%s' --exclude=./usr/share",
+				archive);
+	for (size_t i = 0; i < sizeof(packages) / sizeof(packages[0]); i++) {
+		package_file(path, sizeof(path), packages[i], "");
+		used += (size_t)snprintf(command + used, sizeof(command) - used, " -C '%s' .",
+					 path);
+		assert_true(used < sizeof(command));
+	}
+	debian_host(command);
+}
+
+static void use(const char *engine)
+{
+	static struct debian d;
+	char archive[128], kernel[5000], initrd[5000];
+
+	session_engine = engine;
+	debian_open(&d);
+	make_archive(&d, archive, sizeof(archive));
+	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", d.made);
+	snprintf(initrd, sizeof(initrd), "%s/initrd", d.made);
+	debian_run(&d,
+		   (const char *const[]){ d.disk, "--kernel", kernel, "--initrd", initrd,
+					  "--append", "root=/dev/vda1 console=ttyS0 quiet", "--net",
+					  "none", "--cpus", "4", "--disk", archive, NULL });
+	debian_login(&d);
+	debian_ask(&d, "echo cpus=$(nproc)", "cpus=4");
+	debian_ask(&d, "mkdir s && tar xf /dev/vdb -C s && echo unpacked", "unpacked");
+	debian_ask(&d,
+		   "LD_LIBRARY_PATH=s/usr/lib/x86_64-linux-gnu:s/lib/x86_64-linux-gnu "
+		   "s/usr/bin/stress-ng --verify --timeout " SECONDS " " LOADS
+		   " >log 2>&1; status=$?; [ $status = 0 ] || cat log; echo "
+		   "status=$status",
+		   "status=0");
+	debian_ask(&d, "echo cpus=$(nproc)", "cpus=4");
+	debian_well(&d);
+	debian_poweroff(&d);
+	remove(archive);
+	debian_close(&d);
+}
+
+static void test_bt(void **state)
+{
+	(void)state;
+	use("bt");
+}
+
+static void test_interp(void **state)
+{
+	(void)state;
+	use("interp");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bt),
+		cmocka_unit_test(test_interp),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
