@@ -22,7 +22,7 @@
 #define ARENA_LEAST   (UINT64_C(40) << 20)
 #define ARENA_MOST    (UINT64_C(120) << 20)
 #define PAGE_SHARE    (UINT64_C(5) << 10) /* of the arena, for each page with code */
-#define BUCKETS       (1u << 16)
+#define BUCKETS       (1u << 18)
 #define PAGE_BUCKETS  (1u << 13)
 #define STRADDLES     512
 #define STRADDLE_ROOM (STRADDLES * sizeof(struct straddle))
@@ -129,7 +129,7 @@ static bool has_room(const struct block_cache *k)
 
 static struct block **bucket_of(struct block_cache *k, uint64_t key)
 {
-	return &k->bucket[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 48];
+	return &k->bucket[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 46];
 }
 
 static struct code_page **page_bucket(struct block_cache *k, uint64_t number)
