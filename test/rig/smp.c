@@ -234,6 +234,28 @@ static void test_switching(void **state)
 	switching(IMAGE(turns), 0x4002, TURNS);
 }
 
+/* The counters of both agree, after any number of changes. */
+static void test_one_time(void **state)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(alone));
+	struct fail why = { 0 };
+	uint64_t tsc[3];
+
+	(void)state;
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	for (unsigned i = 0; i < 7; i++) {
+		if (i > 0)
+			assert_int_equal(vm_switch(r.vm, i % 2 ? &interp_ops : &kvm_ops, &why), 0);
+		if (r.vm->engine != &kvm_ops)
+			continue;
+		for (unsigned n = 0; n < 3; n++)
+			assert_int_equal(
+				kvm_get_msr(r.vm->vcpu[n % 2]->engine, 0x10, &tsc[n], &why), 0);
+		assert_true(tsc[0] < tsc[1] && tsc[1] < tsc[2]);
+	}
+	rig_close(&r);
+}
+
 static void stopper(void *arg)
 {
 	struct vm *vm = arg;
@@ -262,9 +284,10 @@ static void test_standing_still(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_starts),    cmocka_unit_test(test_turns),
-		cmocka_unit_test(test_kicks),     cmocka_unit_test(test_alone),
-		cmocka_unit_test(test_switching), cmocka_unit_test(test_standing_still),
+		cmocka_unit_test(test_starts),         cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_kicks),          cmocka_unit_test(test_one_time),
+		cmocka_unit_test(test_alone),          cmocka_unit_test(test_switching),
+		cmocka_unit_test(test_standing_still),
 	};
 	int skip = rig_skip("smp");
 
