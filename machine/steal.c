@@ -111,7 +111,7 @@ void steal_leave(struct vcpu *vcpu)
 void steal_enter(struct vcpu *vcpu)
 {
 	struct steal_time *t = is_on(vcpu) ? find(vcpu) : NULL;
-	uint64_t since = vcpu->steal_since;
+	uint64_t since = vcpu->steal_since, now;
 
 	vcpu->away = false;
 	vcpu->steal_since = 0;
@@ -125,8 +125,10 @@ void steal_enter(struct vcpu *vcpu)
 		if (flag & FLUSH_TLB && vcpu->vm->engine->flush_tlb)
 			flush(vcpu);
 	}
-	if (since)
-		add(vcpu, t, clock_now(&vcpu->vm->clock) - since);
+	/* Its turn may have come back at once: nobody else had anything to do. */
+	now = clock_now(&vcpu->vm->clock);
+	if (since && now > since)
+		add(vcpu, t, now - since);
 }
 
 void steal_measure(struct vcpu *vcpu)
@@ -160,8 +162,9 @@ void steal_attach(struct vcpu *vcpu)
 	vcpu->steal_elsewhere = vcpu->vm->kvm_services && engine->steal_time &&
 				engine->steal_time(vcpu, vcpu->kvm_steal_time);
 	vcpu->steal_looked = 0;
-	/* Whoever ran it may have left the flag set. */
-	vcpu->away = is_on(vcpu);
+	/* Whose turn it is does not come back to it; on threads, whoever ran it may have left the
+	 * flag set. */
+	vcpu->away = is_on(vcpu) && (vcpu->vm->crew.used || vcpu->index != vm_turn(vcpu->vm));
 }
 
 void steal_reset(struct vcpu *vcpu)
@@ -186,5 +189,7 @@ bool steal_wrmsr(struct vcpu *vcpu, uint32_t index, uint64_t value)
 	vcpu->kvm_steal_time = value;
 	vcpu->steal_since = 0;
 	steal_attach(vcpu);
+	if (is_on(vcpu) && find(vcpu))
+		__atomic_store_n(&find(vcpu)->preempted, 0, __ATOMIC_RELAXED);
 	return true;
 }

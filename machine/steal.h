@@ -22,7 +22,8 @@ void steal_attach(struct vcpu *vcpu);
 void steal_reset(struct vcpu *vcpu);
 
 /* The vCPU's thread, or whoever's turn it is; no lock held. From leave() on it does not run: its
- * TLB need not be flushed by a message. enter(): before it touches guest memory again. */
+ * TLB need not be flushed by a message. enter(): before it touches guest memory again; but not for
+ * nothing, or two runs of a counted machine differ. */
 void steal_leave(struct vcpu *vcpu);
 void steal_enter(struct vcpu *vcpu);
 /* Its thread is about to run it, and may have waited for a processor of the host's. */

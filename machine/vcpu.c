@@ -140,6 +140,8 @@ static int inject(struct vcpu *vcpu, const struct event *event)
 {
 	int err;
 
+	if (vcpu->away)
+		steal_enter(vcpu);
 	gate_enter(vcpu);
 	err = vcpu->vm->engine->inject(vcpu, event);
 	gate_leave(vcpu);
@@ -395,6 +397,9 @@ static int run(struct vcpu *vcpu, uint64_t left)
 	int err;
 
 	vcpu->entries++;
+	/* Not sooner: who wakes for nothing, after a change of engines, has not run. */
+	if (vcpu->away)
+		steal_enter(vcpu);
 	steal_measure(vcpu);
 	vcpu->budget = budget_for(vcpu->vm, left);
 	bells_run(vcpu->vm);
@@ -417,8 +422,6 @@ int vcpu_round(struct vcpu *vcpu, uint64_t left)
 		return vcpu->trouble.code;
 	vm_wait_resumed(vm);
 	atomic_store(&vcpu->notice, false);
-	if (vcpu->away)
-		steal_enter(vcpu);
 	/* In the order in which it was posted, so always on one thread. */
 	if (vcpu->index == 0 || !vm->crew.used)
 		posted_take(vm);

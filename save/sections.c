@@ -191,7 +191,6 @@ static int apply_vcpu(struct parts *p, struct vcpu *vcpu, struct fail *why)
 	vcpu->kicked = v->kicked;
 	vcpu->kvm_steal_time = v->kvm_steal_time;
 	vcpu->steal_since = v->steal_since;
-	steal_attach(vcpu);
 	return 0;
 }
 
@@ -252,6 +251,8 @@ int parts_apply(struct parts *p, struct vm *vm, struct fail *why)
 	if (vm->clock.source == CLOCK_SOURCE_COUNTED && !counts_fit(vm, p->machine.now_ns))
 		return fail(why, -EINVAL, "the saved time is before the saved instruction count");
 	turns_set(vm, p->machine.turn, turn_left(vm, p->machine.turn_left));
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		steal_attach(vm->vcpu[i]);
 	clock_restore(&vm->clock, p->machine.now_ns);
 	host_mutex_lock(vm->lock);
 	err = load_devices(vm, why);

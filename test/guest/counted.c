@@ -102,6 +102,23 @@ static void test_several_cpus_repeat(void **state)
 		"Brought up 1 node, 4 CPUs");
 }
 
+/* A change of engines wakes CPUs that have nothing to do. */
+static void test_changing_engines_of_several_cpus(void **state)
+{
+	struct run a, b;
+
+	(void)state;
+	run(&a, "a", "bt", "console=ttyS0", GUEST_WORDS("--cpus", "2", "--stop-at", "500000000"));
+	run(&b, "b", "bt", "console=ttyS0",
+	    GUEST_WORDS("--cpus", "2", "--stop-at", "500000000", "--switch",
+			"interp@399999999,bt@440000000"));
+	assert_same(&a, &b, "instructions");
+	assert_same(&a, &b, "state_hash");
+	assert_string_equal(a.text, b.text);
+	run_free(&a);
+	run_free(&b);
+}
+
 /* 32-bit code in user mode, and a kernel of 64 bits. */
 static void test_32_bit_program_repeats(void **state)
 {
@@ -118,6 +135,7 @@ int main(void)
 		cmocka_unit_test(test_slice_does_not_matter),
 		cmocka_unit_test(test_changing_engines_does_not_matter),
 		cmocka_unit_test(test_several_cpus_repeat),
+		cmocka_unit_test(test_changing_engines_of_several_cpus),
 		cmocka_unit_test(test_32_bit_program_repeats),
 	};
 

@@ -164,6 +164,59 @@ static void test_flush_when_it_runs_again(void **state)
 	vm_close(vm);
 }
 
+/* A halted vCPU that looks whether anything waits for it, and nothing does, has not run. */
+static void test_awake_for_nothing(void **state)
+{
+	struct vm *vm = open_vm(2);
+
+	(void)state;
+	turn_on(vm);
+	run(vm, 150);
+	vm->vcpu[0]->halted = true;
+	set_flag(vm, 0, PENDING);
+	vm_wake(vm, 0);
+	run(vm, 400);
+	assert_int_equal(look(vm, 0).preempted, PENDING);
+	assert_int_equal(flushes[0], 0);
+	irq_nmi(vm, 0);
+	run(vm, 400);
+	assert_int_equal(look(vm, 0).preempted & 2, 0);
+	assert_int_equal(flushes[0], 1);
+	vm_close(vm);
+}
+
+/* A turn that comes back at once leaves no trace. */
+static void test_turn_comes_back(void **state)
+{
+	struct vm *vm = open_vm(2);
+
+	(void)state;
+	turn_on(vm);
+	vm->vcpu[1]->halted = true;
+	atomic_store(&vm->vcpu[1]->notice, true);
+	run(vm, 350);
+	assert_int_equal(look(vm, 0).version, 0);
+	assert_int_equal(look(vm, 0).preempted, 0);
+	vm_close(vm);
+}
+
+/* Another engine takes over while the vCPU whose turn it is halts: its turn passes as always. */
+static void test_changed_over_while_halted(void **state)
+{
+	struct vm *vm = open_vm(2);
+
+	(void)state;
+	turn_on(vm);
+	run(vm, 250);
+	vm->vcpu[0]->halted = true;
+	for (unsigned i = 0; i < 2; i++)
+		steal_attach(vm->vcpu[i]);
+	run(vm, 100);
+	assert_int_equal(look(vm, 0).preempted, 1);
+	assert_int_equal(look(vm, 1).preempted, 0);
+	vm_close(vm);
+}
+
 /* Nothing that a guest writes to the MSR reaches beyond its RAM. */
 static void test_anywhere(void **state)
 {
@@ -222,6 +275,7 @@ static void test_threads(void **state)
 	engine.caps |= ENGINE_THREADS;
 	vm = open_config(config);
 	turn_on(vm);
+	vm->vcpu[1]->away = false; /* as one that has run */
 	vm->vcpu[1]->halted = true;
 	while (!look(vm, 1).preempted)
 		assert_int_equal(vm_run(vm, 1000, &status, NULL), VM_NONE);
@@ -278,6 +332,9 @@ int main(void)
 		cmocka_unit_test(test_msr),
 		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_flush_when_it_runs_again),
+		cmocka_unit_test(test_awake_for_nothing),
+		cmocka_unit_test(test_changed_over_while_halted),
+		cmocka_unit_test(test_turn_comes_back),
 		cmocka_unit_test(test_anywhere),
 		cmocka_unit_test(test_no_flush_no_flag),
 		cmocka_unit_test(test_engine_that_does_it_itself),
