@@ -457,12 +457,29 @@ static void put_cold(struct translation *x, const struct cold *k, struct cold *n
 	}
 }
 
-void bt_cold_code(struct translation *x)
+static bool is_warm(const struct cold *k)
+{
+	return k->kind == COLD_TAKEN || k->kind == COLD_CALL;
+}
+
+static void put_all(struct translation *x, bool warm)
 {
 	for (unsigned n = 0; n < x->colds; n++) {
 		struct cold k = x->cold[n];
 
+		if (is_warm(&k) != warm)
+			continue;
 		x->i = k.i;
 		put_cold(x, &k, &x->cold[n + 1]);
 	}
+}
+
+void bt_warm_code(struct translation *x)
+{
+	put_all(x, true);
+}
+
+void bt_cold_code(struct translation *x)
+{
+	put_all(x, false);
 }

@@ -19,7 +19,7 @@
 #define REGION_LEAST (8 * BT_ROOM) /* with fewer regions where they would be smaller */
 
 /* Of a region, what is often executed gets this many hundredths. */
-#define HOT_SHARE 42u
+#define HOT_SHARE 52u
 
 /* Eighths of the whole; the rest is for cells of memory operands and the lists of live ones. */
 #define CODE_SHARE  5u

@@ -174,8 +174,9 @@ static const uint8_t *begin_of(const struct cold *k)
 	return k->from + distance;
 }
 
-/* The cold part that begins next after `at`, or at it; NULL: none. */
-static const struct cold *next_cold(const struct translation *x, const uint8_t *at)
+/* The cold part before `end` that begins next after `at`, or at it; NULL: none. */
+static const struct cold *next_cold(const struct translation *x, const uint8_t *at,
+				    const uint8_t *end)
 {
 	const struct cold *best = NULL;
 
@@ -183,14 +184,13 @@ static const struct cold *next_cold(const struct translation *x, const uint8_t *
 		const struct cold *k = &x->cold[n];
 		const uint8_t *begin = begin_of(k);
 
-		if (begin && begin >= at && begin < x->piece[1].end &&
-		    (!best || begin < begin_of(best)))
+		if (begin && begin >= at && begin < end && (!best || begin < begin_of(best)))
 			best = k;
 	}
 	return best;
 }
 
-static void show_cold(const struct show *s)
+static void show_cold(const struct show *s, const uint8_t *at, const uint8_t *end)
 {
 	static const char *const kinds[] = {
 		[COLD_CELL] = "refill", [COLD_TABLE] = "table",   [COLD_SLOW] = "handler",
@@ -199,21 +199,20 @@ static void show_cold(const struct show *s)
 	};
 	const struct translation *x = s->x;
 	char guest[TEXT_BYTES], text[2 * TEXT_BYTES];
-	const uint8_t *at = x->piece[1].begin;
 
-	while (at < x->piece[1].end) {
-		const struct cold *k = next_cold(x, at), *then;
+	while (at < end) {
+		const struct cold *k = next_cold(x, at, end), *then;
 
 		if (!k || begin_of(k) > at) {
-			lines(s, "", at, k ? begin_of(k) : x->piece[1].end);
-			at = k ? begin_of(k) : x->piece[1].end;
+			lines(s, "", at, k ? begin_of(k) : end);
+			at = k ? begin_of(k) : end;
 			continue;
 		}
-		then = next_cold(x, at + 1);
+		then = next_cold(x, at + 1, end);
 		text_of_guest(s, k->i->n, guest);
 		snprintf(text, sizeof(text), "; %s: %s", kinds[k->kind], guest);
-		lines(s, text, at, then ? begin_of(then) : x->piece[1].end);
-		at = then ? begin_of(then) : x->piece[1].end;
+		lines(s, text, at, then ? begin_of(then) : end);
+		at = then ? begin_of(then) : end;
 	}
 }
 
@@ -242,5 +241,6 @@ void bt_show(const struct translation *x)
 	}
 	if (x->begin[count] < x->begin[count + 1])
 		lines(&s, "; next", x->begin[count], x->begin[count + 1]);
-	show_cold(&s);
+	show_cold(&s, x->begin[count + 1], x->piece[0].end);
+	show_cold(&s, x->piece[1].begin, x->piece[1].end);
 }

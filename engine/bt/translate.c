@@ -145,6 +145,7 @@ static void emit(struct translation *x)
 	if (!ended)
 		bt_edge(x, NULL, x->b->offset + x->b->insn[x->b->count].at, x->flags);
 	x->begin[x->b->count + 1] = x->e.at;
+	bt_warm_code(x);
 	x->piece[0] = (struct bt_piece){ x->t->room->at, x->e.at };
 	x->e.at = x->t->room->cold;
 	bt_cold_code(x);

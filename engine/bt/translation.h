@@ -187,6 +187,7 @@ bool bt_branch(struct translation *x, bool *ended); /* false: not one that is kn
 struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,
 			 enum flags_at flags);
 bool bt_ends_segment(const struct translation *x); /* a loop's branch: nothing is paid beyond */
+void bt_warm_code(struct translation *x); /* ways to other blocks: near what leads there */
 void bt_cold_code(struct translation *x);
 
 /* translate.c: instruction n becomes the one at hand. */
