@@ -1,8 +1,9 @@
 /*
  * system.c - what kernels do all the time, without leaving translated code.
  *
- * The idea: CLI, STI, SWAPGS, STAC, CLAC and PUSHF only move bits in struct interp, once it is
- * known that nobody waits for the change and no privilege is missing; else the handler does it.
+ * The idea: CLI, STI, SWAPGS, STAC, CLAC, PUSHF, the bases of FS and GS, PKRU and what is read of
+ * control registers only move bits in struct interp, once it is known that nobody waits for the
+ * change and no privilege is missing; else the handler does it.
  *
  * STI's shadow is never set: the instruction after it follows in the same piece of code, with
  * nothing between them. Where none follows, the handler does it.
@@ -123,8 +124,7 @@ static bool mov_from_segment(struct translation *x)
 	const ZydisDecodedOperand *to = &x->op[0], *from = &x->op[1];
 	unsigned g, home;
 
-	if (x->zi->operand_count < 2 || to->type != ZYDIS_OPERAND_TYPE_REGISTER || to->size < 32 ||
-	    from->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+	if (to->type != ZYDIS_OPERAND_TYPE_REGISTER || to->size < 32 ||
 	    ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_SEGMENT)
 		return false;
 	g = (unsigned)ZydisRegisterGetId(to->reg.value);
@@ -137,6 +137,98 @@ static bool mov_from_segment(struct translation *x)
 	return true;
 }
 
+static void count_exit(struct code *e, enum exit_reason reason)
+{
+	code_state(e, OP_LOAD, R11, AT(vcpu));
+	CODE(e, 0x49, 0xff); /* inc qword [r11 + exits[reason]] */
+	code_modrm_mem(e, 0, R11,
+		       (int32_t)(offsetof(struct vcpu, exits) + reason * sizeof(uint64_t)));
+}
+
+static bool mov_from_control(struct translation *x)
+{
+	static const uint32_t at[] = {
+		[0] = AT(s.cr0), [2] = AT(s.cr2), [3] = AT(s.cr3), [4] = AT(s.cr4)
+	};
+	unsigned first = x->colds, g, home;
+
+	if (!x->wide || x->i->op >= sizeof(at) / sizeof(at[0]) || !at[x->i->op])
+		return false;
+	g = (unsigned)ZydisRegisterGetId(x->op[0].reg.value);
+	home = bt_home(g) == NO_REGISTER ? R11 : bt_home(g);
+	bt_flags_give(x);
+	unless(x, AT(cpl), 0);
+	count_exit(&x->e, EXIT_CONTROL_REG);
+	code_state(&x->e, OP_LOAD, home, at[x->i->op]);
+	bt_write(&x->e, g, home);
+	bt_join(x, first);
+	return true;
+}
+
+static bool mov(struct translation *x)
+{
+	const ZydisDecodedOperand *from = &x->op[1];
+
+	if (x->zi->operand_count < 2 || from->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	return ZydisRegisterGetClass(from->reg.value) == ZYDIS_REGCLASS_CONTROL
+		       ? mov_from_control(x)
+		       : mov_from_segment(x);
+}
+
+/* The handler does it unless CR4 has the bit. Flags given. */
+static void unless_cr4(struct translation *x, uint32_t bit)
+{
+	CODE(&x->e, PREFIX_GS, 0xf7); /* test dword [s.cr4], bit */
+	code_modrm_state(&x->e, 0, AT(s.cr4));
+	code32(&x->e, bit);
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_E));
+}
+
+static bool base_of_segment(struct translation *x, bool write)
+{
+	uint32_t at = AT(s.seg) + x->i->op * (uint32_t)sizeof(struct x86_seg) +
+		      (uint32_t)offsetof(struct x86_seg, base);
+	unsigned first = x->colds, g = x->i->a / 8;
+	struct code *e = &x->e;
+	bool wide = x->i->osz == 8;
+
+	bt_flags_give(x);
+	unless_cr4(x, CR4_FSGSBASE);
+	if (write) {
+		bt_read(e, R11, g);
+		if (!wide)
+			code_move32(e, R11, R11);
+		code_move(e, RCX, R11);
+		/* shl rcx, 16; sar rcx, 16; cmp rcx, r11: is it canonical? */
+		CODE(e, 0x48, 0xc1, 0xe1, 16, 0x48, 0xc1, 0xf9, 16, 0x4c, 0x39, 0xd9);
+		bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
+		code_state(e, OP_STORE, R11, at);
+	} else {
+		code_state(e, OP_LOAD, R11, at);
+		if (!wide)
+			code_move32(e, R11, R11);
+		bt_write(e, g, R11);
+	}
+	bt_join(x, first);
+	return true;
+}
+
+static bool rdpkru(struct translation *x)
+{
+	unsigned first = x->colds, rcx = bt_home(RCX);
+	struct code *e = &x->e;
+
+	bt_flags_give(x);
+	unless_cr4(x, CR4_PKE);
+	CODE(e, code_rex(false, rcx, 0, rcx), 0x85, (uint8_t)(0xc0 | (rcx & 7) << 3 | (rcx & 7)));
+	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE)); /* test ecx, ecx */
+	code_state32(e, OP_LOAD, RAX, AT(s.pkru));
+	code_constant(e, RDX, 0);
+	bt_join(x, first);
+	return true;
+}
+
 bool bt_system(struct translation *x)
 {
 	switch (x->zi->mnemonic) {
@@ -145,7 +237,12 @@ bool bt_system(struct translation *x)
 	case ZYDIS_MNEMONIC_SWAPGS: return swapgs(x);
 	case ZYDIS_MNEMONIC_STAC: return set_ac(x, true);
 	case ZYDIS_MNEMONIC_CLAC: return set_ac(x, false);
-	case ZYDIS_MNEMONIC_MOV: return mov_from_segment(x);
+	case ZYDIS_MNEMONIC_MOV: return mov(x);
+	case ZYDIS_MNEMONIC_RDFSBASE:
+	case ZYDIS_MNEMONIC_RDGSBASE: return base_of_segment(x, false);
+	case ZYDIS_MNEMONIC_WRFSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE: return base_of_segment(x, true);
+	case ZYDIS_MNEMONIC_RDPKRU: return rdpkru(x);
 	case ZYDIS_MNEMONIC_PUSHFD:
 	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
 	case ZYDIS_MNEMONIC_RDTSC:

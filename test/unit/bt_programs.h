@@ -445,6 +445,41 @@ ASSEMBLE(steps,
 	 "3: dec r12d; jnz 1b; hlt; 4: ret\n"
 	 ".org . + 0x800 - (. - 9b)\n add r13, [rsp]; iretq")
 
+/* Bases of FS and GS, PKRU, control registers: wide and narrow, refused for CR4, for what they are
+ * given, and in user code. */
+ASSEMBLE(registers,
+	 "9: mov r12d, 120; 1: mov rbx, 0x7fff12345678; mov r9d, r12d; mov r11, -0x1000; xor ecx, "
+	 "ecx\n"
+	 "lea r15, [rip + 10f]; wrfsbase rbx; wrgsbase r9; 10: lea r15, [rip + 11f]; wrfsbase ebx\n"
+	 "rdgsbase rax; 11: add r13, rax; lea r15, [rip + 12f]; stc; rdfsbase r10; rdfsbase ebp\n"
+	 "12: adc r13, r10; add r13, rbp; lea r15, [rip + 13f]; wrgsbase r11; rdgsbase r11d; 13: "
+	 "add "
+	 "r13, r11\n"
+	 "lea r15, [rip + 14f]; shl rbx, 1; wrfsbase rbx; 14: mov edx, -1; lea r15, [rip + 15f]; "
+	 "rdpkru\n"
+	 "15: add r13, rax; add r13, rdx; mov ecx, 1; lea r15, [rip + 16f]; rdpkru; 16: add r13, "
+	 "rax\n"
+	 "mov rax, cr2; mov r10, cr3; mov rcx, cr0; cmp rcx, r10; mov r9, cr4; adc r13, r9; add "
+	 "r13, rax\n"
+	 "add r13, r10; add r13, rcx; test r12d, 15; jnz 2f; mov rax, cr4\n"
+	 "xor eax, 0x410000; mov cr4, rax; mov eax, 4; xor ecx, ecx; xor edx, edx; test r12d, 32; "
+	 "jz 2f\n"
+	 "lea r15, [rip + 2f]; wrpkru; 2: lea r15, [rip + 4f]; push 0x23; push 0x119000; push 2\n"
+	 "push 0x2b; lea rax, [rip + 3f]; push rax; iretq\n"
+	 "3: rdfsbase rax; add r13, rax; mov rax, cr2\n" /* #UD or #GP */
+	 "4: mov rsp, 0x120000; dec r12d; jnz 1b; hlt\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " rol r13, 5; add r13, [rsp]; mov [rsp], r15; mov qword ptr [rsp + 8], 8\n"
+	 " mov qword ptr [rsp + 32], 16; mov qword ptr [rsp + 24], 0x120000; iretq")
+
+static void setup_rings(struct guest *g, struct x86_state *s);
+static void setup_registers(struct guest *g, struct x86_state *s)
+{
+	setup_rings(g, s);
+	s->cr4 |= CR4_FSGSBASE | CR4_PKE;
+	s->cr2 = 0x123456789;
+}
+
 /* Kernel and user code, the same function in both; SYSCALL, INT, IRETQ, faults from user code. */
 ASSEMBLE(rings,
 	 "9: mov r12d, 100; mov ecx, 0xc0000082; lea rax, [rip + 5f]; xor edx, edx; wrmsr\n"
@@ -617,6 +652,7 @@ static const struct program programs[] = {
 	PROGRAM(vectors, NULL, 20000),
 	PROGRAM(steps, NULL, 20000),
 	PROGRAM(rings, setup_rings, 20000),
+	PROGRAM(registers, setup_registers, 40000),
 	PROGRAM(gates, setup_gates, 30000),
 	PROGRAM(sleepers, setup_sleepers, 60000),
 	PROGRAM(modes, setup_modes, 20000),
