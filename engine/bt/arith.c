@@ -77,7 +77,7 @@ static bool divide(struct translation *x, bool is_signed)
 	if (x->need[x->i->n])
 		bt_flags_need(x);
 	two(&x->e, wide, 0xf7, is_signed ? 7 : 6, by);
-	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+	bt_flags_out(x);
 	bt_join(x, first);
 	return true;
 }
@@ -118,7 +118,7 @@ static bool bit_string(struct translation *x, uint8_t opcode)
 	bt_check(x, wide ? 8 : 4, opcode == 0xa3 ? ACCESS_READ : ACCESS_WRITE, 1);
 	bt_read(e, RCX, g);
 	bit_in_word(x, wide, opcode);
-	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+	bt_flags_out(x);
 	bt_join(x, first);
 	return true;
 }
@@ -139,7 +139,7 @@ static bool exchange(struct translation *x, unsigned size)
 	if (x->zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
 		code8(e, 0xf0);
 	CODE(e, rex_of(size == 16, 0, R11), 0x0f, 0xc7, 0x0b); /* cmpxchg16b [r11] */
-	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+	bt_flags_out(x);
 	bt_join(x, first);
 	return true;
 }

@@ -45,11 +45,14 @@ static uint8_t *check_generation(struct translation *x, const uint8_t *cell)
 }
 
 /* Where place `p` leads when it is not linked. */
-static struct cold *unlinked(struct translation *x, struct bt_place *p, uint8_t *from)
+static struct cold *unlinked(struct translation *x, struct bt_place *p, uint8_t *from,
+			     enum flags_at flags)
 {
 	struct cold *k = bt_cold(x, COLD_EDGE, from);
 
 	k->place = p;
+	k->save = flags == FLAGS_HOST;
+	k->again = flags == FLAGS_AGAIN;
 	return k;
 }
 
@@ -59,7 +62,7 @@ static struct bt_place *same_page(struct translation *x, const struct insn *i, i
 	struct bt_place *p = new_place(x, PLACE_SAME_PAGE, target, i);
 
 	p->jump = jump ? jump : code_go(&x->e, OP_JMP, NULL);
-	unlinked(x, p, p->jump)->save = flags == FLAGS_HOST;
+	unlinked(x, p, p->jump, flags);
 	return p;
 }
 
@@ -81,7 +84,7 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 	cell = bt_data(x->t, bt_cell_of(x->t, p));
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
 	code_rip(e, OP_CMP, RCX, cell + offsetof(struct bt_cell, from));
-	k = unlinked(x, p, code_jump_if(e, CC_NE));
+	k = unlinked(x, p, code_jump_if(e, CC_NE), flags);
 	k->others[0] = check_generation(x, cell);
 	code_rip(e, OP_LOAD, RCX, cell + offsetof(struct bt_cell, to));
 	code_state(e, OP_STORE, RCX, AT(x.code_va));
@@ -166,7 +169,7 @@ static void push_return(struct translation *x, int32_t at, int32_t moves)
 
 static void check_push(struct translation *x)
 {
-	bt_flags_give(x);
+	bt_flags_lose(x);
 	code_lea(&x->e, x->wide, R11, bt_home(RSP), NO_REGISTER, 0, -(int32_t)x->word);
 	bt_check(x, x->word, ACCESS_WRITE, 1);
 }
@@ -178,7 +181,7 @@ static void go_relative(struct translation *x)
 	uint8_t *jump = code_go(&x->e, OP_CALL, NULL);
 
 	if (is_same_page(x, target))
-		same_page(x, x->i, target, jump, FLAGS_MEMORY)->is_call = true;
+		same_page(x, x->i, target, jump, x->flags)->is_call = true;
 	else
 		bt_cold(x, COLD_CALL, jump)->target = target;
 }
@@ -189,7 +192,7 @@ static void push_checked(struct translation *x, bool grouped)
 	int32_t word = (int32_t)x->word;
 
 	if (grouped) {
-		bt_flags_give(x);
+		bt_flags_lose(x);
 		push_return(x, bt_group_at(x, -word), x->group.owed - word);
 		x->group.end = 0;
 		return;
@@ -392,20 +395,43 @@ static void cold_taken(struct translation *x, const struct cold *k)
 	p->due = (uint8_t)due;
 }
 
+/* The flags are in memory, as far as k knows where they are. */
+static void save_flags(struct translation *x, const struct cold *k)
+{
+	if (k->again)
+		bt_again(x);
+	if (k->again || k->save)
+		bt_flags_save(&x->e);
+}
+
+/* A jump that leaves its page may be linked to a block that needs the flags; its checks, which come
+ * here to be renewed, may not. */
+static uint8_t *cold_checks(struct translation *x, const struct cold *k)
+{
+	if (k->others[0])
+		code_here(&x->e, k->others[0]);
+	if (!k->again || !k->others[1])
+		return NULL;
+	save_flags(x, k);
+	return code_go(&x->e, OP_JMP, NULL);
+}
+
 static void cold_edge(struct translation *x, const struct cold *k)
 {
+	uint8_t *out = cold_checks(x, k);
 	struct bt_place *p = k->place;
 
 	p->unlinked = x->e.at;
-	for (unsigned n = 0; n < 2; n++)
-		if (k->others[n])
-			code_here(&x->e, k->others[n]);
-	if (k->save) {
-		bt_flags_save(&x->e);
+	if (k->others[1])
+		code_here(&x->e, k->others[1]);
+	save_flags(x, k);
+	if (k->again || k->save) {
 		p->save_jump = code_go(&x->e, OP_JMP, NULL);
 		code_here(&x->e, p->save_jump);
 		p->out = x->e.at;
 	}
+	if (out)
+		code_here(&x->e, out);
 	code_constant(&x->e, R11, (uint64_t)(p - x->t->room->place));
 	code_go(&x->e, OP_JMP, x->t->edge);
 }
@@ -438,9 +464,20 @@ static void cold_table(struct translation *x, const struct cold *k, struct cold 
 	code_go(&x->e, OP_JMP, k->join);
 }
 
+/* The others come to one that does, or do it where they know how. */
+static bool makes_again(enum cold_kind kind)
+{
+	return kind == COLD_SLOW || kind == COLD_BUDGET || kind == COLD_VECTOR;
+}
+
 static void put_cold(struct translation *x, const struct cold *k, struct cold *next)
 {
 	code_here(&x->e, k->from);
+	x->maker = k->maker;
+	if (k->again && makes_again(k->kind)) {
+		bt_again(x);
+		bt_flags_save(&x->e);
+	}
 	switch (k->kind) {
 	case COLD_CELL: cold_cell(x, k, next); break;
 	case COLD_TABLE: cold_table(x, k, next); break;
@@ -452,7 +489,9 @@ static void put_cold(struct translation *x, const struct cold *k, struct cold *n
 		break;
 	case COLD_VECTOR: cold_unit(x, k, AT(x.vector_ok), x->t->vector); break;
 	case COLD_X87: cold_unit(x, k, AT(x.x87_ok), x->t->x87); break;
-	case COLD_CALL: bt_edge(x, k->i, k->target, FLAGS_MEMORY)->is_call = true; break;
+	case COLD_CALL:
+		bt_edge(x, k->i, k->target, k->again ? FLAGS_AGAIN : FLAGS_MEMORY)->is_call = true;
+		break;
 	case COLD_EDGE: cold_edge(x, k); break;
 	}
 }

@@ -347,7 +347,7 @@ bool bt_group_stack(struct translation *x)
 		begin(x, true);
 	if (!g->end)
 		return false;
-	bt_flags_give(x);
+	bt_flags_lose(x);
 	code_lea(&x->e, x->wide, R11, bt_home(RSP), NO_REGISTER, 0, g->lo);
 	x->row = g->end - 1 - g->begin;
 	bt_check(x, g->size, g->write ? ACCESS_WRITE : ACCESS_READ, 1);

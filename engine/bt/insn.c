@@ -529,7 +529,7 @@ static void put(struct translation *x, struct places *p, unsigned rule, unsigned
 	put_insn(x, p);
 	scratch_out(x, p);
 	if (rule & OUT)
-		x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+		bt_flags_out(x);
 	put_join(x, first);
 }
 

@@ -56,7 +56,7 @@ void bt_address_at(struct translation *x, int32_t further)
 	unsigned base = NO_REGISTER, index = NO_REGISTER;
 	int32_t disp = (int32_t)i->disp + further;
 
-	bt_flags_give(x);
+	bt_flags_lose(x);
 	if (i->index != R_ZERO) {
 		index = bt_home(i->index);
 		if (index == NO_REGISTER)
@@ -85,6 +85,8 @@ struct cold *bt_cold(struct translation *x, enum cold_kind kind, uint8_t *from)
 			    .row = x->row,
 			    .extent = x->row && x->group.end ? bt_group_extent(x) : 0,
 			    .name = bt_name(x, x->i),
+			    .again = x->flags == FLAGS_AGAIN,
+			    .maker = (uint8_t)x->maker,
 			    .fip = x->fip };
 	return k;
 }
@@ -188,7 +190,7 @@ void bt_join(struct translation *x, unsigned first)
 		if (x->cold[n].kind != COLD_SLOW)
 			continue;
 		x->cold[n].join = x->e.at;
-		x->cold[n].load = x->flags != FLAGS_MEMORY;
+		x->cold[n].load = x->flags == FLAGS_HOST || x->flags == FLAGS_BOTH;
 	}
 }
 

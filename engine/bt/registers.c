@@ -72,13 +72,33 @@ void bt_flags_load(struct code *e)
 
 void bt_flags_give(struct translation *x)
 {
-	if (x->flags == FLAGS_HOST)
+	if (x->flags == FLAGS_AGAIN)
+		bt_again(x);
+	if (x->flags == FLAGS_HOST || x->flags == FLAGS_AGAIN)
 		bt_flags_save(&x->e);
 	x->flags = FLAGS_MEMORY;
 }
 
+void bt_flags_lose(struct translation *x)
+{
+	if (x->flags == FLAGS_HOST && bt_again_can(x))
+		x->flags = FLAGS_AGAIN;
+	if (x->flags != FLAGS_AGAIN)
+		bt_flags_give(x);
+}
+
+void bt_flags_out(struct translation *x)
+{
+	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+	x->maker = x->i->n;
+}
+
 void bt_flags_need(struct translation *x)
 {
+	if (x->flags == FLAGS_AGAIN) {
+		bt_again(x);
+		x->flags = FLAGS_HOST;
+	}
 	if (x->flags != FLAGS_MEMORY)
 		return;
 	bt_flags_load(&x->e);

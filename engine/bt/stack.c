@@ -64,7 +64,7 @@ static bool push(struct translation *x)
 		code_mem_of(&x->e, x->wide, OP_LOAD, R11, R11, 0);
 		code_state(&x->e, OP_STORE, R11, AT(x.target));
 	}
-	bt_flags_give(x);
+	bt_flags_lose(x);
 	code_lea(&x->e, x->wide, R11, home, NO_REGISTER, 0, -word);
 	bt_check(x, x->word, ACCESS_WRITE, 1);
 	if (mem) {
@@ -96,7 +96,7 @@ static bool pop(struct translation *x)
 		moved(x, (int32_t)x->word);
 		return true;
 	}
-	bt_flags_give(x);
+	bt_flags_lose(x);
 	code_move_of(&x->e, x->wide, R11, home);
 	bt_check(x, x->word, ACCESS_READ, 1);
 	code_lea(&x->e, x->wide, home, home, NO_REGISTER, 0, (int32_t)x->word);
@@ -113,7 +113,7 @@ static bool leave(struct translation *x)
 
 	if (x->i->osz != x->word)
 		return false;
-	bt_flags_give(x);
+	bt_flags_lose(x);
 	code_move_of(&x->e, x->wide, R11, RBP);
 	bt_check(x, x->word, ACCESS_READ, 1);
 	code_lea(&x->e, x->wide, home, RBP, NO_REGISTER, 0, (int32_t)x->word);

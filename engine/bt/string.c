@@ -60,7 +60,7 @@ static void scas(struct translation *x, unsigned size)
 	element(x, RDI, size, ACCESS_READ);
 	move(x, OP_CMP, RAX, size);
 	advance(x, RDI, size);
-	x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+	bt_flags_out(x);
 }
 
 /* Bytes of an element; 0: not one of these. */

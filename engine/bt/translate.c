@@ -129,7 +129,7 @@ static void emit(struct translation *x)
 		bt_take(x, n);
 		x->begin[n] = x->e.at;
 		if (n == x->segment_end) {
-			bt_flags_give(x);
+			bt_flags_lose(x);
 			bt_pay(x);
 		}
 		bt_group_pass(x);

@@ -17,7 +17,7 @@
 #define SCRATCH_T RCX
 
 /* Where the guest's arithmetic flags are. */
-enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH };
+enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH, FLAGS_AGAIN /* nowhere: again.c */ };
 
 enum cold_kind {
 	COLD_CELL,
@@ -40,9 +40,11 @@ struct cold {
 	uint32_t name;   /* of i */
 	enum cold_kind kind;
 	int32_t target;
-	int32_t fip;            /* of x87.c, at `from` */
-	bool save;              /* flags are in RFLAGS at `from` only */
-	bool load;              /* and have to be there at `join` */
+	int32_t fip; /* of x87.c, at `from` */
+	bool save;   /* flags are in RFLAGS at `from` only */
+	bool load;   /* and have to be there at `join` */
+	bool again;  /* flags are FLAGS_AGAIN at `from`, as the next one made them */
+	uint8_t maker;
 	struct bt_place *place; /* COLD_EDGE */
 	const uint8_t *memory;  /* COLD_CELL: the cell, executable address */
 	unsigned base;          /* COLD_CELL: R11 + base + target is the address, or NO_REGISTER */
@@ -61,6 +63,7 @@ struct translation {
 	ZydisDecodedOperand *op;
 	const uint8_t *bytes; /* the block's */
 	enum flags_at flags;
+	unsigned maker;   /* the instruction that made them, unless they are in memory */
 	unsigned half;    /* of the address space: where its data likely lies, too */
 	unsigned variant; /* see bt_variant() */
 	bool wide;        /* 64-bit code */
@@ -109,8 +112,16 @@ bool bt_is_gpr(ZydisRegister reg);
 bool bt_is_high_byte(ZydisRegister reg);
 unsigned bt_guest_of(ZydisRegister reg);
 /* The next code will destroy RFLAGS, or needs the guest's flags in it. Clobber RCX. */
-void bt_flags_give(struct translation *x);
+void bt_flags_give(struct translation *x); /* they are in memory now */
+void bt_flags_lose(struct translation *x); /* or can be made again */
 void bt_flags_need(struct translation *x);
+/* The instruction at hand has made them. */
+void bt_flags_out(struct translation *x);
+
+/* again.c: can the flags that x->maker made be made again until the block ends? In RFLAGS; clobbers
+ * RCX. */
+bool bt_again_can(const struct translation *x);
+void bt_again(struct translation *x);
 
 /* memory.c: R11 = linear address of the memory operand. Flags given, RCX clobbered. */
 bool bt_address_known(const struct insn *i); /* is it one that bt_address() can do? */

@@ -185,7 +185,7 @@ static void arith(struct translation *x)
 		CODE(e, x->zi->opcode,
 		     (uint8_t)(0xc0 | x->zi->raw.modrm.reg << 3 | x->zi->raw.modrm.rm));
 	if (bt_is_x87_compare(x))
-		x->flags = x->wanted[x->i->n] ? FLAGS_HOST : FLAGS_MEMORY;
+		bt_flags_out(x);
 	if (m && has_fdp(x))
 		note_fdp(x);
 	bt_join(x, first);
