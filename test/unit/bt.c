@@ -58,9 +58,22 @@ static struct x86_state initial(void)
 	return s;
 }
 
-static void run_program(const struct program *program, unsigned torture, uint64_t code_cache)
+/* To its end. Where the guest sees no time, a real-time machine is the same there. */
+static enum exit_reason run_pair(struct pair *p, const struct program *program, bool counted)
 {
-	struct pair p = pair_open(program->name, true, torture, code_cache);
+	enum exit_reason reason;
+
+	if (counted)
+		return pair_run(p, program->most);
+	reason = guest_run(&p->a, program->most);
+	pair_same(p, reason, guest_run(&p->b, program->most));
+	return reason;
+}
+
+static void run_program(const struct program *program, bool counted, unsigned torture,
+			uint64_t code_cache)
+{
+	struct pair p = pair_open(program->name, counted, torture, code_cache);
 	struct x86_state s = initial();
 
 	guest_tables(&p.a);
@@ -73,7 +86,7 @@ static void run_program(const struct program *program, unsigned torture, uint64_
 		program->setup(&p.a, &s);
 	pair_set(&p, &s);
 	p.chance = torture + 1;
-	if (pair_run(&p, program->most) != EXIT_HLT) {
+	if (run_pair(&p, program, counted) != EXIT_HLT) {
 		print_error("%s: did not come to its end\n", program->name);
 		vcpu_dump(p.a.vcpu);
 		assert_true(false);
@@ -92,7 +105,19 @@ static void run_under(unsigned torture, uint64_t code_cache)
 	for (unsigned n = 0; n < sizeof(programs) / sizeof(programs[0]); n++)
 		if ((!only || strcmp(only, programs[n].name) == 0) &&
 		    !(programs[n].old_entries && torture & TLB_TORTURES))
-			run_program(&programs[n], torture, code_cache);
+			run_program(&programs[n], true, torture, code_cache);
+}
+
+static void test_in_real_time(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < sizeof(programs) / sizeof(programs[0]); n++) {
+		if ((only && strcmp(only, programs[n].name) != 0) || !programs[n].real_time)
+			continue;
+		run_program(&programs[n], false, 0, 0);
+		run_program(&programs[n], false, TORTURE(HOT), CODE_CACHE_LEAST);
+		run_program(&programs[n], false, TORTURE(HOT) | TLB_TORTURES, CODE_CACHE_LEAST);
+	}
 }
 
 static void test_as_it_is(void **state)
@@ -155,6 +180,7 @@ static void test_code_cache_is_bounded(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_as_it_is),
+	cmocka_unit_test(test_in_real_time),
 	cmocka_unit_test(test_each_torture),
 	cmocka_unit_test(test_all_tortures_at_once),
 	cmocka_unit_test(test_code_cache_is_bounded),

@@ -46,6 +46,7 @@ struct program {
 	void (*setup)(struct guest *g, struct x86_state *s);
 	uint64_t most;    /* instructions */
 	bool old_entries; /* sees stale entries of the TLB: another TLB, another result */
+	bool real_time;   /* is the same at its end in a real-time machine, too */
 };
 
 /* --- calls and returns ------------------------------------------------------------------ */
@@ -218,6 +219,26 @@ ASSEMBLE(strangers,
 	 "1: mov rax, [rbx + 8]; lea rdx, [rsi + 0x7fffffff]; add rax, [rbx + 16]; xor rsi, rdx\n"
 	 "mov r10, [rbx + 24]; andn r9, r10, [rbx + 32]; add [rbx + 40], rax; add rsi, r9\n"
 	 "mov rax, [rbp + 0x7fffeffe]; add rsi, [rbp + 0x7ffff006]; dec r12d; jnz 1b; hlt")
+
+/* A stack that moves over such ends of pages: pushes, pops, locals and calls near each other. */
+ASSEMBLE(frames,
+	 "9: mov r8d, 0x110fa0; mov r12d, 0x80\n"
+	 "1: mov rdi, r8; call 2f; lea rdi, [r8 + 0x1000]; call 2f; lea rdi, [r8 + 0x3000]; call "
+	 "2f\n"
+	 "inc r8; dec r12d; jnz 1b; hlt\n"
+	 "2: pop r9; mov rsp, rdi; lea r15, [rip + 3f]; push rbx; mov ebx, eax; push r12; xor ebp, "
+	 "ebp\n"
+	 "push r10; sub rsp, 24; mov [rsp + 8], rdi; lea rax, [rsp + 4]; add rax, rsp; cmp rax, "
+	 "rbx\n"
+	 "jc 21f; push 77; adc [rsp + 16], rbx; pop rcx; 21: setbe cl; add rsp, 24; pop r10; sbb "
+	 "rbx, 3\n"
+	 "pop r12; pop rbx\n"
+	 "3: mov rsp, rdi; lea r15, [rip + 4f]; push rax; sub eax, ebx; push rdx; mov [rsp - 16], "
+	 "ebx\n"
+	 "call 5f; adc rbx, rax; 4: mov rsp, rdi; lea r15, [rip + 6f]; push r9; add rbx, rdi\n"
+	 "push -3; add rsp, 4; add [rsp], rbx; mov rcx, [rsp + 4]; xor rbx, rcx; jmp 6f\n"
+	 "5: push rcx; mov rcx, [rsp + 8]; push r11; inc rbx; pop rdx; sbb rbx, rcx; pop rcx; ret\n"
+	 "6: mov rsp, 0x120000; jmp r9" PASS_OVER)
 
 /* Addresses of 32 bits wrap before the base is added. */
 ASSEMBLE(wrapping_fields,
@@ -615,6 +636,43 @@ ASSEMBLE(faulting_flags,
 	 "mov rsp, 0x120000; dec r12d; jnz 1b; hlt" PASS_OVER)
 
 /* Loops inside of blocks, after which nobody reads their flags but who stops there. */
+/* Flags of registers that stay, on the way to who reads them or not, and seen by a fault. */
+ASSEMBLE(again,
+	 "9: mov r12d, 200; mov ebp, 0x100000\n"
+	 "1: imul rbx, rbx, 77; add rbx, r12; mov rdx, rbx; ror rdx, 9\n"
+	 "sub rbx, rdx; mov [rbp], rbx; jmp 2f; 2: adc rcx, rbx\n"
+	 "add ebx, 0x7fffff0; mov eax, [rbp + 8]; jmp 3f; 3: seto al; rol rcx, 1; add rcx, rax\n"
+	 "cmp edx, ebx; mov [rbp + 16], ecx; call 8f; cmp rdx, -9; mov [rbp + 24], ecx; call 8f\n"
+	 "add rdx, rbx; push rdx; call 8f; add edx, -128; pop rax; jmp 4f; 4: setnp al; add rcx, "
+	 "rax\n"
+	 "sub edx, -77; mov rcx, [rbp + 32]; call 8f; mov [rbp + 32], "
+	 "rcx\n"
+	 "xor edx, ebx; push rdx; jmp 5f; 5: pushfq; pop rax; and eax, 0x8c5; add rcx, rax; pop "
+	 "rax\n"
+	 "test edx, 0x80001; mov [rbp + 40], rdx; jz 6f; setp al; add rcx, rax; 6: sbb rcx, 0\n"
+	 "test rdx, rbx; movups xmm0, [rbp]; jmp 7f; 7: sets al; add rcx, rax\n"
+	 "lea r15, [rip + 71f]; sub rbx, rdx; mov rax, [0x112000]; jmp 71f; 71: adc rcx, 5\n"
+	 "lea r15, [rip + 72f]; add ebx, 3; add rbp, 0; sub edx, ebx; mov eax, [rbp + 0x12000]; "
+	 "call 8f\n"
+	 "72: lea r15, [rip + 73f]; and edx, 0xff; mov rsp, 0x112004; call 8f; 73: mov esp, "
+	 "0x120000\n"
+	 "lea r15, [rip + 74f]; and rdx, 0x7f; and r9, rdx; or rdx, rbx; mov [0x112000], rdx; call "
+	 "74f\n"
+	 "74: seta al; add rcx, rax; mov esp, 0x120000; dec r12d; jnz 1b; hlt\n"
+	 "8: setbe al; adc rcx, rax; ret" PASS_OVER)
+
+/* Jumps within a page, and to where it lies elsewhere; one target changes. */
+ASSEMBLE(switched,
+	 "mov r12d, 500; lea rsi, [rip + 70f]; lea r11, [rip + 2f]; mov ebp, 0x100000\n"
+	 "1: mov eax, r12d; and eax, 7; cmp r12d, 300; jmp [rsi + rax * 8]\n"
+	 "80: adc rcx, 5; jmp 2f; 81: add rcx, 7; jmp 2f; 82: setc dl; add rcx, rdx; jmp 2f\n"
+	 "83: xor rcx, 1; jmp 2f; 84: sbb rcx, 3; jmp r11; 85: lea rax, [rip + 80b]; add edx, ecx\n"
+	 "mov [rbp], edx; jmp rax; 86: sub rdx, rcx; mov rax, [rsi + 24]; jmp rax\n"
+	 "2: test r12b, 31; jnz 3f; inc byte ptr [rip + 83b + 3]; 3: dec r12d; jnz 1b; hlt\n"
+	 "70: .quad 0x10000 + 80b - switched, 0x10000 + 81b - switched, 0x10000 + 82b - switched\n"
+	 ".quad 0x10000 + 83b - switched, 0x10000 + 84b - switched, 0x10000 + 85b - switched\n"
+	 ".quad 0x10000 + 86b - switched, 0xffffffff80010000 + 84b - switched")
+
 ASSEMBLE(loops,
 	 "mov r12d, 200; 1: mov ecx, 5; 2: add rax, rcx; dec ecx; jnz 2b; xor eax, r12d; mov ecx, "
 	 "3\n"
@@ -624,7 +682,7 @@ ASSEMBLE(loops,
 static const struct program programs[] = {
 #define PROGRAM(name, setup, most)                                                                 \
 	{                                                                                          \
-#name, name, name##_end, setup, most, false                                        \
+#name, name, name##_end, setup, most, false, false                                 \
 	}
 	PROGRAM(recursion, NULL, 200000),
 	PROGRAM(coroutines, NULL, 20000),
@@ -645,7 +703,7 @@ static const struct program programs[] = {
 	PROGRAM(jit, NULL, 20000),
 	PROGRAM(spaces, setup_spaces, 20000),
 	PROGRAM(pcids, setup_pcids, 20000),
-	{"remapped", remapped, remapped_end, setup_spaces, 20000, true},
+	{"remapped",  remapped, remapped_end, setup_spaces,    20000, true,  false},
 	PROGRAM(aliases, setup_aliases, 20000),
 	PROGRAM(moved, setup_moved, 20000),
 	PROGRAM(divisions, NULL, 20000),
@@ -659,6 +717,9 @@ static const struct program programs[] = {
 	PROGRAM(flags, NULL, 20000),
 	PROGRAM(faulting_flags, NULL, 20000),
 	PROGRAM(loops, NULL, 30000),
+	PROGRAM(frames, setup_page_ends, 30000),
+	{ "again",    again,    again_end,    setup_page_ends, 40000, false, true },
+	{ "switched", switched, switched_end, NULL,            20000, false, true },
 };
 
 #endif
