@@ -127,19 +127,23 @@ static void by_table(struct translation *x)
 	code_state_set32(&x->e, AT(x.insn), bt_name(x, x->i));
 }
 
-/*
- * Jumps to R11 if that is in this page. Else goes on, R11 as it was. A PLT's jump, by a word at a
- * fixed address, hardly ever is.
- */
+/* Did the indirect jump at hand stay in its page when it was last interpreted? */
+static bool stayed(const struct translation *x)
+{
+	const struct block *to = x->i->aux;
+
+	return to && !block_straddles(to) &&
+	       to->key >> (2 + PAGE_SHIFT) == x->b->key >> (2 + PAGE_SHIFT);
+}
+
+/* Jumps to R11 if that is in this page. Else goes on, R11 as it was. */
 static void within_page(struct translation *x)
 {
 	const struct bt_page_jumps *j;
 	struct code *e = &x->e;
 	uint8_t *far;
 
-	if (x->i->flags & INSN_MEM && x->i->index == R_ZERO)
-		return;
-	j = bt_jumps_of(x->t, x->b, x->variant);
+	j = stayed(x) ? bt_jumps_of(x->t, x->b, x->variant) : NULL;
 	if (!j)
 		return;
 	code_state(e, OP_XOR, R11, AT(x.code_va));

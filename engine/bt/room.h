@@ -22,7 +22,7 @@ struct bt_region {
 	unsigned places; /* used */
 };
 
-#define BT_PAGE_JUMPS 16u
+#define BT_PAGE_JUMPS 32u
 
 struct bt_room {
 	uint8_t *at, *at_end;     /* write address of the next block's code, behind its head; the
