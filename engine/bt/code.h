@@ -181,6 +181,10 @@ static inline void code_lea(struct code *e, bool w, unsigned to, unsigned base, 
 	bool small = has_base && disp == (int8_t)disp;
 	uint8_t mod = !has_base || none ? 0 : small ? 0x40 : 0x80;
 
+	if (has_base && !has_index && disp == 0) { /* the processor only renames it */
+		code_move_of(e, w, to, base);
+		return;
+	}
 	if (has_base && !has_index) {
 		CODE(e, code_rex(w, to, 0, base), 0x8d);
 		code_modrm_mem(e, to, base, disp);
