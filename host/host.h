@@ -59,8 +59,12 @@ struct host_code {
 	size_t bytes;
 	uint8_t *data; /* data_bytes of plain memory that end where exec_at begins */
 	size_t data_bytes;
+	bool borrowed; /* write_at is another's */
 };
 int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, struct fail *why);
+/* The same memory of `from` once more, to be executed elsewhere, with data of its own. Write while
+ * `from` is open. */
+int host_code_again(struct host_code *code, const struct host_code *from, struct fail *why);
 /* Code [from, +bytes) is about to be written and executed: better in huge pages, where the host can.
  * Nobody else writes what is in the huge pages around it meanwhile. */
 void host_code_dense(const struct host_code *code, size_t from, size_t bytes);

@@ -130,6 +130,7 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	vm->cpu_model = choose_model(config, why);
 	vm->devices_tail = &vm->devices;
 	vm->trace = config->trace;
+	vm->vcpus_planned = config->vcpus;
 	vm->stop_at = UINT64_MAX;
 	err = vm->cpu_model ? check_engine(config, why) : -ENOTSUP;
 	if (!err)

@@ -120,7 +120,7 @@ struct vm {
 	struct irq irq;
 	struct device *devices, **devices_tail;
 	struct vcpu *vcpu[VCPUS_MAX];
-	unsigned vcpus;
+	unsigned vcpus, vcpus_planned; /* so many when all are open */
 	struct turns turns;    /* machine/turns.h */
 	struct crew crew;      /* machine/crew.h */
 	struct vcpu_gate gate; /* machine/gate.h */

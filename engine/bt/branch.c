@@ -56,12 +56,24 @@ static struct cold *unlinked(struct translation *x, struct bt_place *p, uint8_t 
 	return k;
 }
 
+/* The next jump, whose distance is its bytes from `at` on, will be aimed anew while other vCPUs may
+ * execute it: in one store. A prefix without a meaning there fills up. */
+static void patchable(struct translation *x, unsigned at)
+{
+	while (x->t->room->shared && ((uintptr_t)x->e.at + at) % 4)
+		code8(&x->e, 0x2e);
+}
+
 static struct bt_place *same_page(struct translation *x, const struct insn *i, int32_t target,
 				  uint8_t *jump, enum flags_at flags)
 {
 	struct bt_place *p = new_place(x, PLACE_SAME_PAGE, target, i);
 
-	p->jump = jump ? jump : code_go(&x->e, OP_JMP, NULL);
+	if (!jump) {
+		patchable(x, 1);
+		jump = code_go(&x->e, OP_JMP, NULL);
+	}
+	p->jump = jump;
 	unlinked(x, p, p->jump, flags);
 	return p;
 }
@@ -80,6 +92,11 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 	}
 	if (is_same_page(x, target))
 		return same_page(x, i, target, NULL, flags);
+	if (flags == FLAGS_AGAIN && x->t->room->shared) { /* there is one jump only, see below */
+		bt_again(x);
+		bt_flags_save(e);
+		flags = FLAGS_MEMORY;
+	}
 	p = new_place(x, PLACE_CROSS, target, i);
 	cell = bt_data(x->t, bt_cell_of(x->t, p));
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
@@ -88,6 +105,11 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 	k->others[0] = check_generation(x, cell);
 	code_rip(e, OP_LOAD, RCX, cell + offsetof(struct bt_cell, to));
 	code_state(e, OP_STORE, RCX, AT(x.code_va));
+	if (x->t->room->shared) {
+		CODE(e, 0xff, 0x25); /* jmp [next] */
+		code32(e, (uint32_t)(cell + offsetof(struct bt_cell, next) - (e->at + 4)));
+		return p;
+	}
 	p->jump = k->others[1] = code_go(e, OP_JMP, NULL);
 	return p;
 }
@@ -269,12 +291,15 @@ bool bt_ends_segment(const struct translation *x)
 static void jcc(struct translation *x)
 {
 	int32_t target = x->b->offset + (int32_t)x->i->imm;
+	bool loop = !x->exact && bt_ends_segment(x) && is_same_page(x, target);
 	uint8_t *jump;
 	struct cold *k;
 
 	bt_flags_need(x);
+	if (loop)
+		patchable(x, 2);
 	jump = code_jump_if(&x->e, x->zi->opcode & 15);
-	if (!x->exact && bt_ends_segment(x) && is_same_page(x, target)) {
+	if (loop) {
 		same_page(x, x->i, target, jump, x->flags);
 	} else {
 		k = bt_cold(x, COLD_TAKEN, jump);
@@ -430,6 +455,7 @@ static void cold_edge(struct translation *x, const struct cold *k)
 		code_here(&x->e, k->others[1]);
 	save_flags(x, k);
 	if (k->again || k->save) {
+		patchable(x, 1);
 		p->save_jump = code_go(&x->e, OP_JMP, NULL);
 		code_here(&x->e, p->save_jump);
 		p->out = x->e.at;
@@ -448,6 +474,8 @@ static void cold_cell(struct translation *x, const struct cold *k, struct cold *
 {
 	code_rip(&x->e, OP_XOR, R11, k->memory + offsetof(struct bt_memory, tag));
 	code_rip(&x->e, 0x8d, RCX, k->memory); /* lea */
+	if (x->t->room->shared)
+		code_state_set32(&x->e, AT(x.full), k->limit | (k->base != NO_REGISTER) << 16);
 	code_go(&x->e, OP_CALL, x->t->refill[x->half][k->access]);
 	slow->from = code_jump_if(&x->e, CC_A);
 	if (k->base != NO_REGISTER) {

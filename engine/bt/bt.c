@@ -90,8 +90,9 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i, bool x87_
 
 static const struct insn *bt_named(const struct interp *c, uint32_t name)
 {
-	return (const struct insn *)(const void *)(c->cache->arena +
-						   (name & ((1u << BT_PAID_SHIFT) - 1)));
+	const struct bt *t = c->executor;
+
+	return (const struct insn *)(const void *)(t->names + (name & ((1u << BT_PAID_SHIFT) - 1)));
 }
 
 /* Hints are no good when code is mapped differently, or executes with another CPL or width. */
@@ -155,9 +156,7 @@ static bool hop(struct bt *t, struct interp *c, enum step step)
 static void translate_again(struct interp *c, struct insn *i)
 {
 	c->x.hops = NULL;
-	i->flags |= INSN_HOPS;
-	if (c->block->native)
-		bt_killed(c, c->block);
+	bt_share_again(c->executor, c, i, INSN_HOPS);
 }
 
 int bt_slow(struct interp *c, uint32_t name)
@@ -200,11 +199,9 @@ int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent)
 	const struct bt *t = c->executor;
 
 	c->r[R_RIP] = c->x.code_va + b->offset;
-	if (bt_group_crosses(c, i, extent)) {
-		i->flags |= INSN_ALONE;
-		if (b->native)
-			bt_killed(c, b);
-	}
+	c->current = i; /* so the block stays if this has to wait */
+	if (bt_group_crosses(c, i, extent))
+		bt_share_again(c->executor, c, i, INSN_ALONE);
 	return t->torture ? bt_torture_slow(c, name) : bt_slow(c, name);
 }
 
@@ -268,6 +265,16 @@ static enum step at_edge(struct bt *t, struct interp *c)
 	return at_boundary(t, c);
 }
 
+/* The run loop remembers successors in the instruction that ended a block: not in a shared one. */
+static void leave_shared(struct bt *t, struct interp *c, int step)
+{
+	if (step != STEP_BRANCH && step != STEP_END)
+		return;
+	t->left_by = *c->current;
+	t->left_by.aux = NULL;
+	c->current = &t->left_by;
+}
+
 static enum step run_native(struct bt *t, struct interp *c, const struct block *b)
 {
 	uint64_t begin = c->s.instructions, left = c->end - begin;
@@ -285,6 +292,8 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 		bt_x87_take(c);
 	c->arith = alu_unpack(c->x.flags);
 	if (kind >= BT_STEP) {
+		if (t->room->shared)
+			leave_shared(t, c, kind - BT_STEP);
 		t->figures.steps[kind - BT_STEP]++;
 		t->figures.instructions += c->retired_before + c->current->n - begin;
 		return (enum step)(kind - BT_STEP);
@@ -310,6 +319,8 @@ static void prepare(struct bt *t, struct interp *c, struct block *b)
 			return;
 		bt_killed(c, b);
 	}
+	if (bt_share_adopt(t, c, b))
+		return;
 	if (b->runs++ < t->hot || (block_straddles(b) && !bt_straddle_known(b)))
 		return;
 	bt_translate(t, c, b);
@@ -328,10 +339,10 @@ enum step bt_execute(struct interp *c, struct block *b)
 			bt_link(t, c, b);
 		t->pending = NULL;
 		t->pending_indirect = false;
-		return run_native(t, c, b);
-	} else {
-		step = interp_run_block(c, b);
+		if (LIKELY(b->native != NULL)) /* linking may have waited for others */
+			return run_native(t, c, b);
 	}
+	step = interp_run_block(c, b);
 	t->pending = NULL;
 	t->pending_indirect = false;
 	return step;
@@ -347,7 +358,6 @@ static void close_translator(struct interp *c)
 		return;
 	if (t->room)
 		bt_memory_close(t);
-	host_free(t->room);
 	host_unmap(t->hint, HINT_ROOM);
 	host_free(t->jumps[0]);
 	host_free(t->jumps[1]);
@@ -380,16 +390,34 @@ static void place_hints(const struct bt *t, struct interp *c)
 		c->x.hint_empty[user] = at + (user + 1) * 2 * HINT_BYTES - 16;
 }
 
-static int open_memory(struct bt *t, uint64_t bytes, struct fail *why)
+/* vCPU 0's is everybody's. */
+static struct bt_room *room_of(const struct vcpu *vcpu)
+{
+	const struct interp *c;
+	const struct bt *t;
+	struct bt_room *r;
+
+	if (vcpu->index > 0) {
+		c = vcpu->vm->vcpu[0]->engine;
+		t = c->executor;
+		return t->room;
+	}
+	r = host_alloc(sizeof(*r));
+	if (r)
+		r->shared = vcpu->vm->vcpus_planned > 1;
+	return r;
+}
+
+static int open_memory(struct bt *t, struct interp *c, struct fail *why)
 {
 	t->hint = host_map(HINT_ROOM);
 	for (unsigned narrow = 0; narrow < 2; narrow++)
 		t->jumps[narrow] = host_alloc(BT_JUMPS * sizeof(*t->jumps[narrow]));
 	t->work = host_alloc(sizeof(*t->work));
-	t->room = host_alloc(sizeof(*t->room));
+	t->room = room_of(c->vcpu);
 	if (!t->room || !t->hint || !t->jumps[0] || !t->jumps[1] || !t->work)
 		return fail(why, -ENOMEM, "no memory for the translator");
-	return bt_memory_open(t, CODE_CACHE_TRANSLATED(bytes), why);
+	return bt_memory_open(t, c, why);
 }
 
 static int open_translator(struct interp *c, struct fail *why)
@@ -401,7 +429,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	if (!t)
 		return fail(why, -ENOMEM, "no memory for the translator");
 	c->executor = t;
-	err = open_memory(t, o->code_cache, why);
+	err = open_memory(t, c, why);
 	if (err)
 		return err;
 	t->vectors = __builtin_cpu_supports("avx");
@@ -422,10 +450,13 @@ static int open_translator(struct interp *c, struct fail *why)
 	bt_torture(t, c, o->torture);
 	place_hints(t, c);
 	bt_stubs(t);
-	bt_regions_begin(t);
+	if (t->room->users == 1)
+		bt_regions_forget(t);
+	else
+		bt_region_join(t);
 	bt_jumps_open(t);
 	bt_name_stubs(t, c);
-	bt_flushed(c);
+	bt_links_forget(t, c);
 	c->x.jumps = t->jumps[0];
 	t->hint_mode = DECODE_64;
 	c->x.places = t->room->place;

@@ -54,7 +54,8 @@
  * leads to that page. A return looks at `to` and the generation. */
 struct bt_cell {
 	uint64_t from, generation, to;
-	uint64_t next; /* straddle.c: where the second part lies; `to` is of the first */
+	uint64_t next; /* straddle.c: where the second part lies; `to` is of the first. Of jumps:
+			* native code, for those whose code is shared */
 };
 
 /*
@@ -65,6 +66,7 @@ struct bt_cell {
  */
 struct bt_memory {
 	uint64_t tag, limit, host;
+	/* Of cells of shared code x.full says these two. */
 	uint16_t full; /* the limit of a live one: 4096 - size of the operand + 1 */
 	uint8_t score;
 	uint8_t based;
@@ -96,13 +98,13 @@ struct bt_head {
 
 /* A direct jump from one block to another. */
 struct bt_place {
-	struct block *to;        /* linked to, or NULL */
-	uint64_t host;           /* its page */
-	struct bt_place *next;   /* of those linked to the same block */
-	struct bt_place **back;  /* what points to this one among them */
-	uint8_t *jump;           /* end of its rel32, write address */
-	uint8_t *save_jump;      /* behind code at `unlinked` that saves the flags, or NULL */
-	uint8_t *out;            /* where save_jump goes otherwise */
+	struct block *to;       /* linked to, or NULL */
+	uint64_t host;          /* its page */
+	struct bt_place *next;  /* of those linked to the same block */
+	struct bt_place **back; /* what points to this one among them */
+	uint8_t *jump;      /* end of its rel32, write address; NULL: it goes where its cell says */
+	uint8_t *save_jump; /* behind code at `unlinked` that saves the flags, or NULL */
+	uint8_t *out;       /* where save_jump goes otherwise */
 	const uint8_t *unlinked; /* where it goes otherwise, write address */
 	const struct insn *i;    /* the branch; NULL: none (the block's end, a return) */
 	int32_t target;          /* relative to x.code_va when the unlinked way is taken */
@@ -138,6 +140,9 @@ struct translation;
 struct bt {
 	struct host_code code;
 	struct bt_room *room;
+	bool joined;          /* it is among the room's users */
+	const uint8_t *names; /* what bt_name() counts from */
+	struct insn left_by;  /* what ended a shared block */
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *gate_slow, *group_slow, *syscall, *sysret, *tsc,
 		*vector, *x87, *mismatch, *indirect[2], *page_miss;
@@ -190,10 +195,11 @@ struct bt {
 void bt_stubs(struct bt *t);
 
 /* region.c */
-int bt_memory_open(struct bt *t, uint64_t bytes, struct fail *why); /* may follow a failed one: */
+int bt_memory_open(struct bt *t, struct interp *c, struct fail *why); /* may follow a failed one: */
 void bt_memory_close(struct bt *t);
-void bt_regions_begin(struct bt *t);                 /* the stubs are made */
-void bt_regions_forget(struct bt *t);                /* no block is translated any more */
+void bt_regions_forget(struct bt *t);                 /* no block is translated any more */
+void bt_regions_drop(struct bt *t, struct interp *c); /* the same of those that are shared */
+void bt_region_join(const struct bt *t);
 void bt_region_next(struct bt *t, struct interp *c); /* what is in it is no more */
 
 /* translate.c: makes b->native. Only between blocks. */
@@ -217,6 +223,7 @@ void bt_unlink(struct bt *t, struct bt_place *p);
 void bt_killed(struct interp *c, struct block *b);
 void bt_flushed(struct interp *c);
 void bt_hints_reset(struct bt *t, struct interp *c);
+void bt_links_forget(struct bt *t, struct interp *c);
 
 /* Which translation the CPU needs now: bits of native_flags. */
 static inline unsigned bt_variant(const struct interp *c, uint64_t rip)

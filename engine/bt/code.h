@@ -213,7 +213,7 @@ static inline void code_aim(uint8_t *from, const uint8_t *to)
 {
 	int32_t distance = (int32_t)(to - from);
 
-	memcpy(from - 4, &distance, 4);
+	memcpy(from - 4, &distance, 4); /* one store */
 }
 static inline void code_here(struct code *e, uint8_t *from)
 {

@@ -8,7 +8,7 @@
  */
 #include "engine/bt/bt.h"
 
-uint8_t bt_tag(struct bt_figures *f, ZydisMnemonic m)
+uint8_t bt_tag(struct bt_tags *f, ZydisMnemonic m)
 {
 	if (!f->tag[m] && f->tags + 1 < BT_TAGS) {
 		f->tag[m] = (uint8_t)++f->tags;
@@ -18,11 +18,11 @@ uint8_t bt_tag(struct bt_figures *f, ZydisMnemonic m)
 }
 
 /* The tag with the most calls among those not in `told`, or 0. */
-static unsigned most(const struct bt_figures *f, const bool *told)
+static unsigned most(const struct bt_figures *f, unsigned tags, const bool *told)
 {
 	unsigned best = 0;
 
-	for (unsigned n = 1; n <= f->tags; n++)
+	for (unsigned n = 1; n <= tags; n++)
 		if (!told[n] && f->slow[n] > (best ? f->slow[best] : 0))
 			best = n;
 	return best;
@@ -31,18 +31,19 @@ static unsigned most(const struct bt_figures *f, const bool *told)
 static void tell_slow(const struct bt *t, figure_fn tell, void *arg)
 {
 	const struct bt_figures *f = &t->figures;
+	const struct bt_tags *tags = &t->room->tags;
 	bool told[BT_TAGS] = { false };
 	uint64_t others = t->slows;
 
 	for (unsigned n = 0; n < BT_TOP; n++) {
-		unsigned tag = most(f, told);
+		unsigned tag = most(f, tags->tags, told);
 
 		if (!tag)
 			break;
 		told[tag] = true;
 		others -= f->slow[tag];
 		tell(arg, "slow_calls_by_mnemonic",
-		     ZydisMnemonicGetString((ZydisMnemonic)f->mnemonic[tag]), f->slow[tag]);
+		     ZydisMnemonicGetString((ZydisMnemonic)tags->mnemonic[tag]), f->slow[tag]);
 	}
 	tell(arg, "slow_calls_by_mnemonic", "others", others);
 }
@@ -68,6 +69,7 @@ void bt_figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 	const struct bt *t = c->executor;
 
 	tell(arg, NULL, "blocks", t->blocks);
+	tell(arg, NULL, "blocks_adopted", t->figures.adopted);
 	tell(arg, NULL, "code_bytes", t->figures.bytes);
 	tell(arg, NULL, "native_instructions", t->native);
 	tell(arg, NULL, "handled_instructions", t->handled);

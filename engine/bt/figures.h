@@ -23,12 +23,16 @@ struct bt_figures {
 	uint64_t instructions; /* retired in translated code, or by a handler that it called */
 	uint64_t steps[STEP_END + 1]; /* ways out by what a handler said */
 	uint64_t slow[BT_TAGS];       /* calls of handlers */
+	uint64_t adopted;             /* blocks that another vCPU had translated */
+};
+
+struct bt_tags {
 	uint16_t mnemonic[BT_TAGS];
 	uint8_t tag[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 	unsigned tags; /* given out, tag 0 not counted */
 };
 
-uint8_t bt_tag(struct bt_figures *f, ZydisMnemonic m);
+uint8_t bt_tag(struct bt_tags *f, ZydisMnemonic m);
 /* Of struct engine_ops. */
 void bt_figures(const struct vcpu *vcpu, figure_fn tell, void *arg);
 

@@ -49,8 +49,11 @@ const struct bt_page_jumps *bt_jumps_of(const struct bt *t, const struct block *
 
 	if (block_straddles(b))
 		return NULL;
-	if (!find(t, key) && r->page_jumps < r->page_jumps_all)
-		r->page_jump[r->page_jumps++] = key;
+	if (!find(t, key) && r->page_jumps < r->page_jumps_all) {
+		r->page_jump[r->page_jumps] = key;
+		/* Another vCPU may be looking. */
+		__atomic_store_n(&r->page_jumps, r->page_jumps + 1, __ATOMIC_RELEASE);
+	}
 	return find(t, key);
 }
 
@@ -68,7 +71,7 @@ void bt_jumps_add(struct bt *t, struct interp *c, struct block *b)
 	if (j && !block_straddles(b))
 		j->native[b->offset] = b->native;
 	_Static_assert(BT_JUMPS == 1u << 12, "see bt_jumps_kill()");
-	b->native_flags |= BT_JUMPED;
+	__atomic_or_fetch(&bt_head(t, b->native)->b->native_flags, BT_JUMPED, __ATOMIC_RELAXED);
 	t->jumps_used = true;
 }
 

@@ -17,13 +17,17 @@ static void aim(const struct bt *t, uint8_t *jump, const uint8_t *to_exec)
 
 void bt_unlink(struct bt *t, struct bt_place *p)
 {
-	code_aim(p->jump, p->unlinked);
+	const struct bt_room *r = t->room;
+
+	if (p->jump)
+		code_aim(p->jump, p->unlinked);
 	if (p->refund)
 		*p->refund = p->due;
 	if (p->save_jump)
 		code_aim(p->save_jump, p->out);
-	if (p->cell) /* it must not fit: x.code_va would be moved, and then the target added */
-		bt_cell_of(t, p)->generation = 0;
+	/* No cell must fit: x.code_va would be moved, and then the target added. */
+	for (unsigned n = 0; p->cell && n < r->users; n++)
+		bt_cell_of(r->user[n]->executor, p)->generation = 0;
 	*p->back = p->next;
 	if (p->next)
 		p->next->back = p->back;
@@ -31,7 +35,8 @@ void bt_unlink(struct bt *t, struct bt_place *p)
 	p->native = 0;
 }
 
-/* Where p leads in b: what it gives back may pay for b's first instructions. */
+/* Where p leads in b: what it gives back may pay for b's first instructions. A vCPU that goes that
+ * way just now, of several, may count a few too many or too few. */
 static const uint8_t *entry_of(const struct bt *t, const struct bt_place *p, const struct block *b)
 {
 	const struct bt_head *head = bt_head(t, b->native);
@@ -42,34 +47,59 @@ static const uint8_t *entry_of(const struct bt *t, const struct bt_place *p, con
 	return b->native + head->skip;
 }
 
+/* It led to another block. With that its jump goes away for all vCPUs: it is linked the next time.
+ */
+static bool relink(struct bt *t, struct interp *c, struct bt_place *p)
+{
+	if (!t->room->shared) {
+		bt_unlink(t, p);
+		return true;
+	}
+	gate_close(c->vcpu->vm, c->vcpu);
+	if (p->to)
+		bt_unlink(t, p);
+	gate_open(c->vcpu->vm, c->vcpu);
+	return false;
+}
+
+/* `to` is b's translated block. */
+static void lead_to(struct bt *t, struct bt_place *p, const struct block *b, struct block *to)
+{
+	p->to = to;
+	p->host = b->key >> 2 & ~PAGE_MASK;
+	p->next = to->links;
+	p->back = (struct bt_place **)&to->links;
+	if (p->next)
+		p->next->back = &p->next;
+	to->links = p;
+	/* Another vCPU may be looking. */
+	__atomic_store_n(&p->native,
+			 block_straddles(b) ? 0 : (uint32_t)(b->native - t->code.exec_at),
+			 __ATOMIC_RELEASE);
+	if (p->save_jump && b->native_flags & BT_FLAGS)
+		aim(t, p->save_jump, entry_of(t, p, b));
+	else if (p->jump)
+		aim(t, p->jump, entry_of(t, p, b));
+	t->links++;
+}
+
 static void link_place(struct bt *t, struct interp *c, struct bt_place *p, struct block *b)
 {
+	struct block *to = bt_head(t, b->native)->b;
 	uint64_t rip = c->r[R_RIP];
 
 	if (bt_variant(c, rip) != p->variant ||
 	    (!p->cell && !block_straddles(b) && p->page != (uint32_t)(b->key >> (2 + PAGE_SHIFT))))
 		return;
-	if (p->to && p->to != b)
-		bt_unlink(t, p);
+	if (p->to && p->to != to && !relink(t, c, p))
+		return;
+	if (!p->to)
+		lead_to(t, p, b, to);
 	if (p->cell)
 		*bt_cell_of(t, p) = (struct bt_cell){ .from = t->pending_va,
 						      .generation = c->tlb.generation_now[p->half],
-						      .to = rip & ~PAGE_MASK };
-	if (p->to == b)
-		return;
-	p->to = b;
-	p->native = block_straddles(b) ? 0 : (uint32_t)(b->native - t->code.exec_at);
-	p->host = b->key >> 2 & ~PAGE_MASK;
-	p->next = b->links;
-	p->back = (struct bt_place **)&b->links;
-	if (p->next)
-		p->next->back = &p->next;
-	b->links = p;
-	if (p->save_jump && b->native_flags & BT_FLAGS)
-		aim(t, p->save_jump, entry_of(t, p, b));
-	else
-		aim(t, p->jump, entry_of(t, p, b));
-	t->links++;
+						      .to = rip & ~PAGE_MASK,
+						      .next = (uintptr_t)b->native };
 }
 
 void bt_link(struct bt *t, struct interp *c, struct block *b)
@@ -78,14 +108,20 @@ void bt_link(struct bt *t, struct interp *c, struct block *b)
 		return;
 	if (t->pending_indirect)
 		bt_jumps_add(t, c, b);
-	else if (t->pending)
+	else if (t->pending && bt_share_lock(t)) {
 		link_place(t, c, t->pending, b);
+		bt_share_unlock(t);
+	}
 }
 
 void bt_killed(struct interp *c, struct block *b)
 {
 	struct bt *t = c->executor;
 
+	if (t->room->shared) { /* the translation stays, for others */
+		b->native = NULL;
+		return;
+	}
 	while (b->links)
 		bt_unlink(t, b->links);
 	if (b->native_flags & BT_JUMPED)
@@ -132,17 +168,29 @@ void bt_cells_of(struct tlb *tlb, struct tlb_entry *entry)
 	entry->tag[ACCESS_EXEC] = 0;
 }
 
+/* Nothing waits to be linked, no look-up and no return is known. */
+void bt_links_forget(struct bt *t, struct interp *c)
+{
+	t->pending = NULL;
+	t->pending_indirect = false;
+	bt_jumps_forget(t);
+	bt_hints_reset(t, c);
+}
+
 /* No block is left, so no translation either. */
 void bt_flushed(struct interp *c)
 {
 	struct bt *t = c->executor;
 
+	if (t->room->shared) {
+		bt_regions_drop(t, c);
+		t->pending = NULL;
+		t->pending_indirect = false;
+		return;
+	}
 	for (unsigned half = 0; half < 2; half++)
 		bt_cells_die(&c->tlb, half);
-	bt_jumps_forget(t);
+	bt_links_forget(t, c);
 	t->room->page_jumps = 0;
 	bt_regions_forget(t);
-	t->pending = NULL;
-	t->pending_indirect = false;
-	bt_hints_reset(t, c);
 }

@@ -119,12 +119,15 @@ static void check_cell(struct translation *x, unsigned size, enum access access,
 	struct code *e = &x->e;
 	struct cold *k;
 
-	*m = (struct bt_memory){ .full = (uint16_t)(PAGE_SIZE - size + 1),
-				 .based = base != NO_REGISTER };
+	/* Those of other vCPUs are not touched: all zero, as they are, is dead. */
+	if (!x->t->room->shared)
+		*m = (struct bt_memory){ .full = (uint16_t)(PAGE_SIZE - size + 1),
+					 .based = base != NO_REGISTER };
 	code_rip(e, OP_XOR, SCRATCH_A, at + offsetof(struct bt_memory, tag));
 	code_rip(e, OP_CMP, SCRATCH_A, at + offsetof(struct bt_memory, limit));
 	k = bt_cold(x, COLD_CELL, code_jump_if(e, CC_AE));
 	k->memory = at;
+	k->limit = (unsigned)(PAGE_SIZE - size + 1);
 	k->access = access;
 	k->base = base;
 	k->target = disp;

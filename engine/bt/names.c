@@ -83,7 +83,7 @@ const char *bt_stub_name(const struct bt *t, uint64_t address)
 #define SEG(X, name) X(s.seg[name].base) X(s.seg[name].selector)
 #define FIELDS(X) \
 	X(x.left) X(x.code_va) X(x.host_rsp) X(x.hint_rsp) X(x.target) X(x.jumps) X(x.data) X(x.code) X(x.self) X(x.insn) \
-	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.vector_live) X(x.vector_ok) \
+	X(x.place) X(x.kind) X(x.host_mxcsr) X(x.flags) X(x.full) X(x.vector_live) X(x.vector_ok) \
 	X(x.x87_live) X(x.x87_ok) X(x.image) X(x.scratch) X(x.hops) X(x.cells) X(x.cells_end) X(tlb.now[0]) X(tlb.now[1]) \
 	X(tlb.generation_now[0]) X(tlb.generation_now[1]) X(cpl) X(code_bits) X(unlimited) X(user) X(vcpu) X(s.cr4) X(s.tsc_aux) X(s.rflags) \
 	X(s.kernel_gs_base) X(s.fpu.mxcsr) X(s.fpu.fcw) X(s.fpu.fip) X(s.fpu.fdp) \
@@ -141,12 +141,16 @@ void bt_name_stubs(const struct bt *t, const struct interp *c)
 void bt_name_block(const struct translation *x)
 {
 	const struct engine_options *o = &x->c->vcpu->vm->engine_options;
+	const struct bt_room *r = x->t->room;
 	char name[BT_NAME_BYTES];
 
 	if (!o->code_made)
 		return;
 	snprintf(name, sizeof(name), "guest_%llx", (unsigned long long)x->c->r[R_RIP]);
-	for (unsigned n = 0; n < 2; n++)
-		o->code_made(o->code_made_arg, bt_exec(x->t, x->piece[n].begin),
-			     (size_t)(x->piece[n].end - x->piece[n].begin), name);
+	for (unsigned n = 0; n < 2 * r->users; n++) {
+		const struct bt_piece *p = &x->piece[n % 2];
+
+		o->code_made(o->code_made_arg, bt_exec(r->user[n / 2]->executor, p->begin),
+			     (size_t)(p->end - p->begin), name);
+	}
 }

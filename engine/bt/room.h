@@ -6,9 +6,9 @@
 #ifndef ENGINE_BT_ROOM_H
 #define ENGINE_BT_ROOM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "engine/bt/figures.h"
+#include "engine/bt/share.h"
+#include "machine/vm.h"
 
 struct bt_place;
 
@@ -20,6 +20,7 @@ struct bt_place;
 struct bt_region {
 	uint8_t *end;    /* of the code in it */
 	unsigned places; /* used */
+	size_t frozen;   /* where those of the region end */
 };
 
 #define BT_PAGE_JUMPS 32u
@@ -40,6 +41,17 @@ struct bt_room {
 	unsigned places, places_end, places_all;
 	struct bt_region regions[BT_REGIONS];
 	unsigned region, regions_all; /* the one being filled; how many there are */
+	struct bt_tags tags;
+	struct interp *user[VCPUS_MAX];
+	unsigned users;
+	/* The rest with several vCPUs only, see share.h. */
+	bool shared;
+	atomic_bool busy;                      /* the lock */
+	uint8_t *names;                        /* memory of shared blocks; */
+	size_t frozen, frozen_end, frozen_all; /* as above, bytes */
+	struct block **table;
+	struct bt_page **page_table, *page, *page_free;
+	unsigned pages, pages_all;
 };
 
 static inline bool bt_room_full(const struct bt_room *r)
@@ -48,7 +60,9 @@ static inline bool bt_room_full(const struct bt_room *r)
 	       r->cold_end - r->cold < (ptrdiff_t)BT_ROOM ||
 	       r->cells_end - r->cells < BT_PLACES_ROOM ||
 	       r->places_end - r->places < BT_PLACES_ROOM ||
-	       r->memories_end - r->memories < BT_PLACES_ROOM;
+	       r->memories_end - r->memories < BT_PLACES_ROOM ||
+	       (r->shared && (r->frozen_end - r->frozen < BT_FROZEN_ROOM ||
+			      (!r->page_free && r->pages == r->pages_all)));
 }
 
 #endif

@@ -30,10 +30,11 @@ bool bt_straddle_known(const struct block *b)
 
 bool bt_straddle_ready(struct interp *c, const struct block *b)
 {
-	const struct straddle *s = (const struct straddle *)b;
+	struct bt *t = c->executor;
+	const struct straddle *s = (const struct straddle *)bt_head(t, b->native)->b;
 	unsigned first = first_part(b);
 	uint64_t rip = c->r[R_RIP];
-	struct bt_cell *cell = s->cell;
+	struct bt_cell *cell = (struct bt_cell *)(void *)(t->code.data + s->cell);
 	const void *one = tlb_hit(&c->tlb, rip, first, ACCESS_EXEC);
 	const void *two = tlb_hit(&c->tlb, rip + first, b->bytes - first, ACCESS_EXEC);
 
@@ -73,7 +74,7 @@ void bt_straddle_check(struct translation *x)
 	struct code *e = &x->e;
 	struct outs o = { 0 };
 
-	s->cell = cell;
+	s->cell = (uint32_t)((uint8_t *)cell - x->t->code.data);
 	code_state(e, OP_LOAD, RCX, AT(x.code_va));
 	code_rip(e, OP_CMP, RCX, at + offsetof(struct bt_cell, from));
 	o.from[o.count++] = code_jump_if(e, CC_NE);

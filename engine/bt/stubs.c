@@ -170,7 +170,7 @@ static void put_place_check(struct code *e, uint8_t *out[2])
 }
 
 /* The cell of the place at R11 is made good, and the place taken. */
-static void put_place_renew(struct code *e)
+static void put_place_renew(const struct bt *t, struct code *e)
 {
 	code_mem_of(e, false, OP_LOAD, RCX, R11, offsetof(struct bt_place, cell));
 	code_state(e, OP_ADD, RCX, AT(x.data));
@@ -187,6 +187,8 @@ static void put_place_renew(struct code *e)
 	CODE(e, 0x45, OP_LOAD); /* mov r11d, [r11 + native] */
 	code_modrm_mem(e, R11, R11, offsetof(struct bt_place, native));
 	code_state(e, OP_ADD, R11, AT(x.code));
+	if (t->room->shared) /* another vCPU has linked it */
+		code_mem(e, OP_STORE, R11, RCX, offsetof(struct bt_cell, next));
 	scratch(e, OP_LOAD, RAX, 0);
 	scratch(e, OP_LOAD, RDX, 1);
 	CODE(e, 0x41, 0xff, 0xe3); /* jmp r11 */
@@ -196,7 +198,7 @@ static void put_place_renew(struct code *e)
  * A place in R11D. It may be linked, only that mappings of code have changed since: if not those
  * that it needs, it goes on being linked.
  */
-static const uint8_t *put_edge(struct code *e, const struct common *s)
+static const uint8_t *put_edge(const struct bt *t, struct code *e, const struct common *s)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *out[5];
@@ -217,7 +219,7 @@ static const uint8_t *put_edge(struct code *e, const struct common *s)
 	}
 	out[2] = put_place_target(e);
 	put_place_check(e, out + 3);
-	put_place_renew(e);
+	put_place_renew(t, e);
 	for (unsigned n = 0; n < 5; n++)
 		code_here(e, out[n]);
 	scratch(e, OP_LOAD, RAX, 0);
@@ -367,8 +369,21 @@ static uint8_t *put_list(struct code *e, unsigned half)
 	return full;
 }
 
+/* RDX = what the limit of the cell at RCX will be. Cells of shared code were not told, see
+ * memory.c. */
+static void full_limit(const struct bt *t, struct code *e)
+{
+	if (t->room->shared) {
+		CODE(e, PREFIX_GS, 0x0f, 0xb7); /* movzx edx, word [x.full] */
+		code_modrm_state(e, RDX, AT(x.full));
+		return;
+	}
+	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
+	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));
+}
+
 /* The cell at RCX becomes that of the entry at RAX. */
-static void put_fill(struct code *e, enum access access)
+static void put_fill(const struct bt *t, struct code *e, enum access access)
 {
 	uint8_t *plain;
 
@@ -379,15 +394,18 @@ static void put_fill(struct code *e, enum access access)
 	code_mem(e, OP_LOAD, RDX, RAX, (int32_t)access * 8);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, tag));
 	code_mem(e, OP_LOAD, RDX, RAX, offsetof(struct tlb_entry, host));
-	CODE(e, 0x80); /* cmp byte [based], 0 */
-	code_modrm_mem(e, 7, RCX, offsetof(struct bt_memory, based));
-	code8(e, 0);
+	if (t->room->shared) {
+		code_state_cmp8(e, AT(x.full) + 2, 0);
+	} else {
+		CODE(e, 0x80); /* cmp byte [based], 0 */
+		code_modrm_mem(e, 7, RCX, offsetof(struct bt_memory, based));
+		code8(e, 0);
+	}
 	plain = code_jump_if(e, CC_E);
 	code_mem(e, OP_SUB, RDX, RAX, (int32_t)access * 8);
 	code_here(e, plain);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, host));
-	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
-	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));
+	full_limit(t, e);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, limit));
 }
 
@@ -395,7 +413,8 @@ static void put_fill(struct code *e, enum access access)
  * A subroutine: R11 linear address, RCX cell of code in half `half`. Flags: "not above", and R11 is
  * the host address; or "above", and the TLB does not know.
  */
-static const uint8_t *put_refill(struct code *e, unsigned half, enum access access)
+static const uint8_t *put_refill(const struct bt *t, struct code *e, unsigned half,
+				 enum access access)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *miss, *other, *ac, *dead, *full, *hops;
@@ -405,8 +424,7 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	put_entry(e);
 	scratch(e, OP_STORE, RDX, 2);
 	code_mem(e, OP_XOR, R11, RAX, (int32_t)access * 8);
-	CODE(e, 0x0f, 0xb7); /* movzx edx, word [full] */
-	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, full));
+	full_limit(t, e);
 	CODE(e, 0x49, 0x39, 0xd3); /* cmp r11, rdx */
 	miss = code_jump_if(e, CC_AE);
 	code_state_cmp8(e, AT(x.scratch[2]), (uint8_t)half);
@@ -420,7 +438,7 @@ static const uint8_t *put_refill(struct code *e, unsigned half, enum access acce
 	hops = put_score(e);
 	code_here(e, dead);
 	full = put_list(e, half);
-	put_fill(e, access);
+	put_fill(t, e, access);
 	code_here(e, other);
 	if (ac)
 		code_here(e, ac);
@@ -545,13 +563,13 @@ void bt_stubs(struct bt *t)
 	put_enter(t, &e);
 	s.back = put_return(&e);
 	s.leave = put_leave(&e, &s);
-	t->edge = put_edge(&e, &s);
+	t->edge = put_edge(t, &e, &s);
 	t->boundary = put_rip(&e, &s, BT_BOUNDARY);
 	t->page_miss = put_page_miss(&e, &s);
 	for (unsigned half = 0; half < 2; half++) {
 		t->indirect[half] = put_indirect(&e, &s, half);
-		t->refill[half][ACCESS_READ] = put_refill(&e, half, ACCESS_READ);
-		t->refill[half][ACCESS_WRITE] = put_refill(&e, half, ACCESS_WRITE);
+		t->refill[half][ACCESS_READ] = put_refill(t, &e, half, ACCESS_READ);
+		t->refill[half][ACCESS_WRITE] = put_refill(t, &e, half, ACCESS_WRITE);
 	}
 	t->either[ACCESS_READ] = put_either(&e, ACCESS_READ);
 	t->either[ACCESS_WRITE] = put_either(&e, ACCESS_WRITE);
@@ -567,5 +585,5 @@ void bt_stubs(struct bt *t)
 		t->rep_movs[log2] = bt_put_rep_movs(&e, log2);
 		t->rep_stos[log2] = bt_put_rep_stos(&e, log2);
 	}
-	t->room->begin = e.at;
+	t->room->begin = e.at + (-(uintptr_t)e.at & 15);
 }

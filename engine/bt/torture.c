@@ -50,7 +50,10 @@ static enum step execute(struct interp *c, struct block *b)
 		return STEP_STALE;
 	}
 	if (t->torture & TORTURE(EVICT) && strikes(t, 128))
-		bt_region_next(t, c);
+		if (bt_share_lock(t)) {
+			bt_region_next(t, c);
+			bt_share_unlock(t);
+		}
 	return bt_execute(c, b);
 }
 

@@ -36,7 +36,7 @@ static void decode_all(struct translation *x)
 		x->known[n] = decode(x, n);
 		if (!x->known[n])
 			continue;
-		x->b->insn[n].tag = bt_tag(&x->t->figures, x->all_zi[n].mnemonic);
+		x->b->insn[n].tag = bt_tag(&x->t->room->tags, x->all_zi[n].mnemonic);
 		bt_take(x, n);
 		if (x->t->vectors && bt_is_vector(x) && !x->vector) {
 			x->vector = true;
@@ -48,8 +48,7 @@ static void decode_all(struct translation *x)
 
 uint32_t bt_name(const struct translation *x, const struct insn *i)
 {
-	return (uint32_t)((const uint8_t *)i - x->c->cache->arena) | (x->segment_end - 1)
-									     << BT_PAID_SHIFT;
+	return (uint32_t)((const uint8_t *)i - x->t->names) | (x->segment_end - 1) << BT_PAID_SHIFT;
 }
 
 static unsigned find_segment_end(struct translation *x, unsigned n)
@@ -207,15 +206,19 @@ static void made(const struct translation *x)
 			    (uint64_t)(x->piece[1].end - x->piece[1].begin);
 }
 
-void bt_translate(struct bt *t, struct interp *c, struct block *b)
+static bool is_stale(const struct block *b)
+{
+	for (unsigned n = 0; n < b->count; n++)
+		if (b->insn[n].fn == op_stale)
+			return true;
+	return false;
+}
+
+/* `b` is what the code will name, whoever has interpreted it. */
+static void translate(struct bt *t, struct interp *c, struct block *b)
 {
 	struct translation *x = t->work;
 
-	for (unsigned n = 0; n < b->count; n++)
-		if (b->insn[n].fn == op_stale)
-			return;
-	if (bt_room_full(t->room))
-		bt_region_next(t, c);
 	x->t = t;
 	x->c = c;
 	x->b = b;
@@ -237,4 +240,21 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 				    x->variant | (x->flags_in ? BT_FLAGS : 0));
 	made(x);
 	t->blocks++;
+}
+
+void bt_translate(struct bt *t, struct interp *c, struct block *b)
+{
+	struct block *as;
+
+	if (!bt_share_lock(t))
+		return;
+	if (bt_room_full(t->room))
+		bt_region_next(t, c);
+	/* Others may have been here meanwhile, or still use what was to go. */
+	if (!is_stale(b) && !bt_room_full(t->room) && !bt_share_adopt(t, c, b)) {
+		as = bt_share_copy(t, b);
+		translate(t, c, as);
+		bt_share_add(t, c, b, as);
+	}
+	bt_share_unlock(t);
 }

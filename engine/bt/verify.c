@@ -161,6 +161,24 @@ static bool is_page_jump(const ZydisDecodedOperand *o)
 	       o->mem.index == ZYDIS_REGISTER_R11 && o->mem.scale == 8 && o->mem.disp.value == 0;
 }
 
+/* jmp [next] of a cell */
+static const char *check_indirect(const struct check *c)
+{
+	const struct bt_room *r = c->t->room;
+	ZyanU64 to;
+	uint64_t in;
+
+	if (c->op[0].mem.base != ZYDIS_REGISTER_RIP ||
+	    ZYAN_FAILED(ZydisCalcAbsoluteAddress(&c->zi, &c->op[0], (uintptr_t)bt_exec(c->t, c->at),
+						 &to)))
+		return "an indirect branch";
+	in = to - (uintptr_t)c->t->cell;
+	return in < r->cells_all * sizeof(struct bt_cell) &&
+			       in % sizeof(struct bt_cell) == offsetof(struct bt_cell, next)
+		       ? NULL
+		       : "an indirect branch by no cell";
+}
+
 static const char *check_branch(const struct check *c)
 {
 	ZyanU64 to;
@@ -171,6 +189,9 @@ static const char *check_branch(const struct check *c)
 		return c->zi.operand_count_visible ? "RET with an operand" : NULL;
 	if (c->zi.mnemonic == ZYDIS_MNEMONIC_JMP && is_page_jump(&c->op[0]))
 		return NULL;
+	if (c->zi.mnemonic == ZYDIS_MNEMONIC_JMP && c->t->room->shared &&
+	    c->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
+		return check_indirect(c);
 	if (c->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
 	    ZYAN_FAILED(ZydisCalcAbsoluteAddress(&c->zi, &c->op[0], (uintptr_t)bt_exec(c->t, c->at),
 						 &to)))

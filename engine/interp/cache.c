@@ -24,7 +24,6 @@
 #define PAGE_SHARE    (UINT64_C(5) << 10) /* of the arena, for each page with code */
 #define BUCKETS       (1u << 18)
 #define PAGE_BUCKETS  (1u << 13)
-#define STRADDLES     512
 #define STRADDLE_ROOM (STRADDLES * sizeof(struct straddle))
 
 struct code_page {
@@ -194,8 +193,19 @@ static uint64_t page_in_slot(const struct mem_slot *slot, gpa_t at)
 	return (at.v - slot->start.v) >> PAGE_SHIFT;
 }
 
+static uint8_t *host_of(const struct mem_slot *slot, gpa_t at)
+{
+	return slot->host + (at.v - slot->start.v);
+}
+
+static void unmark(struct mem_slot *slot, gpa_t at)
+{
+	__atomic_and_fetch(mem_mark(slot, at), (uint8_t)~MARK_CODE, __ATOMIC_RELAXED);
+}
+
 static void unwatch(struct block_cache *k, struct code_page *p)
 {
+	const struct code_share *share = k->c->share;
 	struct vcpu *vcpu = k->c->vcpu;
 	gpa_t at = gpa(p->number << PAGE_SHIFT);
 
@@ -203,8 +213,41 @@ static void unwatch(struct block_cache *k, struct code_page *p)
 		return;
 	if (p->slot->coders)
 		atomic_fetch_and(&p->slot->coders[page_in_slot(p->slot, at)], ~bit_of(vcpu));
-	else if (!page_in_use(vcpu->vm, p->number))
-		__atomic_and_fetch(mem_mark(p->slot, at), (uint8_t)~MARK_CODE, __ATOMIC_RELAXED);
+	else if (!page_in_use(vcpu->vm, p->number) &&
+		 !(share && share->in_page(k->c, host_of(p->slot, at))))
+		unmark(p->slot, at);
+}
+
+static struct mem_slot *slot_of(struct mem *m, const uint8_t *host)
+{
+	struct mem_slot *s = m->slots;
+
+	while (s && (uintptr_t)host - (uintptr_t)s->host >= s->bytes)
+		s = s->next;
+	return s;
+}
+
+void cache_share_begin(struct interp *c, const struct block *b)
+{
+	const uint8_t *host = (const uint8_t *)(uintptr_t)(b->key >> 2);
+	struct mem_slot *slot = slot_of(&c->vcpu->vm->mem, host);
+
+	/* Of the block itself the page is watched already. */
+	if (slot)
+		__atomic_or_fetch(&slot->marks[(uint64_t)(host - slot->host) >> PAGE_SHIFT],
+				  MARK_CODE, __ATOMIC_SEQ_CST);
+}
+
+void cache_share_end(struct interp *c, const uint8_t *host)
+{
+	struct mem_slot *slot = slot_of(&c->vcpu->vm->mem, host);
+	gpa_t at;
+
+	if (!slot)
+		return;
+	at = gpa(slot->start.v + (uint64_t)(host - slot->host));
+	if (slot->coders || !page_in_use(c->vcpu->vm, at.v >> PAGE_SHIFT))
+		unmark(slot, at);
 }
 
 static void protect_all(struct vm *vm, const void *host)
@@ -225,7 +268,7 @@ static void watch(struct block_cache *k, struct code_page *p)
 	if (!mark || p->slot->coders || *mark & MARK_CODE)
 		return;
 	__atomic_or_fetch(mark, MARK_CODE, __ATOMIC_RELAXED);
-	protect_all(k->c->vcpu->vm, p->slot->host + (at.v - p->slot->start.v));
+	protect_all(k->c->vcpu->vm, host_of(p->slot, at));
 }
 
 /*
@@ -361,27 +404,51 @@ void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 		page_end(k, p);
 }
 
+static void written_everywhere(struct vm *vm, const struct mem_slot *slot, gpa_t at, uint64_t bytes)
+{
+	struct interp *c;
+
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		c = vm->vcpu[i]->engine;
+		cache_written(c->cache, at, bytes);
+	}
+	c = vm->vcpu[0]->engine;
+	if (slot && c->share)
+		c->share->written(c, host_of(slot, at), (unsigned)bytes);
+}
+
+/* Was something that vCPUs share made of the bytes? Who is outside the gate cannot know. */
+static bool written_share(const struct vm *vm, const struct vcpu *self, struct mem_slot *slot,
+			  gpa_t at, uint64_t bytes)
+{
+	const struct interp *c = vm->vcpu[0]->engine;
+
+	if (!c->share || !(__atomic_load_n(mem_mark(slot, at), __ATOMIC_RELAXED) & MARK_CODE))
+		return false;
+	return !self || c->share->covers(c, host_of(slot, at), (unsigned)bytes);
+}
+
 /* On several threads: those who have code of the page are told, while nobody runs. Nobody else?
  * Then nobody needs to stop. */
 static void written_shared(struct vm *vm, struct vcpu *self, struct mem_slot *slot, gpa_t at,
 			   uint64_t bytes)
 {
 	atomic_ullong *coders = &slot->coders[page_in_slot(slot, at)];
-	struct interp *c = self ? self->engine : NULL;
+	uint64_t who;
+	bool share;
 
 	/* What was written is seen by whoever is not seen here. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (self && !(atomic_load(coders) & ~bit_of(self))) {
-		cache_written(c->cache, at, bytes);
+	who = atomic_load(coders);
+	share = written_share(vm, self, slot, at, bytes);
+	if (self && !share && !(who & ~bit_of(self))) {
+		cache_written(((struct interp *)self->engine)->cache, at, bytes);
 		return;
 	}
-	if (!atomic_load(coders))
+	if (!who && !share)
 		return;
 	gate_close(vm, self);
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		c = vm->vcpu[i]->engine;
-		cache_written(c->cache, at, bytes);
-	}
+	written_everywhere(vm, slot, at, bytes);
 	gate_open(vm, self);
 }
 
@@ -389,15 +456,10 @@ void cache_written_all(struct vm *vm, struct vcpu *self, gpa_t at, uint64_t byte
 {
 	struct mem_slot *slot = mem_find(&vm->mem, at);
 
-	if (slot && slot->coders) {
+	if (slot && slot->coders)
 		written_shared(vm, self, slot, at, bytes);
-		return;
-	}
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		struct interp *c = vm->vcpu[i]->engine;
-
-		cache_written(c->cache, at, bytes);
-	}
+	else
+		written_everywhere(vm, slot, at, bytes);
 }
 
 void cache_flush(struct block_cache *k)
@@ -538,7 +600,11 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 		room = sizeof(code);
 	watch_shared(k, at);
 	guest_copy(code, host, room);
-	n = decode_block(k, code, room, mode, insn, &bytes);
+	n = k->c->share ? k->c->share->decoded(k->c, block_key(host, mode), insn) : 0;
+	if (n > 0)
+		bytes = insn[n].at;
+	else
+		n = decode_block(k, code, room, mode, insn, &bytes);
 	if (n == 0)
 		return NULL;
 	b = block_make(k, insn, n, code, bytes);
@@ -550,13 +616,25 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 	return b;
 }
 
-struct block *cache_find(struct block_cache *k, const void *host, enum decode_mode mode)
+struct block *cache_peek(const struct block_cache *k, uint64_t key)
 {
-	uint64_t key = block_key(host, mode);
-	struct block *b = *bucket_of(k, key);
+	struct block *b = *bucket_of((struct block_cache *)k, key);
 
 	while (b && b->key != key)
 		b = b->chain;
+	return b;
+}
+
+bool cache_owns(const struct block_cache *k, const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)k->arena < k->region_bytes * CACHE_REGIONS + STRADDLE_ROOM;
+}
+
+struct block *cache_find(struct block_cache *k, const void *host, enum decode_mode mode)
+{
+	uint64_t key = block_key(host, mode);
+	struct block *b = cache_peek(k, key);
+
 	if (b)
 		k->fast[cache_fast_index(key)] = (struct cache_fast){ key, b };
 	return b;
@@ -583,6 +661,11 @@ struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum d
 static struct straddle *straddle_at(const struct block_cache *k, uint64_t linear)
 {
 	return &k->straddle[(linear >> 2 ^ linear >> PAGE_SHIFT) % STRADDLES];
+}
+
+struct block *cache_peek_straddle(const struct block_cache *k, unsigned n)
+{
+	return &k->straddle[n].block;
 }
 
 bool cache_straddles(const struct block_cache *k, uint64_t linear, enum decode_mode mode)

@@ -57,7 +57,7 @@ struct straddle {
 	uint64_t linear;
 	uint8_t bytes[INSN_BYTES_MAX];
 	uint8_t count; /* bytes read; 0: empty */
-	void *cell;    /* of another executor */
+	uint32_t cell; /* of another executor */
 };
 
 static inline bool block_straddles(const struct block *b)
@@ -128,6 +128,18 @@ struct block *cache_find(struct block_cache *k, const void *host, enum decode_mo
  * forget any block, including the one that ran last.
  */
 struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum decode_mode mode);
+
+/* Without a trace: the block of that key, or NULL. */
+struct block *cache_peek(const struct block_cache *k, uint64_t key);
+/* Number n of what cache_straddle() keeps. */
+#define STRADDLES 512u
+struct block *cache_peek_straddle(const struct block_cache *k, unsigned n);
+/* Does `p` point to a block of this cache? */
+bool cache_owns(const struct block_cache *k, const void *p);
+/* What vCPUs shared of the page at `host` is no more (struct code_share): who else watches it? */
+void cache_share_end(struct interp *c, const uint8_t *host);
+/* It will be: each write is to be told. */
+void cache_share_begin(struct interp *c, const struct block *b);
 
 /* Guest bytes [at, +bytes), within one page, were written. Any time on the vCPU's thread. */
 void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes);

@@ -113,9 +113,24 @@ struct executor_state {
 	struct x86_seg gate[2][2]; /* CS and SS that SYSCALL, SYSRET load; good if gate_ok */
 	uint8_t gate_ok;
 	uint16_t flags; /* arithmetic: AH and AL as LAHF and SETO leave them */
+	uint32_t full; /* struct bt_memory's `full` and, from bit 16 on, `based` */
 	uint8_t vector_live, vector_ok;
 	uint8_t x87_live, x87_ok;
 	uint8_t image[108] __attribute__((aligned(64))); /* x87 unit as FRSTOR loads it */
+};
+
+/*
+ * Of an executor whose vCPUs share what it makes of blocks. `host`: in a page of guest memory.
+ * covers() and decoded() inside the gate, the others while it is closed.
+ */
+struct code_share {
+	/* Was something made of these bytes? */
+	bool (*covers)(const struct interp *c, const uint8_t *host, unsigned bytes);
+	void (*written)(struct interp *c, const uint8_t *host, unsigned bytes);
+	/* Was something made of the page? Then it is watched with MARK_CODE. */
+	bool (*in_page)(const struct interp *c, const uint8_t *host);
+	/* Instructions of a block that it knows, and their end. 0: it does not. */
+	unsigned (*decoded)(const struct interp *c, uint64_t key, struct insn *insn);
 };
 
 struct interp {
@@ -174,6 +189,7 @@ struct interp {
 	 */
 	enum step (*execute)(struct interp *c, struct block *b);
 	void (*killed)(struct interp *c, struct block *b); /* one with `native` is no more */
+	const struct code_share *share; /* NULL: no vCPU knows of another's */
 	void *executor;          /* its own */
 	uint64_t end;            /* s.instructions when the budget is used up */
 	struct executor_state x; /* what its code reaches by a fixed offset */

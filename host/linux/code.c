@@ -151,6 +151,19 @@ int host_code_open(struct host_code *code, size_t bytes, size_t data_bytes, stru
 	return 0;
 }
 
+int host_code_again(struct host_code *code, const struct host_code *from, struct fail *why)
+{
+	uint8_t *x = map_exec(from->write_at, from->bytes, from->data_bytes);
+
+	if (!x)
+		return fail(why, -ENOMEM, "executable memory: the host refuses to map it");
+	*code = *from;
+	code->data = x;
+	code->exec_at = x + from->data_bytes;
+	code->borrowed = true;
+	return 0;
+}
+
 /*
  * Asked for piece by piece, and not of the kernel's settings, which keep shared memory in small
  * pages nearly everywhere. It wants a page to begin with.
@@ -179,7 +192,8 @@ void host_code_close(struct host_code *code)
 		    atomic_load(&ranges[n].start) == (uintptr_t)code->exec_at)
 			atomic_store(&ranges[n].bytes, 0);
 	pthread_mutex_unlock(&ranges_lock);
-	munmap(code->write_at, code->bytes);
+	if (!code->borrowed)
+		munmap(code->write_at, code->bytes);
 	munmap(code->data, code->data_bytes + code->bytes);
 	*code = (struct host_code){ 0 };
 }

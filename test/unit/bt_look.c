@@ -99,7 +99,7 @@ static void test_figures(void **state)
 /* More mnemonics than tags: the rest share one. */
 static void test_tags_run_out(void **state)
 {
-	static struct bt_figures f;
+	static struct bt_tags f;
 	unsigned shared = 0;
 
 	(void)state;

@@ -47,6 +47,30 @@ static void test_written_here_runs_there(void **state)
 	host_code_close(&code); /* harmless */
 }
 
+/* The same code twice, each with the data before it. */
+static void test_once_more(void **state)
+{
+	static const uint8_t load[] = {
+		0x8b, 0x05, 0xf6, 0xff, 0xff, 0xff, 0xc3
+	}; /* [begin - 4] */
+	struct host_code code[2];
+	struct fail why;
+
+	(void)state;
+	assert_int_equal(host_code_open(&code[0], 4096, 4096, &why), 0);
+	assert_int_equal(host_code_again(&code[1], &code[0], &why), 0);
+	assert_ptr_equal(code[1].write_at, code[0].write_at);
+	memcpy(code[0].write_at, load, sizeof(load));
+	for (int n = 0; n < 2; n++)
+		memcpy(code[n].data + 4092, &(int){ n + 5 }, 4);
+	assert_int_equal(call(&code[0], 0), 5);
+	assert_int_equal(call(&code[1], 0), 6);
+	host_code_close(&code[1]);
+	assert_int_equal(call(&code[0], 0), 5);
+	code[0].write_at[0] = 0x90; /* still there */
+	host_code_close(&code[0]);
+}
+
 /* Areas are taken in a row that is the same in every process, and again once they are free. */
 static void test_lies_where_it_always_lies(void **state)
 {
@@ -130,6 +154,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_written_here_runs_there),
+		cmocka_unit_test(test_once_more),
 		cmocka_unit_test(test_lies_where_it_always_lies),
 		cmocka_unit_test(test_faults_land),
 		cmocka_unit_test(test_other_faults_do_not),
