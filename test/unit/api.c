@@ -450,7 +450,8 @@ static void test_several_cpus(void **state)
 		assert_int_equal(trapeze_run(vm, 1000000, &end, &error), 0);
 		assert_int_equal(end.reason, TRAPEZE_EXITED);
 		assert_int_equal(end.status, 77);
-		assert_int_equal(trapeze_instructions(vm), 4 + 3);
+		/* On threads the end may come between the first's SIPI and its HLT. */
+		assert_in_range(trapeze_instructions(vm), counted ? 4 + 3 : 2 + 3, 4 + 3);
 		trapeze_close(vm);
 	}
 }
