@@ -10,6 +10,7 @@
 #include "save/save.h"
 #include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
+#include "test/unit/save_copy.h"
 
 #define SLICE   100
 #define AT(n)   (0x3000 + 64 * (uint64_t)(n))
@@ -288,31 +289,16 @@ static void test_threads(void **state)
 	vm_close(vm);
 }
 
-static uint8_t saved[100000];
-static size_t saved_bytes;
-
-static int keep(void *arg, const void *data, size_t bytes)
-{
-	(void)arg;
-	assert_true(saved_bytes + bytes <= sizeof(saved));
-	memcpy(saved + saved_bytes, data, bytes);
-	saved_bytes += bytes;
-	return 0;
-}
-
 static void test_saved_with_the_machine(void **state)
 {
 	struct vm *a = open_vm(3), *b = open_vm(3);
-	struct save_sink sink = { .write = keep };
 	struct save_hash x, y;
 
 	(void)state;
 	turn_on(a);
 	run(a, 130);
 	atomic_store(&a->vcpu[2]->kicked, true);
-	saved_bytes = 0;
-	assert_int_equal(save_machine(a, &sink, NULL), 0);
-	assert_int_equal(save_load(b, saved, saved_bytes, NULL), 0);
+	save_copy(a, b);
 	assert_int_equal(b->vcpu[0]->kvm_steal_time, ON(0));
 	assert_int_equal(b->vcpu[0]->steal_since, 100);
 	assert_true(atomic_load(&b->vcpu[2]->kicked));

@@ -8,6 +8,7 @@
 #include "save/save.h"
 #include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
+#include "test/unit/save_copy.h"
 
 #define SLICE 100
 
@@ -126,31 +127,16 @@ static void test_halted_for_ever(void **state)
 
 /* --- saved in the middle of a turn --- */
 
-static uint8_t saved[100000];
-static size_t saved_bytes;
-
-static int keep(void *arg, const void *data, size_t bytes)
-{
-	(void)arg;
-	assert_true(saved_bytes + bytes <= sizeof(saved));
-	memcpy(saved + saved_bytes, data, bytes);
-	saved_bytes += bytes;
-	return 0;
-}
-
 static void test_saved_with_the_machine(void **state)
 {
 	struct vm *a = open_vm(3, true), *b = open_vm(3, true);
-	struct save_sink sink = { .write = keep };
 	struct save_hash x, y;
 
 	(void)state;
 	for (unsigned i = 1; i < 3; i++)
 		((struct fake *)a->vcpu[i]->engine)->s.activity = ACTIVITY_RUN;
 	run(a, 130, VM_NONE);
-	saved_bytes = 0;
-	assert_int_equal(save_machine(a, &sink, NULL), 0);
-	assert_int_equal(save_load(b, saved, saved_bytes, NULL), 0);
+	save_copy(a, b);
 	assert_int_equal(vm_turn(b), 1);
 	run(a, 444, VM_NONE);
 	run(b, 444, VM_NONE);
