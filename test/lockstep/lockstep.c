@@ -3,13 +3,15 @@
  *
  * usage: lockstep [--to N] [--every N] [--hash N] [--slices N] [--swap N] [--torture LIST]
  *
- * After every so many instructions all of the CPU's state and all memory are compared, and every
- * --hash instructions the hash of the whole machine, devices included. Up to --slices instructions
- * the machines go in slices of random length, 1 to 200, with the CPU compared after each. Every
- * --swap instructions both machines are saved, and each goes on from what the other saved. --to 0:
- * to the end, where the guest has introduced itself and powered off, saying the same.
+ * After every so many instructions everything that the state hash is made of is compared: what a
+ * saved machine would have of CPU, clock and devices, and those pages of memory that either
+ * machine wrote meanwhile, by its dirty log. Every --hash instructions all of memory is, and the
+ * hash itself. Up to --slices instructions the machines go in slices of random length, 1 to 200,
+ * with the CPU compared after each. Every --swap instructions both machines are saved, and each
+ * goes on from what the other saved. --to 0: to the end, where the guest has introduced itself and
+ * powered off, saying the same.
  *
- * Named lockstep-quick (make test) it goes a part of the way; else (make lockstep) all of it.
+ * Named lockstep-quick (make test) it has fewer slices; make lockstep also runs it under tortures.
  * $GUEST is the directory with vmlinuz and initramfs.gz.
  *
  * SPDX-License-Identifier: MIT
@@ -24,6 +26,7 @@
 #include "engine/bt/engine_bt.h"
 #include "engine/interp/engine_interp.h"
 #include "save/save.h"
+#include "save/sections.h"
 
 #define MEMORY   (UINT64_C(160) << 20)
 #define MILLION  UINT64_C(1000000)
@@ -33,7 +36,8 @@
 struct side {
 	const char *name;
 	struct pc *pc;
-	char *text; /* what the guest printed */
+	char *text;      /* what the guest printed */
+	uint64_t *dirty; /* a bit a page of the slot at hand */
 	size_t bytes;
 };
 
@@ -43,7 +47,7 @@ struct options {
 };
 
 static struct side sides[2] = { { .name = "interp" }, { .name = "bt" } };
-static uint64_t comparisons, hashes, swaps;
+static uint64_t comparisons, whole, pages, hashes, swaps;
 
 static void die(const char *what, const char *why)
 {
@@ -130,27 +134,106 @@ static void compare_cpu(void)
 	die("the CPU", "interp and bt differ");
 }
 
-static void compare_slot(const struct mem_slot *a, const struct mem_slot *b)
+/* --- everything but memory ---------------------------------------------------------------------
+ */
+
+static void open_parts(struct parts *p, struct vm *vm)
 {
-	for (uint64_t at = 0; at < a->bytes; at += PAGE_SIZE) {
-		if (memcmp(a->host + at, b->host + at, PAGE_SIZE) == 0)
-			continue;
-		while (a->host[at] == b->host[at])
-			at++;
-		printf("# after %" PRIu64 " instructions, at %" PRIx64 ": %02x, %02x\n",
-		       now(&sides[0]), a->start.v + at, a->host[at], b->host[at]);
-		die("memory", "interp and bt differ");
+	struct fail why = { 0, "" };
+
+	for (struct device *dev = vm->devices; dev; dev = dev->next)
+		if (dev->ops->saving)
+			dev->ops->saving(dev);
+	if (parts_open(p, vm, &why))
+		die("the parts", why.text);
+}
+
+static void compare_section(const struct section *a, const struct section *b)
+{
+	for (const struct field *f = a->fields; f && f->name; f++)
+		for (uint32_t n = 0; n < f->count; n++) {
+			size_t at = f->offset + (size_t)n * f->stride;
+
+			if (memcmp((const uint8_t *)a->data + at, (const uint8_t *)b->data + at,
+				   f->width) == 0)
+				continue;
+			printf("# after %" PRIu64 " instructions: %s, %s[%u]\n", now(&sides[0]),
+			       a->name, f->name, n);
+			die("the machine", "interp and bt differ");
+		}
+}
+
+static void compare_parts(void)
+{
+	struct parts p[2];
+
+	for (unsigned n = 0; n < 2; n++)
+		open_parts(&p[n], sides[n].pc->vm);
+	if (p[0].count != p[1].count)
+		die("the machine", "one has more parts");
+	for (unsigned n = 0; n < p[0].count; n++)
+		compare_section(&p[0].section[n], &p[1].section[n]);
+	for (unsigned n = 0; n < 2; n++)
+		parts_close(&p[n]);
+}
+
+/* --- memory ------------------------------------------------------------------------------------
+ */
+
+static void compare_page(const struct mem_slot *a, const struct mem_slot *b, uint64_t at)
+{
+	if (memcmp(a->host + at, b->host + at, PAGE_SIZE) == 0)
+		return;
+	while (a->host[at] == b->host[at])
+		at++;
+	printf("# after %" PRIu64 " instructions, at %" PRIx64 ": %02x, %02x\n", now(&sides[0]),
+	       a->start.v + at, a->host[at], b->host[at]);
+	die("memory", "interp and bt differ");
+}
+
+/* From now on each machine notes what it writes. */
+static void note_writes(void)
+{
+	for (unsigned n = 0; n < 2; n++) {
+		struct vm *vm = sides[n].pc->vm;
+
+		mem_dirty_start(&vm->mem);
+		vm->engine->flush_tlb(vm->vcpu[0]);
 	}
 }
 
-static void compare_memory(void)
+static void collect(struct side *s, struct mem_slot *slot)
 {
-	const struct mem_slot *a = sides[0].pc->vm->mem.slots, *b = sides[1].pc->vm->mem.slots;
+	size_t bytes = (slot->bytes / PAGE_SIZE + 63) / 64 * 8;
 
-	for (; a && b; a = a->next, b = b->next)
-		compare_slot(a, b);
+	s->dirty = realloc(s->dirty, bytes);
+	memset(s->dirty, 0, bytes);
+	mem_dirty_collect(&s->pc->vm->mem, slot, s->dirty);
+}
+
+/* All of it, or what was written since the last time. */
+static void compare_memory(bool all)
+{
+	struct mem_slot *a = sides[0].pc->vm->mem.slots, *b = sides[1].pc->vm->mem.slots;
+
+	for (; a && b; a = a->next, b = b->next) {
+		if (a->bytes != b->bytes)
+			break;
+		collect(&sides[0], a);
+		collect(&sides[1], b);
+		for (uint64_t n = 0; n < a->bytes / PAGE_SIZE; n++) {
+			uint64_t written = sides[0].dirty[n / 64] | sides[1].dirty[n / 64];
+
+			if (!all && !(written >> n % 64 & 1))
+				continue;
+			compare_page(a, b, n * PAGE_SIZE);
+			pages++;
+		}
+	}
 	if (a || b)
 		die("memory", "one machine has more");
+	for (unsigned n = 0; n < 2; n++)
+		sides[n].pc->vm->engine->flush_tlb(sides[n].pc->vm->vcpu[0]);
 }
 
 static void compare_hash(void)
@@ -230,7 +313,7 @@ static bool go_in_slices(const struct options *o)
 			return true;
 		compare_cpu();
 		if (n % MEMORIES == 0)
-			compare_memory();
+			compare_memory(false);
 	}
 	return false;
 }
@@ -242,15 +325,20 @@ static bool due(uint64_t every, uint64_t before, uint64_t after)
 
 static void go(const struct options *o)
 {
-	bool ended = go_in_slices(o);
+	bool ended, check;
 
+	note_writes();
+	ended = go_in_slices(o);
 	while (!ended && (!o->to || now(&sides[0]) < o->to)) {
 		uint64_t before = now(&sides[0]);
 
 		ended = advance(o->every - before % o->every);
+		check = ended || due(o->hash, before, now(&sides[0]));
 		compare_cpu();
-		compare_memory();
-		if (ended || due(o->hash, before, now(&sides[0])))
+		compare_parts();
+		compare_memory(check);
+		whole++;
+		if (check)
 			compare_hash();
 		if (!ended && due(o->swap, before, now(&sides[0])))
 			swap();
@@ -289,11 +377,10 @@ static struct options parse(int argc, char **argv)
 		{ NULL,      0, NULL, 0  },
 	};
 	bool quick = strstr(argv[0], "quick") != NULL;
-	struct options o = { .to = quick ? 150 * MILLION : 0,
-			     .every = quick ? 10 * MILLION : MILLION,
-			     .hash = (quick ? 75 : 100) * MILLION,
+	struct options o = { .every = MILLION,
+			     .hash = (quick ? 500 : 100) * MILLION,
 			     .slices = quick ? MILLION : 30 * MILLION,
-			     .swap = (quick ? 50 : 200) * MILLION };
+			     .swap = (quick ? 400 : 200) * MILLION };
 	int ch;
 
 	while ((ch = getopt_long(argc, argv, "", names, NULL)) >= 0) {
@@ -320,9 +407,10 @@ int main(int argc, char **argv)
 	sides[0].pc = open_pc(&sides[0], &interp_ops, 0);
 	sides[1].pc = open_pc(&sides[1], &bt_ops, o.torture);
 	go(&o);
-	printf("ok - lockstep: %" PRIu64 " instructions, %" PRIu64 " comparisons, %" PRIu64
+	printf("ok - lockstep: %" PRIu64 " instructions, the CPU compared %" PRIu64
+	       " times, everything %" PRIu64 " times (%" PRIu64 " pages), %" PRIu64
 	       " hashes, %" PRIu64 " times saved and exchanged\n",
-	       now(&sides[0]), comparisons, hashes, swaps);
+	       now(&sides[0]), comparisons, whole, pages, hashes, swaps);
 	pc_close(sides[0].pc);
 	pc_close(sides[1].pc);
 	return 0;

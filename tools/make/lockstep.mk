@@ -1,4 +1,4 @@
-# interp and bt side by side through Debian's boot: test/lockstep/. `make test` goes a part of the way.
+# interp and bt side by side through Debian's boot: test/lockstep/. In `make test`: with fewer slices, without tortures.
 
 LOCKSTEP := $(OBJ)/test/lockstep/lockstep
 $(LOCKSTEP): $(OBJ)/test/lockstep/lockstep.o $(LIB)
@@ -21,5 +21,5 @@ lockstep:
 
 run-lockstep:
 	GUEST=$(GUEST) $(LOCKSTEP)
-	GUEST=$(GUEST) $(LOCKSTEP) --slices 0 --every 10000000 --torture hot,kick,invalidate
-	GUEST=$(GUEST) $(LOCKSTEP) --slices 0 --every 10000000 --torture hot,no-link,flush
+	GUEST=$(GUEST) $(LOCKSTEP) --slices 0 --torture hot,kick,invalidate
+	GUEST=$(GUEST) $(LOCKSTEP) --slices 0 --torture hot,no-link,flush
