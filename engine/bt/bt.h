@@ -14,7 +14,8 @@
  *   RCX, R11  scratch, within one instruction
  *   others    the guest's register of the same name
  *   memory    guest R9, R10, R11: struct interp's r[]
- *   RFLAGS    at the beginning and the end of a block nothing; the arithmetic flags are in x.flags
+ *   RFLAGS    at the beginning and the end of a block nothing; the arithmetic flags are in x.flags,
+ *             unless nobody reads them (flow.c says what a fault then shows)
  *   YMM       the guest's if x.vector_live, MXCSR too
  *   x87 unit  the guest's if x.x87_live, but for its pointers
  *

@@ -11,7 +11,7 @@
  * page fault or an interrupt. At the end of a block, at calls, returns and every instruction that
  * is left to its handler all flags count as read, in both.
  *
- * Spec: SDM vol. 1 app. A. Tested by test/unit/bt.c.
+ * Spec: SDM vol. 1 app. A. Tested by test/unit/bt.c, test/unit/bt_frames.c.
  * SPDX-License-Identifier: MIT
  */
 #include "engine/bt/translation.h"
