@@ -1,12 +1,16 @@
 /*
  * debian.c - Debian 12 from its own disk: SeaBIOS, GRUB's menu on the serial line, systemd, a
- * login; a file, a reboot, and the file is still there; and the same disk by --kernel.
+ * login; a file, a reboot, and the file is still there; and the same disk by --kernel. There, at
+ * the login, the monitor's memory is looked at (see memory.c).
  *
  * test/soak/debian.c does it with each engine.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "test/guest/debian.h"
+#include "test/guest/resident.h"
+
+#define KIB_CACHE (256u << 10) /* unless told */
 
 static struct debian debian;
 
@@ -37,6 +41,8 @@ static void test_kernel(void **state)
 	(void)state;
 	debian_start_kernel(d);
 	debian_login(d);
+	if (resident_means_something())
+		assert_in_range(resident_kib(d->session.pid), 1, KIB_BESIDE + KIB_CACHE);
 	debian_ask(d, "cat note", "kept");
 	debian_ask(d, "findmnt -n -o SOURCE /", "/dev/vda1");
 	debian_ask(d, "ls /sys/class/net | xargs echo cards:", "cards: lo\r");

@@ -103,7 +103,7 @@ static inline void debian_start(struct debian *d)
 	debian_run(d, (const char *const[]){ d->disk, "--net", forward, NULL });
 }
 
-/* By the kernel, without a network. */
+/* By the kernel, without a network, and with memory that is a file. */
 static inline void debian_start_kernel(struct debian *d)
 {
 	char kernel[5000], initrd[5000];
@@ -112,7 +112,7 @@ static inline void debian_start_kernel(struct debian *d)
 	snprintf(initrd, sizeof(initrd), "%s/initrd", d->made);
 	debian_run(d, (const char *const[]){ d->disk, "--kernel", kernel, "--initrd", initrd,
 					     "--append", "root=/dev/vda1 console=ttyS0 quiet",
-					     "--net", "none", NULL });
+					     "--memory", "1G,shared", "--net", "none", NULL });
 }
 
 /* SeaBIOS has found the disk; GRUB's menu is there, and its first entry is taken. */

@@ -2,63 +2,31 @@
  * memory.c - what the monitor takes beside the guest's RAM: at most 64 MiB and the code cache.
  *
  * Debian's kernel to its prompt; and a guest that makes code for ever, which once round has had
- * all that it ever gets. Memory is what Linux says is resident (/proc/PID/smaps), without guest
- * RAM, which is a file for that, and generated code, which is mapped twice, once.
+ * all that it ever gets. Memory is what resident.h counts; debian.c looks at a whole Debian's.
  *
  * SPDX-License-Identifier: MIT
  */
 #define GUEST_SECONDS 180
 #include "test/guest/guest.h"
+#include "test/guest/resident.h"
 
-#define KIB_BESIDE (64u << 10)
-#define KIB_SLACK  1024u /* what C library and kernel may add meanwhile */
-#define KIB_CACHE  (8u << 10)
-#define CACHE      "8M"
-
-/* Of mappings of a process, given their first line in smaps. */
-static bool counts(const char *mapping)
-{
-	return !strstr(mapping, "/memfd:guest-ram") && !strstr(mapping, " r-xs ");
-}
-
-static unsigned resident_kib(pid_t pid)
-{
-	char path[64], line[4096];
-	unsigned sum = 0, kib;
-	bool counted = false;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Rss: %u", &kib) == 1)
-			sum += counted ? kib : 0;
-		else if (strchr("0123456789abcdef", line[0]))
-			counted = counts(line);
-	}
-	fclose(f);
-	return sum;
-}
-
-/* A sanitizer has memory of its own. */
-static void need_bare_memory(void)
-{
-	if (strstr(session_need("OBJ"), "san"))
-		skip();
-}
+#define KIB_SLACK 1024u /* what C library and kernel may add meanwhile */
+#define KIB_CACHE (8u << 10)
+#define CACHE     "8M"
 
 static void test_debian(void **state)
 {
 	struct session s;
 
 	(void)state;
-	need_bare_memory();
+	if (!resident_means_something())
+		skip();
 	session_engine = "bt";
 	guest_boot(&s, GUEST_WORDS("--code-cache", CACHE, "--memory", "512M,shared"));
 	session_type(&s, "find / -xdev | sort | gzip | sha256sum; echo do''ne\n");
 	session_expect(&s, "done", GUEST_SECONDS);
 
+	resident_check_protection(s.pid);
 	assert_in_range(resident_kib(s.pid), 1, KIB_BESIDE + KIB_CACHE);
 	guest_poweroff(&s);
 }
@@ -84,7 +52,8 @@ static void endless(const char *engine, unsigned limit)
 	unsigned before, after;
 	struct session s;
 
-	need_bare_memory();
+	if (!resident_means_something())
+		skip();
 	snprintf(kernel, sizeof(kernel), "%s/../bare/endless", session_need("GUEST"));
 	session_start(&s, argv);
 	session_expect(&s, "eighth round", GUEST_SECONDS);

@@ -3,7 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,6 +47,46 @@ static void test_written_here_runs_there(void **state)
 	host_code_close(&code);
 	assert_null(code.write_at);
 	host_code_close(&code); /* harmless */
+}
+
+/* What Linux says of the mapping that holds `at`: "r-xs". */
+static void protection(const void *at, char rights[5])
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	uintptr_t from, to;
+	char line[4096];
+
+	assert_non_null(f);
+	strcpy(rights, "none");
+	while (fgets(line, sizeof(line), f)) {
+		char here[5];
+
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &from, &to, here) == 3 &&
+		    (uintptr_t)at - from < to - from)
+			strcpy(rights, here);
+	}
+	fclose(f);
+}
+
+static void test_never_writable_where_it_runs(void **state)
+{
+	struct host_code code, again;
+	struct fail why;
+	char rights[5];
+
+	(void)state;
+	assert_int_equal(host_code_open(&code, 4096, 4096, &why), 0);
+	assert_int_equal(host_code_again(&again, &code, &why), 0);
+	protection(code.write_at, rights);
+	assert_string_equal(rights, "rw-s");
+	protection(code.exec_at, rights);
+	assert_string_equal(rights, "r-xs");
+	protection(again.exec_at, rights);
+	assert_string_equal(rights, "r-xs");
+	protection(code.data, rights);
+	assert_string_equal(rights, "rw-p");
+	host_code_close(&again);
+	host_code_close(&code);
 }
 
 /* The same code twice, each with the data before it. */
@@ -154,6 +196,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_written_here_runs_there),
+		cmocka_unit_test(test_never_writable_where_it_runs),
 		cmocka_unit_test(test_once_more),
 		cmocka_unit_test(test_lies_where_it_always_lies),
 		cmocka_unit_test(test_faults_land),
