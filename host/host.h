@@ -89,6 +89,8 @@ void host_serialize(void);
 /* Nanoseconds. monotonic: never steps. wall: since 1970-01-01 UTC.
  * cpu: processor time used by this process, user and system; thread_cpu: by this thread. */
 uint64_t host_monotonic_ns(void);
+/* Is the processor's time-stamp counter one for all CPUs, and of a constant rate? */
+bool host_tsc_steady(void);
 uint64_t host_wall_ns(void);
 uint64_t host_cpu_ns(void);
 uint64_t host_thread_cpu_ns(void);

@@ -2,10 +2,11 @@
  * clock.h - the gate through which time enters a machine.
  *
  * Virtual time is nanoseconds since the machine was powered on. It has two
- * sources: REAL, the host's monotonic clock less the time spent paused; and
- * COUNTED, one nanosecond a retired instruction, whichever vCPU's, plus the time
- * skipped while halted. Devices cannot tell which. Alarms fire on the vCPU thread at
- * instruction boundaries, in order of time, then of setting.
+ * sources: REAL, the host's monotonic clock less the time spent paused, where the
+ * host's time-stamp counter can be relied upon read from that; and COUNTED, one nanosecond a
+ * retired instruction, whichever vCPU's, plus the time skipped while halted. Devices cannot tell
+ * which. Alarms fire on the vCPU thread at instruction boundaries, in order of time, then of
+ * setting.
  *
  * The guest's time-stamp counter is virtual time times tsc_khz / 10^6.
  *
@@ -36,14 +37,29 @@ struct alarm {
 
 enum clock_source { CLOCK_SOURCE_REAL, CLOCK_SOURCE_COUNTED };
 
+/*
+ * REAL: the guest's time-stamp counter is a line over the host's: ticks + (h - host) * scale / 2^32
+ * for a host counter h of which h - host < limit. Beyond, or while `version` is odd, ask
+ * clock_tsc(), which draws it anew. A reader that finds the same even version before and
+ * after has read a whole one. An engine's own code may do as clock_tsc() does.
+ */
+struct clock_line {
+	atomic_uint version;
+	_Atomic uint64_t host, limit, scale, ticks; /* limit 0: no line */
+	/* Of who draws it: the two clocks at one moment from which their rate is measured. */
+	uint64_t from_host, from_ns, rate;
+	bool steady; /* may there be one? */
+};
+
 struct clock {
 	enum clock_source source;
-	uint64_t tsc_khz;
+	uint64_t tsc_khz;      /* set before the clock is first read */
 	uint64_t wall_base_ns; /* wall-clock ns (since 1970 UTC) at virtual time 0 */
 	/* COUNTED: time jumped over while halted, and the instructions of others than those that
 	 * `instructions` counts; modulo 2^64 */
 	uint64_t skipped_ns;
-	uint64_t real_base_ns;        /* REAL: host monotonic ns that is virtual time 0 */
+	uint64_t real_base_ns; /* REAL: host monotonic ns that is virtual time 0 */
+	struct clock_line line;
 	const uint64_t *instructions; /* COUNTED: the count time is derived from */
 	uint64_t next_order;
 	struct alarm *first;
@@ -53,8 +69,9 @@ struct clock {
 };
 
 void clock_init(struct clock *c, enum clock_source source, const uint64_t *instructions);
-uint64_t clock_now(const struct clock *c);
-uint64_t clock_tsc(const struct clock *c);
+/* Any thread. */
+uint64_t clock_now(struct clock *c);
+uint64_t clock_tsc(struct clock *c);
 /* Virtual time of the next alarm, or ALARM_NONE. Any thread. */
 uint64_t clock_next(const struct clock *c);
 void clock_set_alarm(struct clock *c, struct alarm *a, uint64_t at);

@@ -235,7 +235,7 @@ uint64_t switch_due(const struct vm *vm)
 	return s->next < s->count ? s->points[s->next].instruction : UINT64_MAX;
 }
 
-static bool is_due(const struct vm *vm)
+static bool is_due(struct vm *vm)
 {
 	const struct switches *s = &vm->switches;
 	const struct switch_point *p = &s->points[s->next];
@@ -272,7 +272,7 @@ static void take_asked(struct vm *vm)
 		host_warn("the machine now runs on engine %s", to->name);
 }
 
-bool switch_wanted(const struct vm *vm)
+bool switch_wanted(struct vm *vm)
 {
 	return is_due(vm) || atomic_load(&vm->switches.asked);
 }

@@ -56,7 +56,7 @@ void vm_ask_switch(struct vm *vm, switch_choice choice);
 /* For the run loop: retired instructions at which the next planned switch is due. */
 uint64_t switch_due(const struct vm *vm);
 /* For the run loop: is a switch due, or asked for? */
-bool switch_wanted(const struct vm *vm);
+bool switch_wanted(struct vm *vm);
 /* For the run loop: does what is due or was asked for. 0, or -E*: a planned switch was refused. */
 int switch_take(struct vm *vm, struct fail *why);
 

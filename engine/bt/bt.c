@@ -463,6 +463,7 @@ static int open_translator(struct interp *c, struct fail *why)
 	c->x.data = t->code.data;
 	c->x.code = t->code.exec_at;
 	c->x.self = c;
+	c->x.line = &c->vcpu->vm->clock.line;
 	decoder_init(&t->zydis, c->vcpu->vm->cpu_model, true);
 	decoder_init(&t->zydis32, c->vcpu->vm->cpu_model, false);
 	c->flushed = bt_flushed;

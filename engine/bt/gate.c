@@ -232,14 +232,56 @@ static void c_registers(struct code *e, uint8_t opcode)
 		code_state(e, opcode, bt_home(guest[n]), AT_REGISTER(guest[n]));
 }
 
+static void line_member(struct code *e, uint8_t opcode, unsigned reg, size_t member)
+{
+	code_mem(e, opcode, reg, RCX, (int32_t)member);
+}
+
+#define LINE(member) offsetof(struct clock_line, member)
+
+/* RAX = the time-stamp counter, as clock_tsc() makes it of the host's; else jumps to *out. */
+static void put_line(struct code *e, uint8_t *out[3])
+{
+	code_state(e, OP_LOAD, RCX, AT(x.line));
+	/* rdtsc; shl rdx, 32; or rax, rdx */
+	CODE(e, 0x0f, 0x31, 0x48, 0xc1, 0xe2, 32, 0x48, 0x09, 0xd0);
+	code_mem_of(e, false, OP_LOAD, RDX, RCX, LINE(version));
+	CODE(e, 0xf6, 0xc2, 1); /* test dl, 1 */
+	out[0] = code_jump_if(e, CC_NE);
+	line_member(e, OP_SUB, RAX, LINE(host));
+	line_member(e, OP_CMP, RAX, LINE(limit));
+	out[1] = code_jump_if(e, CC_AE);
+	CODE(e, 0x48, 0x0f, 0xaf); /* imul rax, [scale] */
+	code_modrm_mem(e, RAX, RCX, LINE(scale));
+	CODE(e, 0x48, 0xc1, 0xe8, 32); /* shr rax, 32 */
+	line_member(e, OP_ADD, RAX, LINE(ticks));
+	code_mem_of(e, false, OP_CMP, RDX, RCX, LINE(version));
+	out[2] = code_jump_if(e, CC_NE);
+	code_state(e, OP_LOAD, RCX, AT(vcpu));
+	code_mem(e, OP_ADD, RAX, RCX, offsetof(struct vcpu, tsc_offset));
+}
+
+/* RAX to EDX:EAX, and back to who called. */
+static void put_answer(struct code *e)
+{
+	/* mov rdx, rax; shr rdx, 32; mov eax, eax; ret */
+	CODE(e, 0x48, 0x89, 0xc2, 0x48, 0xc1, 0xea, 32, 0x89, 0xc0, 0xc3);
+}
+
 /*
  * A subroutine: EDX:EAX = the time-stamp counter of a real-time machine; R11D names the
- * RDTSC. With the vector registers live it is the handler's: C may use them.
+ * RDTSC. By the machine's clock if its line does not say it; with the vector registers live by the
+ * handler: C may use them.
  */
 const uint8_t *bt_put_tsc(struct bt *t, struct code *e)
 {
 	const uint8_t *begin = e->at;
+	uint8_t *out[3];
 
+	put_line(e, out);
+	put_answer(e);
+	for (unsigned n = 0; n < 3; n++)
+		code_here(e, out[n]);
 	code_state_cmp8(e, AT(x.vector_live), 0);
 	code_aim(code_jump_if(e, CC_NE), t->slow);
 	c_registers(e, OP_STORE);
@@ -250,8 +292,7 @@ const uint8_t *bt_put_tsc(struct bt *t, struct code *e)
 	CODE(e, 0xff, 0xd0); /* call rax */
 	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
 	c_registers(e, OP_LOAD);
-	/* mov rdx, rax; shr rdx, 32; mov eax, eax; ret */
-	CODE(e, 0x48, 0x89, 0xc2, 0x48, 0xc1, 0xea, 32, 0x89, 0xc0, 0xc3);
+	put_answer(e);
 	return begin;
 }
 
@@ -291,6 +332,8 @@ bool bt_tsc(struct translation *x)
 		code_state_cmp8(e, AT(cpl), 0);
 	}
 	bt_cold(x, COLD_SLOW, code_jump_if(e, CC_NE));
+	if (x->zi->mnemonic == ZYDIS_MNEMONIC_RDTSCP)
+		CODE(e, 0x0f, 0xae, 0xe8); /* lfence: not before what precedes it */
 	code_constant(e, R11, bt_name(x, x->i));
 	code_go(e, OP_CALL, x->t->tsc);
 	if (x->zi->mnemonic == ZYDIS_MNEMONIC_RDTSCP) {

@@ -110,6 +110,7 @@ struct executor_state {
 	uint64_t hint_empty[2], hint_generation[2], user_hint_rsp, user_generation[2];
 	const void *data, *code; /* where they begin */
 	struct interp *self;
+	const struct clock_line *line; /* the machine's clock's */
 	struct x86_seg gate[2][2]; /* CS and SS that SYSCALL, SYSRET load; good if gate_ok */
 	uint8_t gate_ok;
 	uint16_t flags; /* arithmetic: AH and AL as LAHF and SETO leave them */

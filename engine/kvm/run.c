@@ -80,7 +80,7 @@ static int meet_thread(struct kvm_vcpu *k)
 /* Alarms fire on vCPU 0's thread: it has to be out of the guest when the next one is due. */
 static int set_timer(struct kvm_vcpu *k)
 {
-	const struct clock *clock = &k->vcpu->vm->clock;
+	struct clock *clock = &k->vcpu->vm->clock;
 	uint64_t at = k->vcpu->index == 0 ? clock_next(clock) : ALARM_NONE;
 	uint64_t now = clock_now(clock), host;
 	struct itimerspec when;
@@ -88,7 +88,8 @@ static int set_timer(struct kvm_vcpu *k)
 	kvm_halt_watch(k, now);
 	at = k->watch_at < at ? k->watch_at : at;
 	/* Once gone off it has to be set again, even for the same time. */
-	if (at == k->timer_at && (at == ALARM_NONE || at > now))
+	if (at == k->timer_at &&
+	    (at == ALARM_NONE || at + clock->real_base_ns > host_monotonic_ns()))
 		return 0;
 	k->timer_at = at;
 	host = at == ALARM_NONE ? 0 : at + clock->real_base_ns;

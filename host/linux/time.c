@@ -7,9 +7,12 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "host/host.h"
 
@@ -24,6 +27,21 @@ static uint64_t read_clock(clockid_t id)
 uint64_t host_monotonic_ns(void)
 {
 	return read_clock(CLOCK_MONOTONIC);
+}
+
+/* The kernel, which tests it, goes by it. */
+bool host_tsc_steady(void)
+{
+	char name[8] = "";
+	int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+		      O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (read(fd, name, sizeof(name) - 1) < 0)
+		name[0] = '\0';
+	close(fd);
+	return strcmp(name, "tsc\n") == 0;
 }
 
 uint64_t host_wall_ns(void)

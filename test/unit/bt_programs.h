@@ -583,6 +583,22 @@ static void setup_sleepers(struct guest *g, struct x86_state *s)
 	memcpy(g->ram + 0x141000, waker, (size_t)(waker_end - waker));
 }
 
+/* The time-stamp counter, which is moved forward now and then, by either instruction, at either
+ * level, forbidden to the user at times. RBX would know of any step back. */
+ASSEMBLE(counter,
+	 "9: mov r12d, 200; mov ecx, 0xc0000103; mov eax, 77; xor edx, edx; wrmsr; xor ebp, ebp\n"
+	 "1: call 5f; call 6f; test r12d, 15; jnz 2f; mov edx, 300; sub edx, r12d; xor eax, eax\n"
+	 "mov ecx, 0x3b; wrmsr; 2: mov rax, cr4; xor eax, 4; mov cr4, rax; lea r15, [rip + 4f]\n"
+	 "push 0x23; push 0x119000; push 2; push 0x2b; lea rax, [rip + 3f]; push rax; iretq\n"
+	 "3: call 5f; call 6f; hlt; 4: mov rsp, 0x120000; dec r12d; jnz 1b\n"
+	 "xor eax, eax; cdq; mov ecx, eax; xor ebp, ebp; mov [0x118ff0], rbp; mov [0x118ff8], rbp\n"
+	 "hlt; 5: rdtsc; shl rdx, 32; or rax, rdx; cmp rax, rbp; adc rbx, 0; mov rbp, rax; ret\n"
+	 "6: rdtscp; add r8, rcx; shl rdx, 32; or rax, rdx; cmp rax, rbp; adc rbx, 0\n"
+	 "mov rbp, rax; ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " rol r13, 5; add r13, [rsp]; mov [rsp], r15; mov qword ptr [rsp + 8], 8\n"
+	 " mov qword ptr [rsp + 32], 16; mov qword ptr [rsp + 24], 0x120000; iretq")
+
 /* 64-bit, compatibility and 64-bit code again. */
 ASSEMBLE(modes,
 	 "mov r12d, 100; 1: lea rax, [rip + 2f]; push 24; push rax; retfq\n"
@@ -719,6 +735,7 @@ static const struct program programs[] = {
 	PROGRAM(loops, NULL, 30000),
 	PROGRAM(frames, setup_page_ends, 30000),
 	{ "again",    again,    again_end,    setup_page_ends, 40000, false, true },
+	{ "counter",  counter,  counter_end,  setup_rings,     20000, false, true },
 	{ "switched", switched, switched_end, NULL,            20000, false, true },
 };
 

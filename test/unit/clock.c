@@ -214,6 +214,139 @@ static void test_real_time_goes_on(void **state)
 	assert_true(clock_now(&c) < UINT64_C(3605000000000));
 }
 
+/* As engines' own code reads it. */
+static uint64_t by_line(const struct clock *c, uint64_t host)
+{
+	uint64_t age = host - c->line.host;
+
+	return age < c->line.limit ? c->line.ticks + (age * c->line.scale >> 32) : 0;
+}
+
+static uint64_t rdtsc(void)
+{
+	uint64_t tsc;
+
+	__asm__ volatile("lfence; rdtsc; shl $32, %%rdx; or %%rdx, %%rax" : "=a"(tsc) : : "rdx");
+	return tsc;
+}
+
+#define NEAR_NS 1000000
+
+/* Never back, and where the host's clock is, which was read before and after. */
+static uint64_t check_now(struct clock *c, uint64_t before)
+{
+	uint64_t least = host_monotonic_ns() - c->real_base_ns, now = clock_now(c);
+	uint64_t most = host_monotonic_ns() - c->real_base_ns;
+
+	assert_true(now >= before);
+	assert_in_range(now + NEAR_NS, least, most + 2 * NEAR_NS);
+	return now;
+}
+
+static uint64_t watch(struct clock *c, uint64_t before, uint64_t ns)
+{
+	uint64_t end = host_monotonic_ns() + ns;
+
+	while (host_monotonic_ns() < end)
+		before = check_now(c, before);
+	return before;
+}
+
+static void test_real_time_is_the_hosts(void **state)
+{
+	uint64_t now, ticks, tsc;
+	struct clock c;
+
+	(void)state;
+	clock_init(&c, CLOCK_SOURCE_REAL, NULL);
+	c.tsc_khz = 2500000;
+	now = watch(&c, 0, 50000000);
+	assert_int_equal(c.line.limit != 0, c.line.steady);
+	for (unsigned n = 0; n < 1000 && c.line.steady; n++) {
+		ticks = clock_tsc(&c);
+		tsc = by_line(&c, rdtsc());
+		assert_true(tsc == 0 || tsc >= ticks); /* 0: it is too old just now */
+		assert_true(clock_tsc(&c) >= tsc);
+	}
+	clock_restore(&c, 5000);
+	now = watch(&c, 5000, 30000000);
+	assert_in_range(now, 5000, UINT64_C(3600000000000));
+}
+
+/* Never back. */
+static uint64_t follow(struct clock *c, uint64_t before, uint64_t ns)
+{
+	uint64_t end = host_monotonic_ns() + ns, now = before;
+
+	while (host_monotonic_ns() < end) {
+		now = clock_now(c);
+		assert_true(now >= before);
+		before = now;
+	}
+	return now;
+}
+
+/* The host's counter steps, as where the machine is moved, or sleeps: at worst time stands still,
+ * no longer than a line is good for. */
+static void test_host_counter_steps(void **state)
+{
+	static const uint64_t steps[] = { UINT64_C(1) << 40, -(UINT64_C(1) << 40),
+					  UINT64_C(1) << 62, UINT64_C(1) << 27 };
+	struct clock c;
+	uint64_t now;
+
+	(void)state;
+	clock_init(&c, CLOCK_SOURCE_REAL, NULL);
+	now = watch(&c, 0, 30000000);
+	for (unsigned n = 0; n < sizeof(steps) / sizeof(steps[0]); n++) {
+		c.line.host += steps[n];
+		c.line.from_host += steps[n];
+		now = watch(&c, follow(&c, now, 60000000), 30000000);
+	}
+	c.line.host -= c.line.limit / 2; /* by so little that the line cannot know */
+	watch(&c, follow(&c, now, 60000000), 30000000);
+}
+
+struct reader {
+	struct clock clock;
+	_Atomic uint64_t seen;
+	atomic_bool enough;
+};
+
+static void read_along(void *arg)
+{
+	struct reader *r = arg;
+
+	while (!atomic_load(&r->enough)) {
+		uint64_t seen = atomic_load(&r->seen), now = clock_tsc(&r->clock);
+
+		if (now < seen)
+			atomic_store(&r->seen, UINT64_MAX); /* no cmocka in threads */
+		else
+			atomic_compare_exchange_strong(&r->seen, &seen, now);
+	}
+}
+
+static void test_threads_agree(void **state)
+{
+	static struct reader r;
+	struct host_thread *thread[2];
+
+	(void)state;
+	clock_init(&r.clock, CLOCK_SOURCE_REAL, NULL);
+	for (unsigned n = 0; n < 2; n++) {
+		thread[n] = host_thread_start(read_along, &r, "reader");
+		assert_non_null(thread[n]);
+	}
+	do
+		watch(&r.clock, 0, 100000000);
+	while (atomic_load(&r.seen) == 0);
+	atomic_store(&r.enough, true);
+	for (unsigned n = 0; n < 2; n++)
+		host_thread_join(thread[n]);
+	assert_true(r.seen != UINT64_MAX);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -225,6 +358,9 @@ int main(void)
 		cmocka_unit_test(test_earlier_is_told),
 		cmocka_unit_test(test_tsc_conversions),
 		cmocka_unit_test(test_real_time_goes_on),
+		cmocka_unit_test(test_real_time_is_the_hosts),
+		cmocka_unit_test(test_host_counter_steps),
+		cmocka_unit_test(test_threads_agree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
