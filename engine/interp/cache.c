@@ -1,9 +1,8 @@
 /*
  * cache.c - blocks of decoded instructions, and exact invalidation.
  *
- * Each page with code has a bitmap of the bytes that some block was decoded from, so
- * that a write of data beside code is told from a write of code by one look. Blocks may
- * overlap (a jump into the middle of another makes its own).
+ * Blocks may overlap (a jump into the middle of another makes its own). Who tells of writes to
+ * their pages: code_page.c.
  *
  * Killed blocks keep their memory, because one of them may be running. The arena is filled region
  * by region and then from the first on again, whose blocks go at once, between two blocks. So
@@ -12,7 +11,7 @@
  * Tested by test/unit/cache.c.
  * SPDX-License-Identifier: MIT
  */
-#include "engine/interp/cache.h"
+#include "engine/interp/code_page.h"
 
 #include <string.h>
 
@@ -23,17 +22,7 @@
 #define ARENA_MOST    (UINT64_C(120) << 20)
 #define PAGE_SHARE    (UINT64_C(5) << 10) /* of the arena, for each page with code */
 #define BUCKETS       (1u << 18)
-#define PAGE_BUCKETS  (1u << 13)
 #define STRADDLE_ROOM (STRADDLES * sizeof(struct straddle))
-
-struct code_page {
-	uint64_t number; /* guest-physical page number */
-	struct mem_slot *slot;
-	struct block *first; /* sorted by offset */
-	struct code_page *chain;
-	uint64_t
-		covered[PAGE_SIZE / 64]; /* bytes of blocks; may claim too much, never too little */
-};
 
 /* What translations leave of --code-cache. */
 static size_t region_bytes(const struct interp *c)
@@ -131,219 +120,6 @@ static struct block **bucket_of(struct block_cache *k, uint64_t key)
 	return &k->bucket[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 46];
 }
 
-static struct code_page **page_bucket(struct block_cache *k, uint64_t number)
-{
-	return &k->pages[number & (PAGE_BUCKETS - 1)];
-}
-
-static struct code_page *page_find(struct block_cache *k, uint64_t number)
-{
-	struct code_page *p = k->recent;
-
-	if (p && p->number == number)
-		return p;
-	p = *page_bucket(k, number);
-	while (p && p->number != number)
-		p = p->chain;
-	if (p)
-		k->recent = p;
-	return p;
-}
-
-static struct code_page *page_make(struct block_cache *k, gpa_t at)
-{
-	struct code_page *p = page_find(k, at.v >> PAGE_SHIFT);
-
-	if (p)
-		return p;
-	p = k->page_free;
-	if (p)
-		k->page_free = p->chain;
-	else
-		p = &k->page_room[k->pages_used++];
-	*p = (struct code_page){ .number = at.v >> PAGE_SHIFT,
-				 .slot = mem_find(&k->c->vcpu->vm->mem, at) };
-	p->chain = *page_bucket(k, p->number);
-	*page_bucket(k, p->number) = p;
-	return p;
-}
-
-/* --- watching pages --- */
-
-/* Does some vCPU's cache hold code of the page? */
-static bool page_in_use(struct vm *vm, uint64_t number)
-{
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		struct interp *c = vm->vcpu[i]->engine;
-		struct code_page *p = page_find(c->cache, number);
-
-		if (p && p->first)
-			return true;
-	}
-	return false;
-}
-
-static uint64_t bit_of(const struct vcpu *vcpu)
-{
-	return UINT64_C(1) << vcpu->index;
-}
-
-static uint64_t page_in_slot(const struct mem_slot *slot, gpa_t at)
-{
-	return (at.v - slot->start.v) >> PAGE_SHIFT;
-}
-
-static uint8_t *host_of(const struct mem_slot *slot, gpa_t at)
-{
-	return slot->host + (at.v - slot->start.v);
-}
-
-static void unmark(struct mem_slot *slot, gpa_t at)
-{
-	__atomic_and_fetch(mem_mark(slot, at), (uint8_t)~MARK_CODE, __ATOMIC_RELAXED);
-}
-
-static void unwatch(struct block_cache *k, struct code_page *p)
-{
-	const struct code_share *share = k->c->share;
-	struct vcpu *vcpu = k->c->vcpu;
-	gpa_t at = gpa(p->number << PAGE_SHIFT);
-
-	if (!p->slot)
-		return;
-	if (p->slot->coders)
-		atomic_fetch_and(&p->slot->coders[page_in_slot(p->slot, at)], ~bit_of(vcpu));
-	else if (!page_in_use(vcpu->vm, p->number) &&
-		 !(share && share->in_page(k->c, host_of(p->slot, at))))
-		unmark(p->slot, at);
-}
-
-static struct mem_slot *slot_of(struct mem *m, const uint8_t *host)
-{
-	struct mem_slot *s = m->slots;
-
-	while (s && (uintptr_t)host - (uintptr_t)s->host >= s->bytes)
-		s = s->next;
-	return s;
-}
-
-void cache_share_begin(struct interp *c, const struct block *b)
-{
-	const uint8_t *host = (const uint8_t *)(uintptr_t)(b->key >> 2);
-	struct mem_slot *slot = slot_of(&c->vcpu->vm->mem, host);
-
-	/* Of the block itself the page is watched already. */
-	if (slot)
-		__atomic_or_fetch(&slot->marks[(uint64_t)(host - slot->host) >> PAGE_SHIFT],
-				  MARK_CODE, __ATOMIC_SEQ_CST);
-}
-
-void cache_share_end(struct interp *c, const uint8_t *host)
-{
-	struct mem_slot *slot = slot_of(&c->vcpu->vm->mem, host);
-	gpa_t at;
-
-	if (!slot)
-		return;
-	at = gpa(slot->start.v + (uint64_t)(host - slot->host));
-	if (slot->coders || !page_in_use(c->vcpu->vm, at.v >> PAGE_SHIFT))
-		unmark(slot, at);
-}
-
-static void protect_all(struct vm *vm, const void *host)
-{
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		struct interp *c = vm->vcpu[i]->engine;
-
-		tlb_protect_host(&c->tlb, host);
-	}
-}
-
-/* From now on every write to the page is told to cache_written(): vCPUs on one thread. */
-static void watch(struct block_cache *k, struct code_page *p)
-{
-	gpa_t at = gpa(p->number << PAGE_SHIFT);
-	uint8_t *mark = p->slot ? mem_mark(p->slot, at) : NULL;
-
-	if (!mark || p->slot->coders || *mark & MARK_CODE)
-		return;
-	__atomic_or_fetch(mark, MARK_CODE, __ATOMIC_RELAXED);
-	protect_all(k->c->vcpu->vm, host_of(p->slot, at));
-}
-
-/*
- * The same for vCPUs on several threads, before the page is read. Who writes sets its bit among the
- * writers, then looks for coders; here it is the other way round, so one sees the other. While the
- * gate was closed our own blocks may have died, and with the last one our bit: then once more.
- */
-static void watch_shared(struct block_cache *k, gpa_t at)
-{
-	struct vcpu *vcpu = k->c->vcpu;
-	struct mem_slot *slot = mem_find(&vcpu->vm->mem, at);
-	uint64_t page = slot ? page_in_slot(slot, at) : 0, me = bit_of(vcpu), writers;
-	const void *host = slot ? slot->host + (page << PAGE_SHIFT) : NULL;
-
-	if (!slot || !slot->coders)
-		return;
-	while (!(atomic_load(&slot->coders[page]) & me)) {
-		atomic_fetch_or(&slot->coders[page], me);
-		writers = atomic_load(&slot->writers[page]);
-		if (writers & ~me) {
-			gate_close(vcpu->vm, vcpu);
-			protect_all(vcpu->vm, host);
-			atomic_store(&slot->writers[page], 0);
-			gate_open(vcpu->vm, vcpu);
-		} else if (writers) {
-			tlb_protect_host(&k->c->tlb, host);
-			atomic_fetch_and(&slot->writers[page], ~me);
-		}
-	}
-}
-
-/* The page's last block is gone. */
-static void page_end(struct block_cache *k, struct code_page *p)
-{
-	struct code_page **at = page_bucket(k, p->number);
-
-	unwatch(k, p);
-	while (*at != p)
-		at = &(*at)->chain;
-	*at = p->chain;
-	if (k->recent == p)
-		k->recent = NULL;
-	p->chain = k->page_free;
-	k->page_free = p;
-}
-
-/* Bits of word `w` that stand for the bytes [from, to) of a page. */
-static uint64_t word_mask(unsigned w, unsigned from, unsigned to)
-{
-	unsigned first = w * 64, last = first + 64;
-
-	from = from > first ? from : first;
-	to = to < last ? to : last;
-	if (from >= to)
-		return 0;
-	return (to - from == 64 ? ~UINT64_C(0) : (UINT64_C(1) << (to - from)) - 1)
-	       << (from - first);
-}
-
-static bool covers(const struct code_page *p, unsigned from, unsigned to)
-{
-	for (unsigned w = from / 64; w * 64 < to; w++)
-		if (p->covered[w] & word_mask(w, from, to))
-			return true;
-	return false;
-}
-
-static void cover(struct code_page *p, const struct block *b)
-{
-	unsigned from = b->offset, to = from + b->bytes;
-
-	for (unsigned w = from / 64; w * 64 < to; w++)
-		p->covered[w] |= word_mask(w, from, to);
-}
-
 static void link_block(struct block_cache *k, struct code_page *p, struct block *b)
 {
 	struct block **at = &p->first;
@@ -356,8 +132,8 @@ static void link_block(struct block_cache *k, struct code_page *p, struct block 
 	b->live = true;
 	b->chain = *bucket_of(k, b->key);
 	*bucket_of(k, b->key) = b;
-	cover(p, b);
-	watch(k, p);
+	page_cover(p, b);
+	page_watch(k, p);
 }
 
 /* Its memory stays: it may be running. */
@@ -386,7 +162,7 @@ void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 	unsigned from = at.v & PAGE_MASK, to = from + (unsigned)bytes;
 	struct block **link;
 
-	if (!p || !p->first || !covers(p, from, to))
+	if (!p || !p->first || !page_covers(p, from, to))
 		return;
 	memset(p->covered, 0, sizeof(p->covered));
 	for (link = &p->first; *link;) {
@@ -396,70 +172,12 @@ void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 			*link = b->next;
 			kill_block(k, b);
 		} else {
-			cover(p, b);
+			page_cover(p, b);
 			link = &b->next;
 		}
 	}
 	if (!p->first)
 		page_end(k, p);
-}
-
-static void written_everywhere(struct vm *vm, const struct mem_slot *slot, gpa_t at, uint64_t bytes)
-{
-	struct interp *c;
-
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		c = vm->vcpu[i]->engine;
-		cache_written(c->cache, at, bytes);
-	}
-	c = vm->vcpu[0]->engine;
-	if (slot && c->share)
-		c->share->written(c, host_of(slot, at), (unsigned)bytes);
-}
-
-/* Was something that vCPUs share made of the bytes? Who is outside the gate cannot know. */
-static bool written_share(const struct vm *vm, const struct vcpu *self, struct mem_slot *slot,
-			  gpa_t at, uint64_t bytes)
-{
-	const struct interp *c = vm->vcpu[0]->engine;
-
-	if (!c->share || !(__atomic_load_n(mem_mark(slot, at), __ATOMIC_RELAXED) & MARK_CODE))
-		return false;
-	return !self || c->share->covers(c, host_of(slot, at), (unsigned)bytes);
-}
-
-/* On several threads: those who have code of the page are told, while nobody runs. Nobody else?
- * Then nobody needs to stop. */
-static void written_shared(struct vm *vm, struct vcpu *self, struct mem_slot *slot, gpa_t at,
-			   uint64_t bytes)
-{
-	atomic_ullong *coders = &slot->coders[page_in_slot(slot, at)];
-	uint64_t who;
-	bool share;
-
-	/* What was written is seen by whoever is not seen here. */
-	atomic_thread_fence(memory_order_seq_cst);
-	who = atomic_load(coders);
-	share = written_share(vm, self, slot, at, bytes);
-	if (self && !share && !(who & ~bit_of(self))) {
-		cache_written(((struct interp *)self->engine)->cache, at, bytes);
-		return;
-	}
-	if (!who && !share)
-		return;
-	gate_close(vm, self);
-	written_everywhere(vm, slot, at, bytes);
-	gate_open(vm, self);
-}
-
-void cache_written_all(struct vm *vm, struct vcpu *self, gpa_t at, uint64_t bytes)
-{
-	struct mem_slot *slot = mem_find(&vm->mem, at);
-
-	if (slot && slot->coders)
-		written_shared(vm, self, slot, at, bytes);
-	else
-		written_everywhere(vm, slot, at, bytes);
 }
 
 void cache_flush(struct block_cache *k)
@@ -469,7 +187,7 @@ void cache_flush(struct block_cache *k)
 			if (!p->first)
 				continue;
 			p->first = NULL;
-			unwatch(k, p);
+			page_unwatch(k, p);
 		}
 	}
 	memset(k->pages, 0, PAGE_BUCKETS * sizeof(*k->pages));
@@ -517,7 +235,7 @@ static void page_evict(struct block_cache *k, struct code_page *p, const struct 
 			*link = b->next;
 			kill_block(k, b);
 		} else {
-			cover(p, b);
+			page_cover(p, b);
 			link = &b->next;
 		}
 	}
@@ -598,7 +316,7 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 
 	if (room > sizeof(code))
 		room = sizeof(code);
-	watch_shared(k, at);
+	page_watch_shared(k, at);
 	guest_copy(code, host, room);
 	n = k->c->share ? k->c->share->decoded(k->c, block_key(host, mode), insn) : 0;
 	if (n > 0)
