@@ -1,7 +1,7 @@
 # `make bench`: one benchmark program natively and inside every monitor, the boot of the same guest, and tight
 # loops; the tables go into docs/PERFORMANCE.md. A peer that cannot be installed is left out.
 
-$(OBJ)/bench/measure: $(OBJ)/bench/measure.o $(OBJ)/bench/tree.o
+$(OBJ)/bench/measure $(OBJ)/bench/turns: $(OBJ)/bench/%: $(OBJ)/bench/%.o $(OBJ)/bench/tree.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
