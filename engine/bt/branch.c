@@ -363,15 +363,10 @@ bool bt_branch(struct translation *x, bool *ended)
 /* x.left += n, leaving RFLAGS alone. Returns the byte that says n; NULL: n is 0. */
 static uint8_t *give_back(struct code *e, unsigned n)
 {
-	uint8_t *said;
-
 	if (n == 0)
 		return NULL;
-	code_state(e, OP_LOAD, RCX, AT(x.left));
-	CODE(e, 0x48, 0x8d, 0x49, (uint8_t)n); /* lea rcx, [rcx + n] */
-	said = e->at - 1;
-	code_state(e, OP_STORE, RCX, AT(x.left));
-	return said;
+	CODE(e, 0x4d, 0x8d, 0x7f, (uint8_t)n); /* lea r15, [r15 + n] */
+	return e->at - 1;
 }
 
 static void cold_slow(struct translation *x, const struct cold *k)

@@ -12,8 +12,9 @@
  *   RSP       the hint stack, see below
  *   R9, R10   guest RCX, guest RSP
  *   RCX, R11  scratch, within one instruction
+ *   R15       x.left, the budget: a counter in memory would be what short loops wait for
  *   others    the guest's register of the same name
- *   memory    guest R9, R10, R11: struct interp's r[]
+ *   memory    guest R9, R10, R11, R15: struct interp's r[]
  *   RFLAGS    at the beginning and the end of a block nothing; the arithmetic flags are in x.flags,
  *             unless nobody reads them (flow.c says what a fault then shows)
  *   YMM       the guest's if x.vector_live, MXCSR too

@@ -43,6 +43,7 @@ void bt_load_all(struct code *e)
 	for (unsigned g = 0; g < GPR_COUNT; g++)
 		if (!bt_in_memory(g))
 			code_state(e, OP_LOAD, bt_home(g), AT_REGISTER(g));
+	code_state(e, OP_LOAD, BUDGET, AT(x.left));
 }
 
 void bt_store_all(struct code *e)
@@ -50,6 +51,7 @@ void bt_store_all(struct code *e)
 	for (unsigned g = 0; g < GPR_COUNT; g++)
 		if (!bt_in_memory(g))
 			code_state(e, OP_STORE, bt_home(g), AT_REGISTER(g));
+	code_state(e, OP_STORE, BUDGET, AT(x.left));
 }
 
 void bt_flags_save(struct code *e)

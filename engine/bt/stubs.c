@@ -332,8 +332,7 @@ static uint8_t *put_score(struct code *e)
 
 	CODE(e, 0x8b);
 	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, stamp));
-	CODE(e, PREFIX_GS, OP_SUB); /* edx = instructions since */
-	code_modrm_state(e, RDX, AT(x.left));
+	CODE(e, 0x44, 0x29, 0xfa);     /* sub edx, r15d: instructions since */
 	CODE(e, 0x83, 0xfa, BT_RAPID); /* cmp edx */
 	slowly = code_jump_if(e, CC_AE);
 	CODE(e, 0xfe); /* inc byte [score] */
@@ -387,10 +386,7 @@ static void put_fill(const struct bt *t, struct code *e, enum access access)
 {
 	uint8_t *plain;
 
-	CODE(e, PREFIX_GS, 0x8b); /* mov edx, [x.left] */
-	code_modrm_state(e, RDX, AT(x.left));
-	CODE(e, 0x89);
-	code_modrm_mem(e, RDX, RCX, offsetof(struct bt_memory, stamp));
+	code_mem_of(e, false, OP_STORE, BUDGET, RCX, offsetof(struct bt_memory, stamp));
 	code_mem(e, OP_LOAD, RDX, RAX, (int32_t)access * 8);
 	code_mem(e, OP_STORE, RDX, RCX, offsetof(struct bt_memory, tag));
 	code_mem(e, OP_LOAD, RDX, RAX, offsetof(struct tlb_entry, host));

@@ -82,9 +82,7 @@ void bt_pay(struct translation *x)
 
 	need_vectors(x, end);
 	x->segment_end = end;
-	CODE(e, PREFIX_GS, 0x48, 0x83); /* sub qword [x.left], count */
-	code_modrm_state(e, 5, AT(x.left));
-	code8(e, (uint8_t)(end - x->i->n));
+	CODE(e, 0x49, 0x83, 0xef, (uint8_t)(end - x->i->n)); /* sub r15, count */
 	bt_cold(x, COLD_BUDGET, code_jump_if(e, CC_B))->limit = end - x->i->n;
 }
 

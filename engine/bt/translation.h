@@ -15,6 +15,7 @@
 
 #define SCRATCH_A R11 /* an address */
 #define SCRATCH_T RCX
+#define BUDGET    R15 /* x.left */
 
 /* Where the guest's arithmetic flags are. */
 enum flags_at { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH, FLAGS_AGAIN /* nowhere: again.c */ };
@@ -96,7 +97,7 @@ struct translation {
 unsigned bt_home(unsigned guest);
 static inline bool bt_in_memory(unsigned guest)
 {
-	return guest >= R9 && guest <= R11;
+	return (guest >= R9 && guest <= R11) || guest == BUDGET;
 }
 /* Emits code that brings guest register n to host register `to`, or back. */
 void bt_read(struct code *e, unsigned to, unsigned guest);
@@ -198,7 +199,7 @@ bool bt_branch(struct translation *x, bool *ended); /* false: not one that is kn
 struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,
 			 enum flags_at flags);
 bool bt_ends_segment(const struct translation *x); /* a loop's branch: nothing is paid beyond */
-void bt_warm_code(struct translation *x); /* ways to other blocks: near what leads there */
+void bt_warm_code(struct translation *x);          /* ways to other blocks: near what leads there */
 void bt_cold_code(struct translation *x);
 
 /* translate.c: instruction n becomes the one at hand. */

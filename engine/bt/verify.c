@@ -4,7 +4,8 @@
  *
  * The idea: a list of what may be there, not of what may not. Mnemonics are those that the
  * translator knows as plain, those of its own code, and vector instructions; registers are the
- * guest's (x87 and MMX too) and the scratch ones, RSP only where the hint stack moves; memory is
+ * guest's (x87 and MMX too) and the scratch ones, RSP only where the hint stack moves, R15 only
+ * where the budget does; memory is
  * struct interp by GS, cells by RIP, the hint stack, and [R11] and [RCX], and R11 plus a
  * guest's register; branches lead to an
  * instruction of the block or to a stub that names.c knows.
@@ -62,8 +63,30 @@ static bool adjusts_rsp(const struct check *c)
 	       op[1].imm.value.u == HINT_BYTES;
 }
 
+/* sub r15, n; lea r15, [r15 + n]; a cell's stamp is the stubs' */
+static bool is_payment(const struct check *c)
+{
+	const ZydisDecodedOperand *op = c->op;
+
+	if (op[0].reg.value != ZYDIS_REGISTER_R15)
+		return false;
+	if (c->zi.mnemonic == ZYDIS_MNEMONIC_LEA)
+		return op[0].size == 64 && op[1].mem.base == ZYDIS_REGISTER_R15 &&
+		       op[1].mem.index == ZYDIS_REGISTER_NONE && op[1].mem.disp.value > 0;
+	return c->zi.mnemonic == ZYDIS_MNEMONIC_SUB && op[0].size == 64 &&
+	       op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op[1].imm.value.u <= BLOCK_INSNS;
+}
+
+static bool is_budget(ZydisRegister reg)
+{
+	return ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg) ==
+	       ZYDIS_REGISTER_R15;
+}
+
 static const char *check_register(const struct check *c, const ZydisDecodedOperand *o)
 {
+	if (is_budget(o->reg.value) && !is_payment(c))
+		return "the budget as an operand";
 	switch (ZydisRegisterGetClass(o->reg.value)) {
 	case ZYDIS_REGCLASS_GPR8:
 	case ZYDIS_REGCLASS_GPR16:
@@ -115,7 +138,8 @@ static bool is_based(const ZydisDecodedOperandMem *m)
 	return m->base == ZYDIS_REGISTER_R11 && m->segment != ZYDIS_REGISTER_GS &&
 	       m->segment != ZYDIS_REGISTER_FS && m->scale == 1 &&
 	       ZydisRegisterGetClass(m->index) == ZYDIS_REGCLASS_GPR64 &&
-	       m->index != ZYDIS_REGISTER_RCX && m->index != ZYDIS_REGISTER_R11;
+	       m->index != ZYDIS_REGISTER_RCX && m->index != ZYDIS_REGISTER_R11 &&
+	       m->index != ZYDIS_REGISTER_R15;
 }
 
 static const char *check_memory(const struct check *c, const ZydisDecodedOperand *o)

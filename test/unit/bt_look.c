@@ -219,13 +219,13 @@ static void test_trace_translate(void **state)
 	assert_string_equal(text, "");
 	traced(1u << TRACE_BIT_translate);
 	assert_non_null(strstr(text, "translate 0x10005: "));
-	assert_true(beside("; entry", "gs:[x.left], 0x"));
+	assert_true(beside("; entry", "sub r15, 0x"));
 	assert_true(beside("mov ecx, 0x1F4", "mov r9d, 0x1F4"));
 	assert_non_null(strstr(text, "dec r9d"));
 	assert_true(beside("pop rcx", "r11, r"));
 	assert_true(beside("cpuid", "r11d, 0x"));
 	assert_non_null(strstr(text, "call bt_slow"));
-	assert_true(beside("; budget: push rcx", "gs:[x.left]"));
+	assert_true(beside("; budget: push rcx", "lea r15, [r15+0x"));
 	for (const char *at = text; *at; at = strchr(at, '\n') + 1)
 		assert_memory_equal(at, "trace ", 6);
 }

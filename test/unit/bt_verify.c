@@ -47,6 +47,9 @@
 	X("mov rax, rsp") X("add rsp, 8") X("lea rsp, [rax + 8]") X("lea rsp, [rsp + rax]") \
 	X("lea esp, [rsp + 8]") X("or rsp, 0x20000") X("or rsp, rax") X("xchg rsp, rax") \
 	X("mov spl, 1") X("cmp rax, rsp") \
+	/* the budget */ \
+	X("mov rax, r15") X("mov r15d, 5") X("sub r15, rax") X("sub r15, 0x1000") X("sub r15d, 5") X("add r15, 8") \
+	X("lea r15, [r15 - 8]") X("lea r15, [r15 + rax]") X("lea r15, [rax + 8]") X("mov rax, [r11 + r15]") \
 	/* branches */ \
 	X("jmp rax") X("jmp [rcx + r11 * 4]") X("jmp [rcx + rax * 8]") X("jmp [r11 + rcx * 8]") X("jmp [rcx + r11 * 8 + 8]") X("call [rcx + r11 * 8]") X("call rcx") X("jmp [r11]") X("call [r11]") X("jmp gs:[0]") X("ret 8") \
 	X("retfq") X("jmp fword ptr [r11]") X("call fword ptr [r11]") X("jmp 1b + 0x100") \
@@ -57,7 +60,7 @@
 	X("xor r11, [rcx + 8]") X("add r11, [rcx + 24]") X("mov rax, [r11 + 0xff8]") \
 	X("lock xadd [r11], rbx") X("movups xmm3, [r11]") X("vpaddb ymm1, ymm2, [r11]") \
 	X("test byte ptr gs:[8], 16") X("mov dword ptr [r11], 5") X("mov r9d, [r11]") X("cmp al, [r11]") \
-	X("lea r10d, [r10 - 4]") X("vmovaps xmm1, xmm1") X("vzeroupper") X("pmovmskb eax, xmm1") X("lea rax, [rbx + rcx * 4 + 9]") X("div rcx") \
+	X("sub r15, 9") X("lea r15, [r15 + 9]") X("lea r10d, [r10 - 4]") X("vmovaps xmm1, xmm1") X("vzeroupper") X("pmovmskb eax, xmm1") X("lea rax, [rbx + rcx * 4 + 9]") X("div rcx") \
 	X("cmp r11, [rsp]") X("lea rsp, [rsp + 8]") X("or rsp, 0x10000") X("push rcx") X("ret") \
 	X("lahf; seto al; sahf") X("jz 1b + 7; mov eax, 1; ret") X("mov eax, 1; jmp 1b") \
 	X("fld qword ptr [r11]") X("faddp") X("fnstsw ax") X("fldcw gs:[0]") X("fucomip st, st(1)") X("paddb mm0, [r11]") X("lock cmpxchg16b [r11]") X("mul rbx") X("shl rax, cl") X("mfence") X("movabs rax, 0x1122334455667788")
