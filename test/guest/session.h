@@ -128,10 +128,22 @@ static inline double session_now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* Waits until `what` appears after the last thing expected; prints the text and fails if not. */
+/* Its status can still be asked for. */
+static inline bool session_has_ended(const struct session *s)
+{
+	siginfo_t info = { 0 };
+
+	waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+	return info.si_pid == s->pid;
+}
+
+/* Waits until `what` appears after the last thing expected; prints the text and fails if not, or if
+ * the program ends before. */
 static inline void session_expect(struct session *s, const char *what, double seconds)
 {
 	double end = session_now() + seconds;
+	bool ended = false;
+	size_t before;
 
 	for (;;) {
 		char *at = memmem(s->text + s->seen, s->bytes - s->seen, what, strlen(what));
@@ -142,9 +154,11 @@ static inline void session_expect(struct session *s, const char *what, double se
 		}
 		if (session_now() > end || s->bytes == SESSION_TEXT - 1)
 			break;
-		session_read(s, 200);
-		if (waitpid(s->pid, NULL, WNOHANG | WNOWAIT) != 0 && !session_read(s, 0))
+		before = s->bytes;
+		session_read(s, ended ? 0 : 200);
+		if (ended && s->bytes == before)
 			break;
+		ended = session_has_ended(s); /* and its last words are read */
 	}
 	fprintf(stderr, "never saw \"%s\"; the session so far:\n%.*s\n", what, (int)s->bytes,
 		s->text);

@@ -1,6 +1,6 @@
 /*
  * smp.c - the stock Debian kernel on two and on four CPUs, twenty times each on each software
- * engine, with no hang and no complaint; and the litmus tests, a million rounds of each.
+ * engine, with no hang and no complaint.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,10 +8,8 @@
 
 #define BOOTS        20
 #define BOOT_SECONDS 300
-#define LITMUS       3600
-#define ROUNDS       "1000000"
 
-static char kernel[4200], initrd[4200], image[4200];
+static char kernel[4200], initrd[4200];
 
 static char *options[] = { NULL, "run", "--engine", NULL, "--cpus", NULL };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -69,25 +67,6 @@ static void boots(const char *engine)
 	}
 }
 
-static void litmus(const char *engine, const char *cpus)
-{
-	char append[64];
-	char *rest[] = { "--kernel", image,          "--memory",    "64M", "--append",
-			 append,     "--debug-exit", "--no-reboot", NULL };
-	struct session s;
-	int status;
-
-	snprintf(image, sizeof(image), "%s/../bare/smp", session_need("GUEST"));
-	snprintf(append, sizeof(append), "cpus=%s rounds=%s", cpus, ROUNDS);
-	start(&s, engine, cpus, rest);
-	session_expect(&s, "\ndone", LITMUS);
-	assert_null(memmem(s.text, s.bytes, "not ok", 6));
-	status = session_end(&s, 60);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 1); /* 0 by debug-exit */
-	session_close(&s);
-}
-
 static void test_boots_bt(void **state)
 {
 	(void)state;
@@ -100,21 +79,11 @@ static void test_boots_interp(void **state)
 	boots("interp");
 }
 
-static void test_litmus(void **state)
-{
-	(void)state;
-	litmus("bt", "2");
-	litmus("bt", "4");
-	litmus("interp", "2");
-	litmus("interp", "4");
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_boots_bt),
 		cmocka_unit_test(test_boots_interp),
-		cmocka_unit_test(test_litmus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

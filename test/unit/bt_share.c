@@ -2,7 +2,7 @@
  * bt_share.c - what several vCPUs share of engine bt: translated once, each with data of its own,
  * gone for all.
  *
- * vCPUs run in turns here, by hand; on threads of their own test/guest/bare/smp.c has them.
+ * vCPUs run in turns here, by hand; on threads of their own test/guest/bare/smp_*.c have them.
  *
  * SPDX-License-Identifier: MIT
  */
