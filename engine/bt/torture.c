@@ -45,7 +45,9 @@ static enum step execute(struct interp *c, struct block *b)
 		t->pending = NULL;
 		t->pending_indirect = false;
 	}
-	if (t->torture & TORTURE(INVALIDATE) && strikes(t, 256)) {
+	/* Not oftener: a flush costs as much as some thousand blocks, and code shall get hot
+	 * between. */
+	if (t->torture & TORTURE(INVALIDATE) && strikes(t, 4096)) {
 		cache_flush(c->cache); /* `b` can still be read, as bt_execute() says */
 		return STEP_STALE;
 	}

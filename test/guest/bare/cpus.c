@@ -15,6 +15,7 @@ enum { LDR = 0x0d, DFR = 0x0e, SVR = 0x0f, EOI = 0x0b, ICR = 0x30, ICR_HIGH = 0x
 
 unsigned cpus;
 uint64_t rounds;
+uint64_t few;
 struct cpu cpu_data[CPUS];
 volatile uint8_t *flushed_page;
 volatile uint64_t arrived;
@@ -114,6 +115,7 @@ void start_others(void)
 {
 	cpus = (unsigned)command_line_number("cpus=", 4);
 	rounds = command_line_number("rounds=", 20000);
+	few = rounds / 16 + 1 < 10000 ? rounds / 16 + 1 : 10000;
 	for (unsigned i = 0; i < (unsigned)(trampoline_end - trampoline); i++)
 		((volatile uint8_t *)(SIPI_PAGE * PAGE))[i] = trampoline[i];
 	__asm__ volatile("sidt %0" : "=m"(idt_pointer));

@@ -27,6 +27,7 @@ struct cpu {
 
 extern unsigned cpus;
 extern uint64_t rounds;
+extern uint64_t few; /* rounds of what takes the machine longer: a sixteenth, and 10000 at most */
 extern struct cpu cpu_data[CPUS];
 extern volatile uint8_t *flushed_page; /* VECTOR_FLUSH makes the TLB forget it */
 extern volatile uint64_t arrived;      /* 0 when a job begins */

@@ -17,8 +17,11 @@ static volatile uint64_t guarded;
 
 #define SPLIT      ((volatile uint64_t *)(two_pages + PAGE - 3))
 #define LINE_SPLIT ((volatile uint64_t *)(two_pages + 64 - 3))
-/* What takes so long that one round in so many has to do: hosts make a split lock wait. */
-#define SELDOM 64
+/* What takes so long that few rounds have to do: hosts make a split lock wait. */
+static bool seldom(uint64_t n, unsigned index)
+{
+	return n % 32 == index % 32 && n < 4 * few;
+}
 
 static void add_job(unsigned index)
 {
@@ -38,7 +41,7 @@ static void add_job(unsigned index)
 			pause();
 		guarded++;
 		__atomic_store_n(&spin, 0, __ATOMIC_RELEASE);
-		if (n % SELDOM == index % SELDOM) {
+		if (seldom(n, index)) {
 			__asm__ volatile("lock incq %0" : "+m"(*LINE_SPLIT) : : "memory");
 			__asm__ volatile("lock incq %0" : "+m"(*SPLIT) : : "memory");
 		}
@@ -51,7 +54,7 @@ static void test_locked(void)
 
 	for (uint64_t n = 0; n < rounds; n++)
 		for (unsigned i = 0; i < cpus; i++)
-			split += n % SELDOM == i % SELDOM;
+			split += seldom(n, i);
 	all_do(add_job);
 	CHECK("LOCK INC", total, cpus * rounds);
 	CHECK("LOCK INC across cache lines", *LINE_SPLIT, split);
@@ -71,7 +74,7 @@ static void device_job(unsigned index)
 {
 	uint32_t one = UINT32_C(1) << 24;
 
-	for (uint64_t n = 0; n < rounds / 16 + index; n++)
+	for (uint64_t n = 0; n < few + index; n++)
 		__asm__ volatile("lock addl %1, %0" : "+m"(IOWIN) : "r"(one) : "memory");
 }
 
@@ -82,7 +85,7 @@ static void test_locked_device(void)
 	IOREGSEL = IOREDTBL_HIGH(20);
 	IOWIN = 0;
 	for (unsigned i = 0; i < cpus; i++)
-		sum += rounds / 16 + i;
+		sum += few + i;
 	all_do(device_job);
 	CHECK("LOCK ADD to a device's register", IOWIN >> 24, sum & 0xff);
 	IOWIN = 0;
@@ -108,7 +111,7 @@ static void code_job(unsigned index)
 {
 	uint32_t (*function)(void) = (uint32_t(*)(void))(uint64_t)(code + 100);
 
-	for (uint64_t n = 1; n <= rounds / 16 + 1; n++) {
+	for (uint64_t n = 1; n <= few; n++) {
 		if (index == 0) {
 			write_code((uint32_t)n * 3);
 			version = n;
@@ -189,7 +192,7 @@ static void patch_job(unsigned index)
 		}
 		return;
 	}
-	for (uint64_t n = 1; n <= rounds / 64 + 1; n++) {
+	for (uint64_t n = 1; n <= few / 4 + 1; n++) {
 		uint64_t called = calls;
 
 		version++;
@@ -234,7 +237,7 @@ static void shootdown_job(unsigned index)
 	volatile uint8_t *at = (volatile uint8_t *)WINDOW;
 	uint64_t phase = 0;
 
-	for (uint64_t n = 1; n <= rounds / 16 + 1; n++) {
+	for (uint64_t n = 1; n <= few; n++) {
 		if (index == 0) {
 			uint64_t before[CPUS];
 
@@ -268,7 +271,7 @@ static void dirty_job(unsigned index)
 {
 	volatile uint64_t *pte = &window_pt[1];
 
-	for (uint64_t n = 1; n <= rounds / 16 + 1; n++) {
+	for (uint64_t n = 1; n <= few; n++) {
 		if (index == 0) {
 			uint64_t was = *pte & 0xe00;
 
@@ -294,7 +297,7 @@ static void walk_job(unsigned index)
 	volatile uint64_t *pte = &window_pt[1];
 	uint64_t phase = 0;
 
-	for (uint64_t n = 1; n <= rounds / 16 + 1; n++) {
+	for (uint64_t n = 1; n <= few; n++) {
 		if (index == 0)
 			__atomic_fetch_and(pte, ~(PTE_A | PTE_D), __ATOMIC_SEQ_CST);
 		meet(++phase);

@@ -39,7 +39,7 @@ static void kick_job(unsigned index)
 {
 	uint64_t phase = 0;
 
-	for (uint64_t n = 1; n <= rounds / 16 + 1; n++) {
+	for (uint64_t n = 1; n <= few; n++) {
 		go[index] = false;
 		meet(++phase);
 		if (index) {
@@ -80,7 +80,7 @@ static void flush_job(unsigned index)
 
 	flush_tlb();
 	wrmsr(MSR_STEAL_TIME, (uint64_t)&steal_time[index] | 1);
-	for (uint64_t n = 1; n <= rounds / 16 + 1; n++) {
+	for (uint64_t n = 1; n <= few; n++) {
 		go[index] = false;
 		if (*at == (n & 1))
 			add(&wrong, 1);
@@ -120,7 +120,7 @@ static void test_services(void)
 	CHECK("arrives once at each", seen_by_all(VECTOR_PLAIN), cpus);
 	total = 0;
 	all_do(kick_job);
-	CHECK("kicks wake CPUs that take no interrupts", total, (rounds / 16 + 1) * (cpus - 1));
+	CHECK("kicks wake CPUs that take no interrupts", total, few * (cpus - 1));
 	wrong = 0;
 	open_window();
 	all_do(flush_job);
