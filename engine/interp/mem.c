@@ -343,3 +343,14 @@ void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, 
 		*bytes = room;
 	return host;
 }
+
+void *mem_run_down(struct interp *c, enum seg seg, uint64_t off, enum access access,
+		   uint64_t *bytes)
+{
+	uint64_t linear;
+
+	if (!mem_fast_linear(c, seg, off, access == ACCESS_WRITE, &linear))
+		return NULL;
+	*bytes = linear & PAGE_MASK;
+	return tlb_hit(&c->tlb, linear, 1, access);
+}

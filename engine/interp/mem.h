@@ -70,6 +70,9 @@ bool mem_rmw_end(struct interp *c, struct rmw *m);
  * end, or NULL when the access has to go byte by byte (device, watched page, no right yet:
  * do one element with the ordinary functions, which fault or fill the TLB, and ask again). */
 void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, uint64_t *bytes);
+/* The same downwards: *bytes of the page lie below. NULL for segments with a limit, too. */
+void *mem_run_down(struct interp *c, enum seg seg, uint64_t off, enum access access,
+		   uint64_t *bytes);
 
 /* Applies segment base for the common cases without a call. true: *linear is right. */
 static inline bool mem_fast_linear(struct interp *c, enum seg seg, uint64_t off, bool write,

@@ -2,11 +2,11 @@
  * string.c - MOVS, STOS, LODS, CMPS, SCAS with their repeat prefixes.
  *
  * The idea: a repeat is a loop of single elements, each of which may fault or be the last
- * before an interrupt; the registers always say what is left. Going forward, whole runs
- * within a page are done at once on host memory - with the result that element by element
- * would have, so MOVS onto its own source a few bytes on repeats a pattern. Waiting
- * work is looked at after each run; at least one element is done before the instruction
- * gives way.
+ * before an interrupt; the registers always say what is left. Whole runs within a page are
+ * done at once on host memory, upwards, and MOVS and STOS downwards, too (boot loaders move kernels
+ * so) - with the result that element by element would have, so MOVS onto its own source a few bytes
+ * on repeats a pattern. Waiting work is looked at after each run; at least one element is done
+ * before the instruction gives way.
  *
  * CMPS and SCAS assign the flags when they are complete, not when they fault or pause. With 32-bit
  * addresses in 64-bit code a repeat clears the upper halves of RCX, and for MOVS and STOS of
@@ -24,7 +24,7 @@
 
 /* One element. false: fault recorded, no register changed. */
 typedef bool (*one_fn)(struct interp *c, const struct insn *i);
-/* Up to `most` elements upwards on host memory; how many were done (0: do one the long way). */
+/* Up to `most` elements on host memory; how many were done (0: do one the long way). */
 typedef uint64_t (*run_fn)(struct interp *c, const struct insn *i, uint64_t most);
 
 static inline uint64_t index_of(const struct interp *c, enum gpr reg, uint8_t asz)
@@ -58,6 +58,22 @@ static inline void *run_at(struct interp *c, enum seg seg, enum gpr reg, uint8_t
 	return host;
 }
 
+/* The same downwards from the element at `reg`, whose host address is returned. */
+static inline void *run_down_at(struct interp *c, enum seg seg, enum gpr reg, uint8_t asz,
+				enum access access, unsigned size, uint64_t *n)
+{
+	uint64_t off = index_of(c, reg, asz), below;
+	void *host = mem_run_down(c, seg, off, access, &below);
+
+	if (!host || below + size > PAGE_SIZE)
+		return NULL;
+	if (below > off)
+		below = off;
+	if (*n > below / size + 1)
+		*n = below / size + 1;
+	return host;
+}
+
 /* Elements one after the other where the destination lies on the source's later part. */
 static inline void copy_pattern(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
 {
@@ -77,6 +93,22 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		copy_pattern(to, from, n, size);
 	else
 		guest_copy(to, from, n * size);
+}
+
+/* Downwards from `to` and `from`. */
+static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
+{
+	uintptr_t behind = (uintptr_t)from - (uintptr_t)to;
+	uint64_t v, rest = (n - 1) * size;
+
+	if (behind == 0 || behind >= n * size) {
+		guest_copy(to - rest, from - rest, n * size);
+		return;
+	}
+	for (; n; n--, to -= size, from -= size) {
+		guest_read(&v, from, size);
+		guest_write(to, &v, size);
+	}
 }
 
 #define STRINGS(bits, s)                                                                           \
@@ -104,6 +136,19 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		advance(c, RDI, i->asz, n *(bits / 8));                                            \
 		return n;                                                                          \
 	}                                                                                          \
+	static inline uint64_t movs##bits##_down(struct interp *c, const struct insn *i,           \
+						 uint64_t n)                                       \
+	{                                                                                          \
+		uint8_t *to, *from;                                                                \
+		from = run_down_at(c, i->seg, RSI, i->asz, ACCESS_READ, bits / 8, &n);             \
+		to = from ? run_down_at(c, ES, RDI, i->asz, ACCESS_WRITE, bits / 8, &n) : NULL;    \
+		if (!to)                                                                           \
+			return 0;                                                                  \
+		copy_run_down(to, from, n, bits / 8);                                              \
+		advance(c, RSI, i->asz, -n *(bits / 8));                                           \
+		advance(c, RDI, i->asz, -n *(bits / 8));                                           \
+		return n;                                                                          \
+	}                                                                                          \
 	static inline bool stos##bits##_one(struct interp *c, const struct insn *i)                \
 	{                                                                                          \
 		if (UNLIKELY(!mem_store##bits(c, ES, index_of(c, RDI, i->asz),                     \
@@ -122,6 +167,18 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		for (uint64_t k = 0; k < n; k++)                                                   \
 			guest_store##bits(to + k * sizeof(v), v);                                  \
 		advance(c, RDI, i->asz, n * sizeof(v));                                            \
+		return n;                                                                          \
+	}                                                                                          \
+	static inline uint64_t stos##bits##_down(struct interp *c, const struct insn *i,           \
+						 uint64_t n)                                       \
+	{                                                                                          \
+		uint##bits##_t v = (uint##bits##_t)c->r[RAX];                                      \
+		uint8_t *to = run_down_at(c, ES, RDI, i->asz, ACCESS_WRITE, sizeof(v), &n);        \
+		if (!to)                                                                           \
+			return 0;                                                                  \
+		for (uint64_t k = 0; k < n; k++)                                                   \
+			guest_store##bits(to - k * sizeof(v), v);                                  \
+		advance(c, RDI, i->asz, -n * sizeof(v));                                           \
 		return n;                                                                          \
 	}                                                                                          \
 	static inline bool lods##bits##_one(struct interp *c, const struct insn *i)                \
@@ -214,13 +271,13 @@ static inline bool must_pause(const struct interp *c)
 
 /* `compares`: CMPS or SCAS, which also end by ZF. */
 static inline __attribute__((always_inline)) enum step
-repeat(struct interp *c, const struct insn *i, one_fn one, run_fn run, bool compares)
+repeat(struct interp *c, const struct insn *i, one_fn one, run_fn up, run_fn down, bool compares)
 {
 	uint64_t before = c->arith, left = index_of(c, RCX, i->asz), n;
-	bool whole_runs = !(c->s.rflags & FLAG_DF) && !c->stepping;
+	run_fn run = c->stepping ? NULL : c->s.rflags & FLAG_DF ? down : up;
 
 	while (left) {
-		n = whole_runs ? run(c, i, left) : 0;
+		n = run ? run(c, i, left) : 0;
 		if (!n) {
 			if (UNLIKELY(!one(c, i))) {
 				c->arith = before;
@@ -252,7 +309,7 @@ static inline void clear_upper(struct interp *c, const struct insn *i, bool rsi,
 		c->r[RDI] = (uint32_t)c->r[RDI];
 }
 
-#define HANDLER(op, bits, rsi, rdi, compares)                                                      \
+#define HANDLER(op, bits, rsi, rdi, down, compares)                                                \
 	static enum step op##bits(struct interp *c, const struct insn *i)                          \
 	{                                                                                          \
 		return op##bits##_one(c, i) ? STEP_NEXT : STEP_FAULT;                              \
@@ -260,15 +317,15 @@ static inline void clear_upper(struct interp *c, const struct insn *i, bool rsi,
 	static enum step op##_rep##bits(struct interp *c, const struct insn *i)                    \
 	{                                                                                          \
 		clear_upper(c, i, rsi, rdi);                                                       \
-		return repeat(c, i, op##bits##_one, op##bits##_run, compares);                     \
+		return repeat(c, i, op##bits##_one, op##bits##_run, down, compares);               \
 	}
 /* clang-format off */
 #define HANDLERS(bits, s)                                                                          \
-	HANDLER(movs, bits, true, true, false)                                                     \
-	HANDLER(stos, bits, false, true, false)                                                    \
-	HANDLER(lods, bits, false, false, false)                                                   \
-	HANDLER(cmps, bits, false, false, true)                                                    \
-	HANDLER(scas, bits, false, false, true)
+	HANDLER(movs, bits, true, true, movs##bits##_down, false)                                                     \
+	HANDLER(stos, bits, false, true, stos##bits##_down, false)                                                    \
+	HANDLER(lods, bits, false, false, NULL, false)                                                   \
+	HANDLER(cmps, bits, false, false, NULL, true)                                                    \
+	HANDLER(scas, bits, false, false, NULL, true)
 ALU_SIZES(HANDLERS)
 
 #define STRING_BINDS(X)                                                                            \

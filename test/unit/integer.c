@@ -297,48 +297,75 @@ static void test_division_limits(void **state)
 	guest_close(&g);
 }
 
-/* Copies upwards onto their own source, with distances below and above one element. */
+/* A copy onto its own source, `distance` bytes on, against a model of single elements. */
+static void overlapping_copy(struct guest *g, const char *code, unsigned size, int distance,
+			     bool down)
+{
+	static uint8_t model[0x4000];
+	struct x86_state s = guest_state64(0, GUEST_CODE);
+	uint64_t count = 9000 / size, by = down ? -(uint64_t)size : size;
+	uint64_t from = down ? 0x2fed : 0x123, to = from + (uint64_t)distance;
+
+	for (unsigned n = 0; n < sizeof(model); n++)
+		model[n] = g->ram[DATA + n] = (uint8_t)(n * 7 + (n >> 8));
+	s.gpr[RSI] = DATA + from;
+	s.gpr[RDI] = DATA + to;
+	s.gpr[RCX] = count;
+	s.rflags |= down ? FLAG_DF : 0;
+	s = run(g, &s, code, strlen(code));
+	for (uint64_t n = 0; n < count; n++, from += by, to += by) {
+		uint8_t element[8];
+
+		memcpy(element, model + from, size);
+		memcpy(model + to, element, size);
+	}
+	assert_memory_equal(g->ram + DATA, model, sizeof(model));
+	assert_int_equal(s.gpr[RCX], 0);
+	assert_int_equal(s.gpr[RSI], DATA + from);
+	assert_int_equal(s.gpr[RDI], DATA + to);
+}
+
+/* Both ways, with distances below and above one element. */
 static void test_overlapping_copies(void **state)
 {
 	static const struct {
 		const char *code;
-		size_t bytes;
 		unsigned size;
 	} kinds[] = {
-		{"\xf3\xa4",      2, 1},
-		{ "\xf3\x66\xa5", 3, 2},
-		{ "\xf3\xa5",     2, 4},
-		{ "\xf3\x48\xa5", 3, 8},
+		{"\xf3\xa4",      1},
+		{ "\xf3\x66\xa5", 2},
+		{ "\xf3\xa5",     4},
+		{ "\xf3\x48\xa5", 8},
 	};
-	static const int distances[] = { -9, -1, 0, 1, 3, 7, 8, 13, 100 };
-	static uint8_t model[0x4000];
+	static const int distances[] = { -100, -9, -8, -3, -1, 0, 1, 3, 7, 8, 13, 100 };
 	struct guest g = fresh();
 
 	(void)state;
-	for (unsigned kind = 0; kind < 4; kind++) {
-		for (unsigned d = 0; d < sizeof(distances) / sizeof(distances[0]); d++) {
-			struct x86_state s = guest_state64(0, GUEST_CODE);
-			unsigned size = kinds[kind].size, from = 0x123, to = from + distances[d];
-			uint64_t count = 9000 / size;
+	for (unsigned kind = 0; kind < 4; kind++)
+		for (unsigned d = 0; d < sizeof(distances) / sizeof(distances[0]); d++)
+			for (int down = 0; down < 2; down++)
+				overlapping_copy(&g, kinds[kind].code, kinds[kind].size,
+						 distances[d], down);
+	guest_close(&g);
+}
 
-			for (unsigned n = 0; n < sizeof(model); n++)
-				model[n] = g.ram[DATA + n] = (uint8_t)(n * 7 + (n >> 8));
-			s.gpr[RSI] = DATA + from;
-			s.gpr[RDI] = DATA + to;
-			s.gpr[RCX] = count;
-			s = run(&g, &s, kinds[kind].code, kinds[kind].bytes);
-			for (uint64_t n = 0; n < count; n++) {
-				uint8_t element[8];
+/* REP STOS downwards over ends of pages. */
+static void test_stores_downwards(void **state)
+{
+	struct guest g = fresh();
+	struct x86_state s = guest_state64(0, GUEST_CODE);
 
-				memcpy(element, model + from + n * size, size);
-				memcpy(model + to + n * size, element, size);
-			}
-			assert_memory_equal(g.ram + DATA, model, sizeof(model));
-			assert_int_equal(s.gpr[RCX], 0);
-			assert_int_equal(s.gpr[RSI], DATA + from + count * size);
-			assert_int_equal(s.gpr[RDI], DATA + to + count * size);
-		}
-	}
+	(void)state;
+	memset(g.ram + DATA, 0, 0x4000);
+	s.gpr[RAX] = 0x1122334455667788;
+	s.gpr[RDI] = DATA + 0x3003;
+	s.gpr[RCX] = 0x400;
+	s.rflags |= FLAG_DF;
+	s = RUN(&g, &s, "\xf3\x48\xab");
+	assert_int_equal(s.gpr[RDI], DATA + 0x1003);
+	for (unsigned n = 0; n < 0x4000; n++)
+		assert_int_equal(g.ram[DATA + n],
+				 n - 0x100b < 0x2000 ? 0x88 - (n - 0x100b) % 8 * 0x11 : 0);
 	guest_close(&g);
 }
 
@@ -639,6 +666,7 @@ int main(void)
 		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_division_limits),
 		cmocka_unit_test(test_overlapping_copies),
+		cmocka_unit_test(test_stores_downwards),
 		cmocka_unit_test(test_string_wrap16),
 		cmocka_unit_test(test_rep_to_the_limit),
 		cmocka_unit_test(test_rep_address32_clears),
