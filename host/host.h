@@ -122,6 +122,21 @@ struct host_thread *host_thread_start(void (*run)(void *arg), void *arg, const c
 void host_thread_join(struct host_thread *t);
 
 /*
+ * A thread that makes memory ready which will soon be touched: plain memory, or a part of generated
+ * code as host_code_dense() does. Only hints, from any thread; NULL takes none. settle: forgets
+ * them, and returns when none is being followed; before memory that was named goes away.
+ */
+struct host_ahead;
+struct host_ahead *host_ahead_new(void);
+void host_ahead_free(struct host_ahead *a);
+void host_ahead_touch(struct host_ahead *a, void *p, size_t bytes);
+void host_ahead_dense(struct host_ahead *a, const struct host_code *code, size_t from,
+		      size_t bytes);
+void host_ahead_settle(struct host_ahead *a);
+/* A table that ends at `end` is filled from its beginning, just now [at, +bytes). */
+void host_ahead_filled(struct host_ahead *a, void *at, size_t bytes, const void *end);
+
+/*
  * Bells: whoever rings does not wait, and rings before the bell is heard are one. A bell and a set of
  * them are descriptors (or -E* and a sentence), closed by host_bell_close(); so that a kernel can
  * ring, too. wait: blocks until a bell of the set is rung that nobody has taken; its name.

@@ -57,7 +57,8 @@ static int open_host_things(struct vm *vm, const struct vm_config *config, struc
 	vm->wake_lock = host_mutex_new();
 	vm->resumed = host_cond_new();
 	vm->posted = posted_new();
-	if (!vm->lock || !vm->wake_lock || !vm->resumed || !vm->posted)
+	vm->ahead = host_ahead_new();
+	if (!vm->ahead || !vm->lock || !vm->wake_lock || !vm->resumed || !vm->posted)
 		return fail(why, -ENOMEM, "no memory for a virtual machine");
 	if (config->vcpus > 1 && !config->counted && config->engine->caps & ENGINE_THREADS &&
 	    crew_open(vm))
@@ -165,6 +166,8 @@ void vm_close(struct vm *vm)
 	if (!vm)
 		return;
 	bells_stop(vm);
+	host_ahead_free(vm->ahead);
+	vm->ahead = NULL;
 	while (vm->devices) {
 		struct device *dev = vm->devices;
 

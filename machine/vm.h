@@ -128,6 +128,7 @@ struct vm {
 	 */
 	atomic_ullong retired, limit;
 	struct host_mutex *lock; /* the device lock */
+	struct host_ahead *ahead; /* for engines, which settle it before they unmap anything */
 	/* Whose access the bus is performing; NULL: not a vCPU's. Device lock held. For what
 	 * answers each CPU differently at one address: the local APIC page. */
 	struct vcpu *accessing;

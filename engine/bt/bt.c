@@ -357,7 +357,7 @@ static void close_translator(struct interp *c)
 	if (!t)
 		return;
 	if (t->room)
-		bt_memory_close(t);
+		bt_memory_close(t, c);
 	host_unmap(t->hint, HINT_ROOM);
 	host_free(t->jumps[0]);
 	host_free(t->jumps[1]);

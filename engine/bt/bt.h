@@ -198,11 +198,13 @@ void bt_stubs(struct bt *t);
 
 /* region.c */
 int bt_memory_open(struct bt *t, struct interp *c, struct fail *why); /* may follow a failed one: */
-void bt_memory_close(struct bt *t);
+void bt_memory_close(struct bt *t, const struct interp *c);
 void bt_regions_forget(struct bt *t);                 /* no block is translated any more */
 void bt_regions_drop(struct bt *t, struct interp *c); /* the same of those that are shared */
 void bt_region_join(const struct bt *t);
 void bt_region_next(struct bt *t, struct interp *c); /* what is in it is no more */
+/* When half of the one before is used. */
+void bt_region_ahead(struct bt *t, const struct interp *c);
 
 /* translate.c: makes b->native. Only between blocks. */
 void bt_translate(struct bt *t, struct interp *c, struct block *b);

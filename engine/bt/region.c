@@ -135,10 +135,11 @@ int bt_memory_open(struct bt *t, struct interp *c, struct fail *why)
 	return 0;
 }
 
-void bt_memory_close(struct bt *t)
+void bt_memory_close(struct bt *t, const struct interp *c)
 {
 	struct bt_room *r = t->room;
 
+	host_ahead_settle(c->vcpu->vm->ahead);
 	host_code_close(&t->code);
 	for (unsigned half = 0; half < 2; half++)
 		host_unmap(t->live[half], t->live_all * sizeof(*t->live[half]));
@@ -174,6 +175,35 @@ static void dense(const struct bt *t, unsigned n)
 			(size_t)(code_of(t, n + 1) - code_of(t, n)));
 }
 
+/* By another thread, while there is still room. */
+void bt_region_ahead(struct bt *t, const struct interp *c)
+{
+	struct host_ahead *ahead = c->vcpu->vm->ahead;
+	struct bt_room *r = t->room;
+	unsigned n = (r->region + 1) % r->regions_all;
+	size_t from = (size_t)(code_of(t, n) - t->code.write_at);
+	size_t bytes = (size_t)(code_of(t, n + 1) - code_of(t, n));
+	size_t memory = part(r, n, r->memories_all), cell = part(r, n, r->cells_all);
+	size_t place = part(r, n, r->places_all);
+
+	r->half = NULL;
+	if (r->ready & 1u << n)
+		return;
+	r->ready |= 1u << n;
+	for (unsigned k = 0; k < r->users; k++) {
+		struct bt *user = r->user[k]->executor;
+
+		host_ahead_dense(ahead, &user->code, from, bytes);
+		host_ahead_touch(ahead, user->memory + memory,
+				 (part(r, n + 1, r->memories_all) - memory) *
+					 sizeof(*user->memory));
+		host_ahead_touch(ahead, user->cell + cell,
+				 (part(r, n + 1, r->cells_all) - cell) * sizeof(*user->cell));
+	}
+	host_ahead_touch(ahead, r->place + place,
+			 (part(r, n + 1, r->places_all) - place) * sizeof(*r->place));
+}
+
 /* One more vCPU, that executes what is there. */
 void bt_region_join(const struct bt *t)
 {
@@ -185,10 +215,12 @@ static void fill_from(struct bt *t, unsigned n)
 	struct bt_room *r = t->room;
 
 	r->region = n;
-	for (unsigned k = 0; k < r->users; k++)
+	for (unsigned k = 0; k < r->users && !(r->ready & 1u << n); k++)
 		dense(r->user[k]->executor, n);
+	r->ready |= 1u << n;
 	r->at = code_of(t, n) + sizeof(struct bt_head);
 	r->at_end = r->cold = code_of(t, n) + (code_of(t, n + 1) - code_of(t, n)) * HOT_SHARE / 100;
+	r->half = r->at + (r->at_end - r->at) / 2;
 	r->cold_end = code_of(t, n + 1);
 	r->cells = (unsigned)part(r, n, r->cells_all);
 	r->cells_end = (unsigned)part(r, n + 1, r->cells_all);

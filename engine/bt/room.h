@@ -41,6 +41,8 @@ struct bt_room {
 	unsigned places, places_end, places_all;
 	struct bt_region regions[BT_REGIONS];
 	unsigned region, regions_all; /* the one being filled; how many there are */
+	unsigned ready;               /* bit n: region n has its memory, or will soon */
+	const uint8_t *half;          /* when `at` is there, the next region is made ready */
 	struct bt_tags tags;
 	struct interp *user[VCPUS_MAX];
 	unsigned users;
@@ -53,6 +55,11 @@ struct bt_room {
 	struct bt_page **page_table, *page, *page_free;
 	unsigned pages, pages_all;
 };
+
+static inline bool bt_room_half_full(const struct bt_room *r)
+{
+	return r->half && r->at > r->half;
+}
 
 static inline bool bt_room_full(const struct bt_room *r)
 {

@@ -254,5 +254,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 		translate(t, c, as);
 		bt_share_add(t, c, b, as);
 	}
+	if (bt_room_half_full(t->room))
+		bt_region_ahead(t, c);
 	bt_share_unlock(t);
 }

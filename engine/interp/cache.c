@@ -63,6 +63,7 @@ void cache_free(struct block_cache *k)
 {
 	if (!k)
 		return;
+	host_ahead_settle(k->c->vcpu->vm->ahead);
 	if (k->bucket)
 		host_unmap(k->bucket, BUCKETS * sizeof(*k->bucket));
 	if (k->pages)
@@ -98,6 +99,8 @@ static struct block *block_make(struct block_cache *k, const struct insn *insn, 
 	uint8_t *copy = (uint8_t *)(b + 1) + (count + 1) * sizeof(*insn);
 
 	k->used[k->region] += block_room(count, code_bytes);
+	host_ahead_filled(k->c->vcpu->vm->ahead, b, block_room(count, code_bytes),
+			  k->arena + k->region_bytes * CACHE_REGIONS);
 	memset(b, 0, sizeof(*b));
 	b->insn = (struct insn *)(b + 1);
 	memcpy(b->insn, insn, (count + 1) * sizeof(*insn));

@@ -95,6 +95,14 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsign
 		guest_copy(to, from, n * size);
 }
 
+/* Is the element one byte again and again? */
+static inline bool is_one_byte(uint64_t v, unsigned size)
+{
+	uint64_t all = UINT64_MAX >> (64 - size * 8);
+
+	return (v & all) == ((v & 0xff) * UINT64_C(0x0101010101010101) & all);
+}
+
 /* Downwards from `to` and `from`. */
 static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
 {
@@ -164,8 +172,11 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		uint8_t *to = run_at(c, ES, RDI, i->asz, ACCESS_WRITE, sizeof(v), &n);             \
 		if (!to)                                                                           \
 			return 0;                                                                  \
-		for (uint64_t k = 0; k < n; k++)                                                   \
-			guest_store##bits(to + k * sizeof(v), v);                                  \
+		if (is_one_byte(v, sizeof(v)))                                                     \
+			guest_fill(to, (uint8_t)v, n * sizeof(v));                                 \
+		else                                                                               \
+			for (uint64_t k = 0; k < n; k++)                                           \
+				guest_store##bits(to + k * sizeof(v), v);                          \
 		advance(c, RDI, i->asz, n * sizeof(v));                                            \
 		return n;                                                                          \
 	}                                                                                          \

@@ -69,6 +69,19 @@ GUEST_ACCESS void guest_copy(void *to, const void *from, size_t bytes)
 #endif
 }
 
+/* Like REP STOSB, whose stores have no order. */
+GUEST_ACCESS void guest_fill(void *to, uint8_t value, size_t bytes)
+{
+#ifdef GUEST_UNSEEN
+	volatile uint8_t *t = to;
+
+	for (size_t i = 0; i < bytes; i++)
+		t[i] = value;
+#else
+	memset(to, value, bytes);
+#endif
+}
+
 /* An operand of any size, from or to memory of the monitor's own. */
 GUEST_ACCESS void guest_read(void *to, const void *from, size_t bytes)
 {

@@ -1,11 +1,12 @@
 /*
  * ram.c - test of host_ram_open(): each kind of pages is zero, writable and aligned, can be given
- * back and is gone afterwards; what the host lacks is one sentence.
+ * back and is gone afterwards; what the host lacks is one sentence. And memory made ready ahead.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "host/host.h"
@@ -91,12 +92,58 @@ static void test_too_much(void **state)
 	}
 }
 
+static bool is_there(void *p)
+{
+	unsigned char there = 0;
+
+	assert_int_equal(mincore(p, 4096, &there), 0);
+	return there & 1;
+}
+
+/* Waits for it, if the host can do it at all. */
+static void await(void *p, bool known)
+{
+	uint64_t end = host_monotonic_ns() + UINT64_C(10000000000);
+
+	while (known && !is_there(p) && host_monotonic_ns() < end)
+		host_yield();
+	assert_int_equal(is_there(p), known);
+}
+
+/* What is to be touched soon has its memory soon, and nothing else has. */
+static void test_ahead(void **state)
+{
+	struct host_ahead *a = host_ahead_new();
+	size_t huge = (size_t)2 << 20;
+	uint8_t *p = host_map(5 * huge), *second;
+	bool known = madvise(p + 4 * huge, 4096, MADV_POPULATE_WRITE) == 0;
+
+	(void)state;
+	assert_non_null(a);
+	second = p + (-(uintptr_t)p & (huge - 1)) + huge;
+	host_ahead_filled(a, second - huge / 2 - 4096, 4095, p + 5 * huge); /* not yet */
+	host_ahead_touch(a, p, 4096); /* one follows the other */
+	await(p, known);
+	assert_false(is_there(second));
+	host_ahead_filled(a, second - huge / 2 - 4096, 4096, p + 5 * huge);
+	await(second + huge - 4096, known);
+	assert_false(is_there(second + huge));
+	host_ahead_filled(a, second + huge / 2, 4096, second + huge); /* there is no more */
+	host_ahead_settle(a);
+	assert_false(is_there(second + huge));
+	host_ahead_free(a);
+	host_unmap(p, 5 * huge);
+	host_ahead_touch(NULL, NULL, 0);
+	host_ahead_settle(NULL);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
