@@ -323,6 +323,9 @@ static void test_one_time(void **state)
 		for (unsigned n = 0; n < 3; n++)
 			assert_int_equal(
 				kvm_get_msr(r.vm->vcpu[n % 2]->engine, 0x10, &tsc[n], &why), 0);
+		if (tsc[0] >= tsc[1] || tsc[1] >= tsc[2])
+			print_error("change %u: %llu, %llu, %llu\n", i, (unsigned long long)tsc[0],
+				    (unsigned long long)tsc[1], (unsigned long long)tsc[2]);
 		assert_true(tsc[0] < tsc[1] && tsc[1] < tsc[2]);
 	}
 	rig_close(&r);

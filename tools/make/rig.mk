@@ -19,6 +19,11 @@ rig: $(RIG_BIN) $(OBJ)/test/rig/fail_ioctl.so $(BUILD)/trapeze
 
 RIG := $(BUILD)/rig
 
+$(RIG)/khz: test/rig/outer/khz.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu17 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
+
 $(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
 	@tools/guest/fetch-kernel $(RIG) test/rig/modules
 	@touch $(RIG)/vmlinuz $(RIG)/modules/list
@@ -27,8 +32,14 @@ $(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
 .PHONY: nested run-nested
 nested:
 	@tools/setup nested
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz $(RIG)/khz
 	@$(MAKE) --no-print-directory run-nested
+
+## make nested-boots in there, RIG_BOOTS=20 boots each of 2 and 4 CPUs
+.PHONY: nested-boots
+RIG_BOOTS ?= 20
+nested-boots:
+	@RIG_BOOTS=$(RIG_BOOTS) $(MAKE) --no-print-directory nested
 
 run-nested:
 	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) RIG=$(CURDIR)/$(RIG) \
@@ -38,14 +49,18 @@ run-nested:
 .PHONY: nightly run-nightly
 nightly:
 	@tools/setup nightly
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
 	@$(MAKE) --no-print-directory run-nightly
 
 run-nightly:
 	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) RIG=$(CURDIR)/$(RIG) \
 		test/run $(OBJ)/log-nightly 1 test/rig/bochs
 
-soak: nested
+.PHONY: soak-nested
+soak: soak-nested
+soak-nested:
+	@$(MAKE) --no-print-directory nested
+	@$(MAKE) --no-print-directory nested-boots
 
 $(OBJ)/test/rig/fail_ioctl.so: test/rig/preload/fail_ioctl.c
 	@mkdir -p $(@D)
