@@ -79,11 +79,14 @@ struct kvm_vm {
 	unsigned host_khz; /* frequency of an unscaled guest TSC; set with the first vCPU */
 	struct kvm_msr msr[KVM_NATIVE_MSRS];
 	unsigned msrs;
+	bool bhi;       /* what the filter of MSRs was made for: vm->bhi_control; and so */
+	bool spec_ctrl; /* KVM has SPEC_CTRL, but does not get it from the guest itself */
 	struct kvm_slot *slots;
 	unsigned slot_room;
-	/* tsc.c: the offset from the host's counter that a vCPU with tsc_offset 0 has, and how far
-	 * the counter has moved against the clock since that was set. */
-	_Atomic uint64_t tsc_zero, tsc_drift;
+	/* tsc.c: the offset from the host's counter that a vCPU with tsc_offset 0 has; how far the
+	 * counter has moved against the clock since that was set; and which of the clock's bases it
+	 * was set for, 0: not yet. */
+	_Atomic uint64_t tsc_zero, tsc_drift, tsc_base;
 	bool rings; /* dirty.c: the dirty log is in rings */
 	/* irqchip.c */
 	bool split;      /* KVM runs the local APICs */
@@ -114,8 +117,10 @@ struct kvm_vcpu {
 	bool nmi_given;      /* by KVM_NMI; it may wait there until the guest can take it */
 	bool entered;        /* guest code has run: CPUID and the TSC's frequency are fixed */
 	uint64_t hw_offset;  /* of its TSC from the host's, as KVM was told */
+	uint64_t tsc_drift;  /* that is in s.tsc_offset, */
+	uint64_t tsc_base;   /* if that is of this base of the clock's */
 	uint64_t tsc_khz;    /* what CPUID and the TSC were set to; 0: not yet */
-	bool services;       /* and whether CPUID offers KVM's services */
+	bool services, bhi;  /* and whether CPUID offers KVM's services, and BHI_CTRL */
 	uint64_t tsc_looked; /* clock_now() when the offset was last measured */
 	/* apic.c. Its local APIC here, while KVM's is used; */
 	const struct intc_ops *intc;

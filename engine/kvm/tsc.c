@@ -72,49 +72,63 @@ int kvm_tsc_frequency(struct kvm_vcpu *k, struct fail *why)
 	return (int)KVM_DO(k->fd, KVM_SET_TSC_KHZ, want, why);
 }
 
-/* vCPU 0 finds where the two stand; the others follow it, so that all agree exactly. */
-int kvm_tsc_set(struct kvm_vcpu *k, struct fail *why)
+/* vCPU 0 finds where the two stand, once: to measure again would put it some cycles behind the
+ * others, and behind itself. */
+static int lay(struct kvm_vcpu *k, struct fail *why)
 {
 	uint64_t want = clock_tsc(&k->vcpu->vm->clock) + k->s.tsc_offset, now, offset;
-	int err;
+	int err = read_tsc(k, &now, why);
 
-	if (!k->vm->device.caps.tsc_offset)
-		return write_tsc(k, want, why);
-	if (k->vcpu->index > 0)
-		return set_offset(k, k->vm->tsc_zero + k->s.tsc_offset, why);
-	err = read_tsc(k, &now, why);
 	if (!err)
 		err = get_offset(k, &offset, why);
 	if (err)
 		return err;
-	offset += want - now;
-	k->vm->tsc_zero = offset - k->s.tsc_offset;
+	k->vm->tsc_zero = offset + want - now - k->s.tsc_offset;
 	k->vm->tsc_drift = 0;
-	return set_offset(k, offset, why);
+	k->vm->tsc_base = k->vcpu->vm->clock.real_base_ns;
+	return 0;
+}
+
+int kvm_tsc_set(struct kvm_vcpu *k, struct fail *why)
+{
+	const struct clock *clock = &k->vcpu->vm->clock;
+	int err = 0;
+
+	if (!k->vm->device.caps.tsc_offset)
+		return write_tsc(k, clock_tsc(clock) + k->s.tsc_offset, why);
+	if (k->vcpu->index == 0 && k->vm->tsc_base != clock->real_base_ns)
+		err = lay(k, why);
+	if (k->tsc_base != k->vm->tsc_base)
+		k->tsc_drift = 0;
+	k->tsc_base = k->vm->tsc_base;
+	return err ? err : set_offset(k, k->vm->tsc_zero + k->s.tsc_offset - k->tsc_drift, why);
 }
 
 /* The guest's counter against the clock, now. */
-static int measure(struct kvm_vcpu *k, uint64_t *tsc_offset, struct fail *why)
+static int measure(struct kvm_vcpu *k, struct fail *why)
 {
 	uint64_t tsc;
 	int err = read_tsc(k, &tsc, why);
 
-	if (!err)
-		*tsc_offset = tsc - clock_tsc(&k->vcpu->vm->clock);
-	return err;
+	if (err)
+		return err;
+	k->s.tsc_offset = tsc - clock_tsc(&k->vcpu->vm->clock);
+	k->tsc_drift = k->s.tsc_offset - (k->hw_offset - k->vm->tsc_zero);
+	return 0;
 }
 
+/* Of all at the same moment: what vCPU 0 has found. */
 int kvm_tsc_get(struct kvm_vcpu *k, struct fail *why)
 {
-	uint64_t nominal = k->hw_offset - k->vm->tsc_zero;
 	int err = 0;
 
 	if (k->vcpu->index > 0 && k->vm->device.caps.tsc_offset) {
-		k->s.tsc_offset = nominal + k->vm->tsc_drift;
+		k->tsc_drift = k->vm->tsc_drift;
+		k->s.tsc_offset = k->hw_offset - k->vm->tsc_zero + k->tsc_drift;
 	} else {
-		err = measure(k, &k->s.tsc_offset, why);
+		err = measure(k, why);
 		if (!err)
-			k->vm->tsc_drift = k->s.tsc_offset - nominal;
+			k->vm->tsc_drift = k->tsc_drift;
 	}
 	return err;
 }
@@ -127,7 +141,7 @@ void kvm_tsc_follow(struct kvm_vcpu *k)
 	if (now - k->tsc_looked < FOLLOW_NS)
 		return;
 	k->tsc_looked = now;
-	if (measure(k, &k->s.tsc_offset, &k->vcpu->trouble))
+	if (measure(k, &k->vcpu->trouble))
 		return;
 	host_mutex_lock(vm->lock);
 	k->vcpu->tsc_offset = k->s.tsc_offset;
