@@ -33,11 +33,11 @@ struct cpu_model;
 #define ENGINE_SLOW 1 /* probe(): only when asked for by name */
 
 enum engine_cap {
-	ENGINE_DIRTY_LOG = 1 << 0, /* dirty pages are tracked */
-	ENGINE_STEP = 1 << 1,      /* can stop after one instruction */
-	ENGINE_COUNTED = 1 << 2,   /* exact instruction count: replayable */
-	ENGINE_THREADS = 1 << 3,   /* vCPUs may run on several threads */
-	ENGINE_BHI_CONTROL = 1 << 4, /* shows it: struct cpuid_topology */
+	ENGINE_DIRTY_LOG = 1 << 0,   /* dirty pages are tracked */
+	ENGINE_STEP = 1 << 1,        /* can stop after one instruction */
+	ENGINE_COUNTED = 1 << 2,     /* exact instruction count: replayable */
+	ENGINE_THREADS = 1 << 3,     /* vCPUs may run on several threads */
+	ENGINE_BHI_CONTROL = 1 << 4, /* machines that begin on it show it: struct cpuid_topology */
 };
 
 /*

@@ -75,7 +75,7 @@ struct cpuid_answer vcpu_cpuid(struct vcpu *vcpu, const struct x86_state *s, uin
 		.vcpus = vcpu->vm->vcpus,
 		.tsc_khz = vcpu->vm->clock.tsc_khz,
 		.kvm_services = vcpu->vm->kvm_services,
-		.bhi_control = vcpu->vm->engine->caps & ENGINE_BHI_CONTROL,
+		.bhi_control = vcpu->vm->bhi_control,
 	};
 
 	return cpuid_query(vcpu->vm->cpu_model, s, &t, leaf, sub);

@@ -142,6 +142,7 @@ struct vm *vm_open(const struct vm_config *config, struct fail *why)
 	if (!err && vm->engine->vm_open)
 		err = vm->engine->vm_open(vm, why);
 	vm->engine_open = !err;
+	vm->bhi_control = vm->engine->caps & ENGINE_BHI_CONTROL;
 	vm->kvm_services = config->vcpus > 1 && !config->no_kvm_services && vm_hypercalls(vm);
 	for (unsigned i = 0; !err && i < config->vcpus; i++)
 		err = open_vcpu(vm, i, why);

@@ -121,9 +121,9 @@ struct vm {
 	struct device *devices, **devices_tail;
 	struct vcpu *vcpu[VCPUS_MAX];
 	unsigned vcpus, vcpus_planned; /* so many when all are open */
-	struct turns turns;    /* machine/turns.h */
-	struct crew crew;      /* machine/crew.h */
-	struct vcpu_gate gate; /* machine/gate.h */
+	struct turns turns;            /* machine/turns.h */
+	struct crew crew;              /* machine/crew.h */
+	struct vcpu_gate gate;         /* machine/gate.h */
 	/* Instructions that all have retired, and at which vCPU 0 has to look: while a crew runs.
 	 */
 	atomic_ullong retired, limit;
@@ -141,7 +141,7 @@ struct vm {
 	atomic_bool hands_free;
 	atomic_bool stand_still; /* vm_stand_still() */
 	atomic_bool rung;        /* some device's `rung` is set */
-	atomic_uint expected; /* operations of backends that will ring: device_expect() */
+	atomic_uint expected;    /* operations of backends that will ring: device_expect() */
 	unsigned trace;
 	struct vm_hooks hooks;
 
@@ -164,6 +164,7 @@ struct vm {
 	/* CPUID offers what KVM does for guests of several vCPUs: kicks, messages and yields by
 	 * hypercall (hypercall.h), steal time and the flag beside it (steal.h). */
 	bool kvm_services;
+	bool bhi_control; /* and BHI_CTRL: as its first engine did, on each that it comes to */
 	/* Most instructions one run() may retire before the loop looks around; with several vCPUs
 	 * on one thread, those of a turn. */
 	uint64_t slice;
@@ -200,8 +201,8 @@ void vm_wake(struct vm *vm, unsigned vcpu_index);
 /* The same, for what is the machine's affair: a vCPU that runs or sleeps now will look. Any
  * thread. */
 void vm_look(struct vm *vm);
-/* The machine stands still once, soon, and goes on: what its engine knows alone is looked at then. Any
- * thread. */
+/* The machine stands still once, soon, and goes on: what its engine knows alone is looked at then.
+ * Any thread. */
 void vm_stand_still(struct vm *vm);
 /* Instructions that all vCPUs together have retired. vCPUs parked, or vCPU 0's thread. */
 uint64_t vm_retired(const struct vm *vm);
@@ -242,8 +243,8 @@ int vcpu_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *w
 /* Finishes the instruction whose exit was handled last: before its state is asked for. vm_run()
  * has done so when it returns. 0, or host trouble in vcpu->trouble. */
 int vcpu_settle(struct vcpu *vcpu);
-/* After all have been settled, and while none runs: what rang is heard, and what the engine keeps of
- * the machine comes back. 0, or host trouble in vCPU 0's trouble. */
+/* After all have been settled, and while none runs: what rang is heard, and what the engine keeps
+ * of the machine comes back. 0, or host trouble in vCPU 0's trouble. */
 int vm_rest(struct vm *vm);
 /* One round of the run loop: takes what waits, and runs the vCPU until its engine returns, at
  * most `left` instructions. Its thread. 0, or host trouble. */

@@ -24,6 +24,7 @@ static const struct field machine_fields[] = {
 	FIELD(machine_values, cpu_model, 1),
 	FIELD_ARRAY(machine_values, irq_level, 1),
 	FIELD(machine_values, kvm_services, 3),
+	FIELD(machine_values, bhi_control, 4),
 	FIELD(machine_values, turn, 2),
 	FIELD(machine_values, turn_left, 2),
 	FIELD_END,
@@ -71,9 +72,10 @@ static void gather_machine(struct parts *p, struct vm *vm)
 		.turn = vm_turn(vm),
 		.turn_left = vm->vcpus > 1 ? vm->turns.left : 0,
 		.kvm_services = vm->kvm_services,
+		.bhi_control = vm->bhi_control,
 	};
 	memcpy(p->machine.irq_level, vm->irq.level, sizeof(p->machine.irq_level));
-	add(p, 3, machine_fields, &p->machine, "machine", "");
+	add(p, 4, machine_fields, &p->machine, "machine", "");
 }
 
 static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
@@ -169,6 +171,7 @@ static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
 			    "engine %s cannot hand on the hypercalls that the guest was offered",
 			    vm->engine->name);
 	vm->kvm_services = m->kvm_services;
+	vm->bhi_control = m->bhi_control;
 	vm->clock.tsc_khz = m->tsc_khz;
 	vm->clock.wall_base_ns = m->wall_base_ns;
 	vm->kvm_wall_msr = m->kvm_wall_msr;

@@ -173,10 +173,9 @@ static void add_leaf(struct kvm_vcpu *k, const struct x86_state *s, struct table
 	static const struct {
 		uint32_t leaf, subs;
 	} many[] = {
-		{4,    4 },
-                { 7,   1 },
-                { 0xb, 2 },
-                { 0xd, 64}
+		/* clang-format off */
+		{ 4, 4 }, { 7, 3 }, { 0xb, 2 }, { 0xd, 64 },
+		/* clang-format on */
 	};
 	uint32_t subs = 0;
 

@@ -5,6 +5,9 @@
  * other MSR comes out as an exit and gets the answer that it has under every engine: from
  * cpu/msr.c, or from the machine.
  *
+ * A machine that began on an engine that shows BHI_CTRL shows it here, whatever the processor has.
+ * Then SPEC_CTRL, too, comes out, and the processor gets as much of its value as it takes.
+ *
  * Not modelled: DEBUGCTL (stored, without effect); IBPB and, on hosts whose KVM does not offer
  * it, SPEC_CTRL.
  *
@@ -65,8 +68,10 @@ static int choose(struct kvm_vm *v, struct fail *why)
 	list->nmsrs = LIST_MOST;
 	err = KVM_DO(v->device.fd, KVM_GET_MSR_INDEX_LIST, list, why);
 	v->msrs = 0;
+	v->bhi = v->vm->bhi_control;
+	v->spec_ctrl = v->bhi && err >= 0 && listed(list, MSR_SPEC_CTRL);
 	for (size_t i = 0; err >= 0 && i < NATIVE_COUNT; i++)
-		if (listed(list, native[i].index))
+		if (listed(list, native[i].index) && !(v->bhi && native[i].index == MSR_SPEC_CTRL))
 			v->msr[v->msrs++] = native[i];
 	host_free(list);
 	return err < 0 ? (int)err : 0;
@@ -134,19 +139,13 @@ static uint64_t *member(struct x86_state *s, const struct kvm_msr *m)
 	return (uint64_t *)((uint8_t *)s + m->offset);
 }
 
-/* BHI_DIS_S is what a machine brings from an engine that shows it; the host may not have it. */
-static uint64_t for_host(struct x86_state *s, const struct kvm_msr *m)
-{
-	return *member(s, m) & ~(m->index == MSR_SPEC_CTRL ? SPEC_CTRL_BHI_DIS_S : 0);
-}
-
 static struct batch gather(struct kvm_vcpu *k)
 {
 	struct batch b = { .nmsrs = k->vm->msrs };
 
 	for (unsigned i = 0; i < k->vm->msrs; i++)
 		b.entry[i] = (struct kvm_msr_entry){ .index = k->vm->msr[i].index,
-						     .data = for_host(&k->s, &k->vm->msr[i]) };
+						     .data = *member(&k->s, &k->vm->msr[i]) };
 	return b;
 }
 
@@ -167,13 +166,6 @@ int kvm_get_msrs(struct kvm_vcpu *k, struct fail *why)
 	for (unsigned i = 0; !err && i < k->vm->msrs; i++)
 		*member(&k->s, &k->vm->msr[i]) = b.entry[i].data;
 	return err;
-}
-
-int kvm_set_msrs(struct kvm_vcpu *k, struct fail *why)
-{
-	struct batch b = gather(k);
-
-	return all_done(&b, KVM_DO(k->fd, KVM_SET_MSRS, &b, why), "KVM_SET_MSRS", why);
 }
 
 /* struct kvm_msrs, with room. */
@@ -208,6 +200,25 @@ int kvm_set_msr(struct kvm_vcpu *k, uint32_t index, uint64_t value, struct fail 
 	return n == 1 ? 0 : fail(why, -EIO, "KVM: KVM_SET_MSRS does not take MSR 0x%x", index);
 }
 
+static int give_spec_ctrl(struct kvm_vcpu *k, struct fail *why)
+{
+	uint64_t value = k->s.spec_ctrl;
+	struct fail refusal;
+
+	if (!k->vm->spec_ctrl ||
+	    (value & SPEC_CTRL_BHI_DIS_S && !kvm_set_msr(k, MSR_SPEC_CTRL, value, &refusal)))
+		return 0;
+	return kvm_set_msr(k, MSR_SPEC_CTRL, value & ~SPEC_CTRL_BHI_DIS_S, why);
+}
+
+int kvm_set_msrs(struct kvm_vcpu *k, struct fail *why)
+{
+	struct batch b = gather(k);
+	int err = all_done(&b, KVM_DO(k->fd, KVM_SET_MSRS, &b, why), "KVM_SET_MSRS", why);
+
+	return err ? err : give_spec_ctrl(k, why);
+}
+
 /* KVM keeps it, and has refused the value. The filter does not reach the x2APIC's range. */
 static bool refused(const struct kvm_run *run)
 {
@@ -238,6 +249,8 @@ void kvm_rdmsr_exit(struct kvm_vcpu *k)
 /* What the rest of the machine must know about a register that was written. */
 static void written(struct kvm_vcpu *k, uint32_t index)
 {
+	if (index == MSR_SPEC_CTRL)
+		give_spec_ctrl(k, &k->vcpu->trouble);
 	if (index != MSR_TSC_ADJUST && index != MSR_TSC)
 		return;
 	if (index == MSR_TSC_ADJUST)

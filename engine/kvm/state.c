@@ -291,17 +291,21 @@ int kvm_set_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *wh
 		set_sregs, set_regs, kvm_set_fpu, set_debug, kvm_set_msrs, set_events, kvm_tsc_set,
 	};
 	struct kvm_vcpu *k = vcpu->engine;
-	int err = x86_state_check(vcpu->vm->cpu_model, in, why);
+	const struct vm *vm = vcpu->vm;
+	int err = x86_state_check(vm->cpu_model, in, why);
 
 	if (!err)
 		err = kvm_tsc_frequency(k, why);
-	if (!err &&
-	    (k->tsc_khz != vcpu->vm->clock.tsc_khz || k->services != vcpu->vm->kvm_services))
+	if (!err && k->vm->bhi != vm->bhi_control)
+		err = kvm_filter_msrs(k->vm, why);
+	if (!err && (k->tsc_khz != vm->clock.tsc_khz || k->services != vm->kvm_services ||
+		     k->bhi != vm->bhi_control))
 		err = kvm_set_cpuid(k, why);
 	if (err)
 		return err;
-	k->tsc_khz = vcpu->vm->clock.tsc_khz;
-	k->services = vcpu->vm->kvm_services;
+	k->tsc_khz = vm->clock.tsc_khz;
+	k->services = vm->kvm_services;
+	k->bhi = vm->bhi_control;
 	k->s = *in;
 	k->half_done = false;
 	k->queued = false;

@@ -138,6 +138,7 @@ static inline struct rig rig_open(const struct engine_ops *engine, const struct 
 	if (!r.vm)
 		print_error("%s\n", why.text);
 	assert_non_null(r.vm);
+	r.vm->bhi_control = false; /* so that CPUID is the same on all */
 	r.vcpu = r.vm->vcpu[0];
 	memset(rom, 0xaa, sizeof(rom));
 	assert_int_equal(mem_add(r.vm, gpa(0), RIG_MEMORY, NULL, false, &why), 0);

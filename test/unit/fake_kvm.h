@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "cpu/msr.h"
 #include "engine/kvm/engine_kvm.h"
 #include "engine/kvm/kvm.h"
 
@@ -40,6 +41,7 @@ struct fake_kvm {
 	struct kvm_msr_entry msr[FAKE_MSRS];
 	unsigned msrs;
 	uint64_t tsc_offset;
+	uint64_t no_spec_ctrl; /* bits of SPEC_CTRL that its processor does not have */
 	struct kvm_cpuid2 *cpuid;
 	struct kvm_userspace_memory_region region[16];
 	uint64_t dirty; /* what the log of any slot says, once */
@@ -171,6 +173,8 @@ static inline long fake_msrs(struct kvm_msrs *m, bool set)
 
 		if (e->index == 0x10 && !set)
 			e->data = host_monotonic_ns() + fake.tsc_offset;
+		else if (set && e->index == MSR_SPEC_CTRL && e->data & fake.no_spec_ctrl)
+			return i;
 		else if (set)
 			*fake_msr(e->index) = e->data;
 		else

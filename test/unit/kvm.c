@@ -251,6 +251,90 @@ static void test_msrs(void **state)
 	vm_close(vm);
 }
 
+/* Whoever sets the same state again has the same counter: to measure would put it behind itself. */
+static void test_counter_stays(void **state)
+{
+	struct vm *vm = open_whole();
+	uint64_t offset = fake.tsc_offset;
+	struct x86_state s;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		vcpu_get_state(vm->vcpu[0], &s);
+		assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+		assert_int_equal(fake.tsc_offset, offset);
+	}
+	s.tsc_offset += 12345;
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+	assert_int_equal(fake.tsc_offset, offset + 12345);
+	/* A machine that is loaded has another time. */
+	clock_restore(&vm->clock, UINT64_C(1) << 40);
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+	assert_in_range(fake.tsc_offset - offset, UINT64_C(1) << 39, UINT64_C(1) << 41);
+	vm_close(vm);
+}
+
+/* --- BHI_CTRL, which a machine keeps --- */
+
+static bool shows_bhi(void)
+{
+	for (uint32_t i = 0; i < fake.cpuid->nent; i++)
+		if (fake.cpuid->entries[i].function == 7 && fake.cpuid->entries[i].index == 2)
+			return fake.cpuid->entries[i].edx >> 4 & 1;
+	return false;
+}
+
+static int script_spec_ctrl(struct kvm_run *run)
+{
+	if (steps > 0 && run->msr.error)
+		return -EPROTO;
+	if (steps++ > 0)
+		return run->msr.data == (1 | SPEC_CTRL_BHI_DIS_S) ? stop(run) : -EBADMSG;
+	run->exit_reason = KVM_EXIT_X86_WRMSR;
+	run->msr.index = MSR_SPEC_CTRL;
+	run->msr.reason = KVM_MSR_EXIT_REASON_FILTER;
+	run->msr.data = 1 | SPEC_CTRL_BHI_DIS_S;
+	return 0;
+}
+
+static void bhi_comes_along(uint64_t processor_has)
+{
+	struct fail why = { 0 };
+	struct vm_config config = {
+		.engine = &interp_ops, .vcpus = 1, .tsc_khz = 1000000, .cpu = kvm_cpu_model(&why)
+	};
+	struct vm *vm = vm_open(&config, &why);
+	struct x86_state s;
+
+	fake.no_spec_ctrl = SPEC_CTRL_BHI_DIS_S & ~processor_has;
+	vcpu_get_state(vm->vcpu[0], &s);
+	s.spec_ctrl = SPEC_CTRL_BHI_DIS_S;
+	assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, &why), 0);
+	assert_int_equal(vm_switch(vm, &kvm_ops, &why), 0);
+	assert_true(shows_bhi());
+	assert_int_equal(*fake_msr(MSR_SPEC_CTRL), processor_has);
+	assert_int_equal(run_script(vm, script_spec_ctrl), VM_POWEROFF);
+	assert_int_equal(*fake_msr(MSR_SPEC_CTRL), 1 | processor_has);
+	assert_int_equal(vm_switch(vm, &interp_ops, &why), 0);
+	vcpu_get_state(vm->vcpu[0], &s);
+	assert_int_equal(s.spec_ctrl, 1 | SPEC_CTRL_BHI_DIS_S);
+	vm_close(vm);
+}
+
+static void test_bhi_control(void **state)
+{
+	struct fail why = { 0 };
+	struct vm *vm = open_whole();
+
+	(void)state;
+	assert_false(shows_bhi());
+	assert_int_equal(vm_switch(vm, &interp_ops, &why), 0);
+	assert_false(vm->bhi_control);
+	vm_close(vm);
+	bhi_comes_along(0);
+	bhi_comes_along(SPEC_CTRL_BHI_DIS_S);
+}
+
 static int script_call(struct kvm_run *run)
 {
 	if (steps++ > 0)
@@ -619,6 +703,8 @@ int main(void)
 		T(test_frequency),
 		T(test_accesses),
 		T(test_msrs),
+		T(test_counter_stays),
+		T(test_bhi_control),
 		T(test_hypercall),
 		T(test_services),
 		T(test_services_stay),
