@@ -6,7 +6,7 @@
  * takes an hour. No capability says so. So a loop in 64-bit ring 0 is timed against the
  * same loop outside; and, since it costs nothing more, an exit to this program.
  *
- * Tested by test/rig/probe.c, test/unit/kvm.c.
+ * Tested by test/rig/api.c, test/unit/kvm.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
