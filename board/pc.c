@@ -446,6 +446,8 @@ static int add_memory(struct pc *pc, struct fail *why)
 
 		err = mem_add_ram(pc->vm, gpa(slot[i].start), slot[i].bytes, pc->ram.at + at,
 				  pc->config.pages != HOST_PAGES_RESERVED, why);
+		if (!err && pc->ram.huge)
+			err = mem_expect(pc->vm, gpa(slot[i].start), why);
 	}
 	return err;
 }

@@ -40,6 +40,7 @@ struct host_ram {
 	uint8_t *at; /* NULL: not open */
 	size_t bytes;
 	int fd; /* a file that is this memory; -1: it is private */
+	bool huge; /* the host makes huge pages of it as it is touched */
 };
 /* 0; -ENOMEM or -ENOTSUP and a sentence. */
 int host_ram_open(struct host_ram *ram, uint64_t bytes, enum host_pages pages, struct fail *why);
@@ -130,6 +131,8 @@ struct host_ahead;
 struct host_ahead *host_ahead_new(void);
 void host_ahead_free(struct host_ahead *a);
 void host_ahead_touch(struct host_ahead *a, void *p, size_t bytes);
+/* Not if *late is above 1 when its turn comes. */
+void host_ahead_touch_unless(struct host_ahead *a, void *p, size_t bytes, const uint8_t *late);
 void host_ahead_dense(struct host_ahead *a, const struct host_code *code, size_t from,
 		      size_t bytes);
 void host_ahead_settle(struct host_ahead *a);

@@ -37,6 +37,7 @@ static void free_slot(struct mem_slot *slot)
 {
 	if (slot->owned && slot->host)
 		host_unmap(slot->host, slot->bytes);
+	host_free(slot->taken);
 	host_unmap(slot->marks, slot->bytes >> PAGE_SHIFT);
 	host_unmap(slot->coders, page_words(slot->bytes));
 	host_unmap(slot->writers, page_words(slot->bytes));
@@ -101,6 +102,47 @@ int mem_add_ram(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool dis
 	if (!err)
 		mem_find(&vm->mem, start)->discards = discards;
 	return err;
+}
+
+int mem_expect(struct vm *vm, gpa_t in_slot, struct fail *why)
+{
+	struct mem_slot *slot = mem_find(&vm->mem, in_slot);
+
+	slot->taken = host_alloc(mem_huge_page(slot, slot->host + slot->bytes - 1) + 1u);
+	return slot->taken ? 0 : fail(why, -ENOMEM, "no memory for a virtual machine");
+}
+
+static bool was_touched(const struct mem_slot *slot, unsigned n)
+{
+	return n <= mem_huge_page(slot, slot->host + slot->bytes - 1) &&
+	       __atomic_load_n(&slot->taken[n], __ATOMIC_RELAXED) == MEM_TOUCHED;
+}
+
+/* Huge page n, if all of it is the slot's. */
+static void take_ahead(struct vm *vm, struct mem_slot *slot, unsigned n)
+{
+	const uint64_t huge = UINT64_C(1) << MEM_HUGE_SHIFT;
+	uint8_t *base = slot->host - ((uintptr_t)slot->host & (huge - 1));
+	uint8_t *at = base + ((uint64_t)n << MEM_HUGE_SHIFT), none = MEM_UNTAKEN;
+
+	if ((int)n <= 0 || at + huge > slot->host + slot->bytes ||
+	    !__atomic_compare_exchange_n(&slot->taken[n], &none, MEM_TAKING, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	host_ahead_touch_unless(vm->ahead, at, huge, &slot->taken[n]);
+}
+
+/* The next one is needed last: a guest that copies reaches it before another thread has it. */
+void mem_touch_slow(struct vm *vm, struct mem_slot *slot, const uint8_t *host)
+{
+	unsigned n = mem_huge_page(slot, host);
+	bool upwards = was_touched(slot, n - 1);
+
+	__atomic_store_n(&slot->taken[n], MEM_TOUCHED, __ATOMIC_RELAXED);
+	if (upwards == was_touched(slot, n + 1))
+		return;
+	take_ahead(vm, slot, upwards ? n + 2 : n - 2);
+	take_ahead(vm, slot, upwards ? n + 1 : n - 1);
 }
 
 void mem_free(struct vm *vm)

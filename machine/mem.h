@@ -40,6 +40,9 @@ struct mem_slot {
 	/* When vCPUs run on several threads, for each page a bit n for vCPU n: it holds code of the
 	 * page (in place of MARK_CODE); it may write the page without asking. NULL: they do not. */
 	atomic_ullong *coders, *writers;
+	/* One byte for each huge page of the host's: 0, it will be taken, it was touched. NULL: of
+	 * no interest. See mem_expect(). */
+	uint8_t *taken;
 	struct mem_slot *next;
 };
 
@@ -68,6 +71,26 @@ int mem_add(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool readonl
  * given back. */
 int mem_add_ram(struct vm *vm, gpa_t start, uint64_t bytes, void *host, bool discards,
 		struct fail *why);
+/*
+ * The slot's host memory is taken as it is touched, by huge pages, and that takes its time. A guest
+ * that goes through its memory is followed, upwards or downwards: what comes next is taken by
+ * another thread. Engines whose TLB fills come here say what is touched.
+ */
+#define MEM_HUGE_SHIFT 21
+enum { MEM_UNTAKEN, MEM_TAKING, MEM_TOUCHED };
+int mem_expect(struct vm *vm, gpa_t in_slot, struct fail *why);
+void mem_touch_slow(struct vm *vm, struct mem_slot *slot, const uint8_t *host);
+static inline unsigned mem_huge_page(const struct mem_slot *slot, const uint8_t *host)
+{
+	return (unsigned)(((uintptr_t)host >> MEM_HUGE_SHIFT) -
+			  ((uintptr_t)slot->host >> MEM_HUGE_SHIFT));
+}
+static inline void mem_touch(struct vm *vm, struct mem_slot *slot, const uint8_t *host)
+{
+	if (slot->taken && __atomic_load_n(&slot->taken[mem_huge_page(slot, host)],
+					   __ATOMIC_RELAXED) != MEM_TOUCHED)
+		mem_touch_slow(vm, slot, host);
+}
 void mem_free(struct vm *vm);
 
 /* The slot that holds `at`, or NULL: a device (or nothing) is there. */

@@ -160,6 +160,7 @@ bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access ac
 	if (!slot)
 		return true;
 	p->host = slot->host + (w.gpa.v - slot->start.v);
+	mem_touch(c->vcpu->vm, slot, p->host);
 	p->readonly = slot->readonly;
 	if (access == ACCESS_WRITE && !slot->readonly)
 		__atomic_and_fetch(mem_mark(slot, w.gpa), (uint8_t)~MARK_CLEAN, __ATOMIC_RELAXED);

@@ -24,6 +24,7 @@
 struct hint {
 	const struct host_code *code; /* NULL: plain memory at `p` */
 	void *p;
+	const uint8_t *late; /* or NULL */
 	size_t from, bytes;
 };
 
@@ -54,7 +55,7 @@ static void follow(const struct hint *h)
 {
 	if (h->code)
 		host_code_dense(h->code, h->from, h->bytes);
-	else
+	else if (!h->late || __atomic_load_n(h->late, __ATOMIC_RELAXED) <= 1)
 		madvise(h->p, h->bytes, MADV_POPULATE_WRITE);
 }
 
@@ -113,13 +114,19 @@ static void add(struct host_ahead *a, const struct hint *h)
 }
 
 /* Whole pages, so that no other memory is touched. */
-void host_ahead_touch(struct host_ahead *a, void *p, size_t bytes)
+void host_ahead_touch_unless(struct host_ahead *a, void *p, size_t bytes, const uint8_t *late)
 {
 	size_t skip = -(uintptr_t)p & 4095;
 
 	if (bytes > skip)
 		add(a, &(struct hint){ .p = (uint8_t *)p + skip,
+				       .late = late,
 				       .bytes = (bytes - skip) & ~(size_t)4095 });
+}
+
+void host_ahead_touch(struct host_ahead *a, void *p, size_t bytes)
+{
+	host_ahead_touch_unless(a, p, bytes, NULL);
 }
 
 /* Its first huge page may be another's last one, who uses it. */

@@ -87,7 +87,8 @@ static int map_usual(struct host_ram *ram, struct fail *why)
 	int err = map_over(ram, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, why);
 
 	if (!err) /* refused: then it is small ones */
-		madvise(ram->at, ram->bytes, MADV_HUGEPAGE);
+		ram->huge =
+			madvise(ram->at, ram->bytes, MADV_HUGEPAGE) == 0 && !never_transparent();
 	return err;
 }
 
@@ -103,6 +104,7 @@ static int map_transparent(struct host_ram *ram, struct fail *why)
 	if (!err && madvise(ram->at, ram->bytes, MADV_HUGEPAGE))
 		err = fail(why, -errno, "the host makes no transparent huge pages: %s",
 			   strerror(errno));
+	ram->huge = !err;
 	return err;
 }
 

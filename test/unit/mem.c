@@ -1,5 +1,5 @@
 /*
- * mem.c - tests of the machine map: slots, copies, marks, the dirty log.
+ * mem.c - tests of the machine map: slots, copies, marks, the dirty log, memory taken ahead.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -125,6 +125,44 @@ static void test_dirty_log(void **state)
 	vm_close(vm);
 }
 
+/* A guest that goes through its memory is followed, upwards and downwards, and no further than the
+ * slot. */
+static void test_followed(void **state)
+{
+	static const struct {
+		unsigned touch;
+		char then[13]; /* each huge page: 0 untaken, t to be taken, T touched */
+	} steps[] = {
+		{5,   "00000T000000"},
+                { 6,  "00000TTtt000"},
+		{ 7,  "00000TTTtt00"},
+                { 8,  "00000TTTTtt0"},
+		{ 4,  "00ttTTTTTtt0"},
+                { 10, "00ttTTTTTtT0"}, /* alone: 9 is not touched yet */
+		{ 9,  "00ttTTTTTTT0"}, /* between two */
+		{ 3,  "0ttTTTTTTTT0"},
+                { 11, "0ttTTTTTTTTT"}, /* the last one */
+		{ 0,  "TttTTTTTTTTT"},
+	};
+	const size_t huge = (size_t)1 << MEM_HUGE_SHIFT;
+	uint8_t *room = host_map(13 * huge), *host = room + (-(uintptr_t)room & (huge - 1));
+	struct vm *vm = fake_vm(true);
+	struct mem_slot *slot;
+	struct fail why;
+
+	(void)state;
+	assert_int_equal(mem_add(vm, gpa(0), 12 * huge, host, false, &why), 0);
+	assert_int_equal(mem_expect(vm, gpa(0), &why), 0);
+	slot = mem_find(&vm->mem, gpa(0));
+	for (unsigned k = 0; k < sizeof(steps) / sizeof(steps[0]); k++) {
+		mem_touch(vm, slot, host + steps[k].touch * huge + k);
+		for (unsigned n = 0; n < 12; n++)
+			assert_int_equal("0tT"[slot->taken[n]], steps[k].then[n]);
+	}
+	vm_close(vm);
+	host_unmap(room, 13 * huge);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -133,6 +171,7 @@ int main(void)
 		cmocka_unit_test(test_copies_cross_slots_or_do_nothing),
 		cmocka_unit_test(test_code_pages_are_reported),
 		cmocka_unit_test(test_dirty_log),
+		cmocka_unit_test(test_followed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
