@@ -91,7 +91,7 @@ static int lay(struct kvm_vcpu *k, struct fail *why)
 
 int kvm_tsc_set(struct kvm_vcpu *k, struct fail *why)
 {
-	const struct clock *clock = &k->vcpu->vm->clock;
+	struct clock *clock = &k->vcpu->vm->clock;
 	int err = 0;
 
 	if (!k->vm->device.caps.tsc_offset)
