@@ -20,7 +20,7 @@ $(OBJ)/bench/exit_time.so: bench/exit_time.c
 	$(call say,LD,$@)
 	$(Q)$(CC) -std=gnu17 -O2 $(WARN) -D_GNU_SOURCE -fPIC -shared -o $@ $<
 
-BENCH_PARTS := $(BUILD)/trapeze guest $(addprefix $(OBJ)/bench/,measure work image.gz exit_time.so)
+BENCH_PARTS := $(BUILD)/trapeze guest $(addprefix $(OBJ)/bench/,measure turns work image.gz exit_time.so)
 
 ## make bench        speed beside other monitors, BENCH_ROUNDS=3 runs each; on a quiet machine
 ## make bench-quick  one short round of it in about two minutes, to standard output only
