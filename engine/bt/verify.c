@@ -224,8 +224,11 @@ static const char *check_branch(const struct check *c)
 		return NULL;
 	for (unsigned n = 0; n < 2; n++) {
 		const struct bt_piece *p = &c->piece[n];
-		uint64_t in = to - (uintptr_t)bt_exec(c->t, p->begin);
+		uint64_t in;
 
+		if (p->begin == p->end)
+			continue;
+		in = to - (uintptr_t)bt_exec(c->t, p->begin);
 		if (in < (uint64_t)(p->end - p->begin) && c->starts[n][in / 8] >> in % 8 & 1)
 			return NULL;
 	}

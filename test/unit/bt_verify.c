@@ -74,7 +74,7 @@ struct form {
 /* One after the other, with a label before each and behind the last of a list. */
 #define X(form) form "\n2: .pushsection .data.forms\n.quad 1b, 2b\n.popsection\n1: "
 #define ASSEMBLE(list, LIST)                                                                       \
-	__asm__(".pushsection .data.forms, \"aw\"\n" #list ":\n.popsection\n"                      \
+	__asm__(".pushsection .data.forms, \"aw\"\n.balign 8\n" #list ":\n.popsection\n"           \
 		".pushsection .rodata\n.intel_syntax noprefix\n1: " LIST(                          \
 			X) ".att_syntax\n.popsection\n");                                          \
 	extern const uint8_t *const list[][2];
