@@ -128,6 +128,15 @@ static inline double session_now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* When to give up what takes so long at most; TEST_PATIENCE times that in an emulated machine on a
+ * busy host. */
+static inline double session_limit(double seconds)
+{
+	const char *patience = getenv("TEST_PATIENCE");
+
+	return session_now() + seconds * (patience ? atof(patience) : 1);
+}
+
 /* Its status can still be asked for. */
 static inline bool session_has_ended(const struct session *s)
 {
@@ -141,7 +150,7 @@ static inline bool session_has_ended(const struct session *s)
  * the program ends before. */
 static inline void session_expect(struct session *s, const char *what, double seconds)
 {
-	double end = session_now() + seconds;
+	double end = session_limit(seconds);
 	bool ended = false;
 	size_t before;
 
@@ -174,7 +183,7 @@ static inline void session_type(struct session *s, const char *keys)
 /* Waits for the end; returns the wait status. */
 static inline int session_end(struct session *s, double seconds)
 {
-	double end = session_now() + seconds;
+	double end = session_limit(seconds);
 	int status = -1;
 
 	while (waitpid(s->pid, &status, WNOHANG) == 0) {

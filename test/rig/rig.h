@@ -186,7 +186,9 @@ static inline const char *rig_no_kvm(void)
 /* A KVM under which ring 0 is emulated: some of what follows is beyond it. */
 static inline bool rig_emulated(void)
 {
-	return kvm_ops.probe(NULL) == ENGINE_SLOW;
+	struct fail why = { 0 };
+
+	return kvm_ops.probe(&why) == ENGINE_SLOW && strstr(why.text, "emulated");
 }
 
 /* A KVM on QEMU's software processor, which is not exact in everything. */
