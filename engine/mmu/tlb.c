@@ -102,6 +102,9 @@ static void drop_mapped(struct tlb *t, struct tlb_array *a, const uint64_t *whic
 
 static void drop_low(struct tlb *t, unsigned slot)
 {
+	if (!(t->filled >> slot & 1))
+		return;
+	t->filled &= (uint8_t) ~(1u << slot);
 	for (unsigned c = 0; c < TLB_KINDS; c++)
 		drop_mapped(t, &t->low[slot][c], t->low[slot][c].used);
 }
@@ -207,6 +210,7 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
 	set_bit(a->write, i, e->tag[ACCESS_WRITE] == page);
 	t->pkru_bits |= w->pkru_bits;
 	t->low_global |= w->global && !(page >> 63);
+	t->filled |= (uint8_t)(!(page >> 63) << t->slot);
 	t->fills++;
 }
 

@@ -96,6 +96,7 @@ struct tlb {
 	void *cells_arg;
 	uint32_t pkru_bits; /* of PKRU, that tags depend on */
 	bool low_global;    /* an entry of the low half may be global */
+	uint8_t filled;     /* bit n: slot n's low arrays may have entries */
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */
 };
