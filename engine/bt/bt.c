@@ -192,15 +192,31 @@ int bt_slow(struct interp *c, uint32_t name)
 	return go_on(t, c, i, x87);
 }
 
+/* The group at i lies in two pages. Too often? */
+static bool crosses_often(struct bt *t, const struct interp *c, const struct insn *i)
+{
+	struct bt_crossing *k = &t->crossing[(uintptr_t)i / sizeof(*i) % 64];
+	uint64_t now = t->end - c->x.left;
+
+	if (k->i != i)
+		*k = (struct bt_crossing){ .i = i };
+	else if (now - k->at < BT_SELDOM)
+		k->times++;
+	else
+		k->times = 0;
+	k->at = now;
+	return k->times >= BT_CROSSINGS;
+}
+
 int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent)
 {
 	struct insn *i = (struct insn *)bt_named(c, name);
 	struct block *b = (struct block *)(i - i->n) - 1;
-	const struct bt *t = c->executor;
+	struct bt *t = c->executor;
 
 	c->r[R_RIP] = c->x.code_va + b->offset;
 	c->current = i; /* so the block stays if this has to wait */
-	if (bt_group_crosses(c, i, extent))
+	if (bt_group_crosses(c, i, extent) && crosses_often(t, c, i))
 		bt_share_again(c->executor, c, i, INSN_ALONE);
 	return t->torture ? bt_torture_slow(c, name) : bt_slow(c, name);
 }

@@ -86,6 +86,16 @@ struct bt_live {
 #define BT_LIVE  (1u << 14)
 #define BT_RAPID 64 /* instructions: a page change after fewer counts */
 
+/* A group that lay in two pages when its leader was executed. One that does so BT_CROSSINGS times,
+ * with fewer than BT_SELDOM instructions between, is none any more. */
+struct bt_crossing {
+	const struct insn *i;
+	uint64_t at; /* retired instructions */
+	unsigned times;
+};
+#define BT_CROSSINGS 8u
+#define BT_SELDOM    8192u
+
 enum place_kind { PLACE_SAME_PAGE, PLACE_CROSS };
 
 /*
@@ -180,6 +190,7 @@ struct bt {
 	bool verify;  /* every block, before it can run: a debug build, tests */
 	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
 	uint64_t evictions;
+	struct bt_crossing crossing[64]; /* by address of the instruction */
 	struct bt_figures figures;
 };
 

@@ -7,7 +7,7 @@
  * it can come out but its first check; if that fails, all of its instructions are their handlers',
  * one after the other, so that no mapping can have changed where R11 is used.
  *
- * A range over the end of a page would fail each time, so whoever leads one is told to lead none.
+ * A range over the end of a page fails each time, so whoever often leads one is told to lead none.
  *
  * Tested by test/unit/bt_random.c, test/unit/bt.c (fields).
  * SPDX-License-Identifier: MIT

@@ -189,12 +189,39 @@ bool bt_is_bit_test(ZydisMnemonic m)
 	       m == ZYDIS_MNEMONIC_BTC;
 }
 
-/* Can the guest register that the operand names be read where it lies in memory? */
+/* May memory be its destination as well as a register? Of 32 bits it may not, the upper half
+ * changes; and XCHG would lock. */
+static bool writes_memory(const struct translation *x, const ZydisDecodedOperand *o)
+{
+	if (o->size != 64 || x->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return false;
+	switch (x->zi->mnemonic) {
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_OR:
+	case ZYDIS_MNEMONIC_ADC:
+	case ZYDIS_MNEMONIC_SBB:
+	case ZYDIS_MNEMONIC_AND:
+	case ZYDIS_MNEMONIC_SUB:
+	case ZYDIS_MNEMONIC_XOR:
+	case ZYDIS_MNEMONIC_INC:
+	case ZYDIS_MNEMONIC_DEC:
+	case ZYDIS_MNEMONIC_NEG:
+	case ZYDIS_MNEMONIC_NOT:
+	case ZYDIS_MNEMONIC_SHL:
+	case ZYDIS_MNEMONIC_SHR:
+	case ZYDIS_MNEMONIC_SAR: return true;
+	default: return false;
+	}
+}
+
+/* Can the guest register that the operand names be used where it lies in memory? */
 static bool place_state(struct translation *x, struct places *p, const ZydisDecodedOperand *o)
 {
 	unsigned g = bt_guest_of(o->reg.value);
+	bool writes = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 
-	if (o->actions != ZYDIS_OPERAND_ACTION_READ || p->mem || p->high || p->count ||
+	if ((writes && !writes_memory(x, o)) || p->mem || p->high || p->count ||
 	    p->state != NO_REGISTER || x->zi->raw.modrm.mod != 3 || bt_is_bit_test(x->zi->mnemonic))
 		return false;
 	for (unsigned n = 0; n < x->zi->operand_count; n++) {
