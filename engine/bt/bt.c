@@ -71,10 +71,11 @@ static bool attention(const struct interp *c)
 /* After a handler said STEP_NEXT: may its block's translation go on? */
 static int go_on(struct bt *t, struct interp *c, const struct insn *i, bool x87_was)
 {
-	bool wanted = c->block->native_flags & BT_VECTOR && c->x.vector_live;
-	bool x87 = c->block->native_flags & BT_X87 && x87_was;
+	uint8_t flags = bt_native_flags(c->block);
+	bool wanted = flags & BT_VECTOR && c->x.vector_live;
+	bool x87 = flags & BT_X87 && x87_was;
 
-	if (UNLIKELY(i[1].fn == op_stale)) {
+	if (UNLIKELY(__atomic_load_n(&i[1].fn, __ATOMIC_RELAXED) == op_stale)) {
 		c->current = i + 1;
 		return BT_STEP + STEP_STALE;
 	}
@@ -92,6 +93,7 @@ static const struct insn *bt_named(const struct interp *c, uint32_t name)
 {
 	const struct bt *t = c->executor;
 
+	bt_share_seen(t);
 	return (const struct insn *)(const void *)(t->names + (name & ((1u << BT_PAID_SHIFT) - 1)));
 }
 
@@ -304,6 +306,7 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	units_ok(t, c);
 	hints_check(t, c, 0);
 	kind = t->enter(c, b->native);
+	bt_share_seen(t);
 	if (c->x.x87_live)
 		bt_x87_take(c);
 	c->arith = alu_unpack(c->x.flags);

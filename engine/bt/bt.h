@@ -42,6 +42,7 @@
 #include "engine/bt/room.h"
 #include "engine/bt/verify.h"
 #include "engine/interp/cache.h"
+#include "engine/mmu/guest.h"
 #include "host/host.h"
 
 #define BT_HOT   16u    /* interpreted as often before it is translated */
@@ -244,6 +245,23 @@ void bt_links_forget(struct bt *t, struct interp *c);
 static inline unsigned bt_variant(const struct interp *c, uint64_t rip)
 {
 	return (rip >> 63 ? BT_HIGH : 0) | (c->user ? BT_USER : 0);
+}
+
+/* Of a shared block, of which another vCPU may be noting BT_JUMPED. */
+static inline uint8_t bt_native_flags(const struct block *b)
+{
+	return __atomic_load_n(&b->native_flags, __ATOMIC_RELAXED);
+}
+
+/* Translated code has led here: what it is about was there before the code (bt_share_unlock()).
+ * ThreadSanitizer does not see that pass by way of code. */
+static inline void bt_share_seen(const struct bt *t)
+{
+#ifdef GUEST_UNSEEN
+	(void)atomic_load_explicit(&t->room->busy, memory_order_acquire);
+#else
+	(void)t;
+#endif
 }
 
 /* link.c: of struct tlb. */

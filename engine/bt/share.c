@@ -189,7 +189,7 @@ struct block *bt_share_copy(struct bt *t, struct block *b)
 static void adopt(const struct bt *t, struct block *b, const struct block *shared)
 {
 	b->native = bt_exec(t, shared->native);
-	b->native_flags = shared->native_flags & (uint8_t)~BT_JUMPED;
+	b->native_flags = bt_native_flags(shared) & (uint8_t)~BT_JUMPED;
 }
 
 void bt_share_add(struct bt *t, struct interp *c, struct block *b, struct block *shared)
@@ -216,7 +216,7 @@ bool bt_share_adopt(struct bt *t, const struct interp *c, struct block *b)
 	if (!t->room->shared)
 		return false;
 	for (struct block *s = LOOK(bucket_of(t->room, b)); s; s = s->chain) {
-		if (same_code(s, b) && (s->native_flags & (BT_HIGH | BT_USER)) == variant) {
+		if (same_code(s, b) && (bt_native_flags(s) & (BT_HIGH | BT_USER)) == variant) {
 			adopt(t, b, s);
 			t->figures.adopted++;
 			return true;

@@ -26,23 +26,37 @@ void interp_idle(struct interp *c)
 	c->retired_before = c->s.instructions;
 }
 
+/* Of a block that several vCPUs may share, others may be stopping or going on just here: who loses
+ * stops at the block's end, or comes back for nothing. */
+static insn_fn fn_of(const struct insn *i)
+{
+	return __atomic_load_n(&i->fn, __ATOMIC_RELAXED);
+}
+
+static void set_fn(struct insn *i, insn_fn fn)
+{
+	__atomic_store_n(&i->fn, fn, __ATOMIC_RELAXED);
+}
+
 void interp_exit(struct interp *c, struct exit *exit)
 {
 	struct insn *next = (struct insn *)c->current + 1;
+	insn_fn fn;
 
 	interp_sync(c);
 	exit_handle(c->vcpu, exit);
 	if (!atomic_load_explicit(&c->vcpu->notice, memory_order_relaxed) || c->current == &between)
 		return;
 	/* The sentinel ends the block anyway. */
-	if (c->cut == next || next->fn == op_end || next->fn == op_stale)
+	fn = fn_of(next);
+	if (c->cut == next || fn == op_end || fn == op_stale)
 		return;
 	if (c->cut && c->cut_block->live)
-		c->cut->fn = c->cut_fn;
+		set_fn(c->cut, c->cut_fn);
 	c->cut = next;
-	c->cut_fn = next->fn;
+	c->cut_fn = fn;
 	c->cut_block = c->block;
-	next->fn = op_stale;
+	set_fn(next, op_stale);
 }
 
 /* The instruction that was made stale only to stop before it is good again. */
@@ -50,7 +64,7 @@ static void uncut(struct interp *c)
 {
 	if (c->cut && c->cut == c->current) {
 		if (c->cut_block->live)
-			c->cut->fn = c->cut_fn;
+			set_fn(c->cut, c->cut_fn);
 		c->cut = NULL;
 	}
 }
@@ -237,8 +251,7 @@ static bool deliver_pending(struct interp *c)
 {
 	c->s.event_pending = 0;
 	if (c->s.event_external)
-		return interp_deliver_interrupt(c, c->s.event_vector,
-						c->s.event_vector == VEC_NMI);
+		return interp_deliver_interrupt(c, c->s.event_vector, c->s.event_vector == VEC_NMI);
 	c->fault = (struct fault){ .vector = c->s.event_vector,
 				   .has_error = c->s.event_has_error,
 				   .error = c->s.event_error,

@@ -1,9 +1,12 @@
 /*
  * smp.c - the stock Debian kernel on two and on four CPUs, twenty times each on each software
- * engine, with no hang and no complaint.
+ * engine, with no hang and no complaint; on four that have one processor of the host; and on 64,
+ * counted.
  *
  * SPDX-License-Identifier: MIT
  */
+#include <sched.h>
+
 #include "test/guest/session.h"
 
 #define BOOTS        20
@@ -38,12 +41,14 @@ static void end(struct session *s, double seconds)
 	session_close(s);
 }
 
-static void boot(const char *engine, const char *cpus)
+/* `more`: another option, or NULL. */
+static void boot(const char *engine, const char *cpus, char *more)
 {
 	static const char *const complaints[] = { "BUG:", "WARNING:", "Call Trace", "stall",
 						  "inconsistent" };
 	char *rest[] = { "--kernel", kernel,     "--initrd",
 			 initrd,     "--append", "console=ttyS0 trapeze.intro",
+			 "--memory", "1G",       more,
 			 NULL };
 	char expect[16];
 	struct session s;
@@ -57,13 +62,18 @@ static void boot(const char *engine, const char *cpus)
 	end(&s, BOOT_SECONDS);
 }
 
-static void boots(const char *engine)
+static void find_kernel(void)
 {
 	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", session_need("GUEST"));
 	snprintf(initrd, sizeof(initrd), "%s/initramfs.gz", session_need("GUEST"));
+}
+
+static void boots(const char *engine)
+{
+	find_kernel();
 	for (unsigned i = 0; i < BOOTS; i++) {
-		boot(engine, "2");
-		boot(engine, "4");
+		boot(engine, "2", NULL);
+		boot(engine, "4", NULL);
 	}
 }
 
@@ -79,11 +89,43 @@ static void test_boots_interp(void **state)
 	boots("interp");
 }
 
+/* Their threads never run at the same time, and who waits for a lock waits for the holder's turn.
+ */
+static void test_one_processor(void **state)
+{
+	cpu_set_t all, one;
+	int first = 0;
+
+	(void)state;
+	find_kernel();
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(first, &all))
+		first++;
+	CPU_ZERO(&one);
+	CPU_SET(first, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	for (unsigned i = 0; i < BOOTS / 4; i++) {
+		boot("bt", "4", NULL);
+		boot("interp", "4", NULL);
+	}
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
+static void test_as_many_as_there_can_be(void **state)
+{
+	(void)state;
+	find_kernel();
+	boot("bt", "64", "--counted");
+	boot("interp", "64", "--counted");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_boots_bt),
 		cmocka_unit_test(test_boots_interp),
+		cmocka_unit_test(test_one_processor),
+		cmocka_unit_test(test_as_many_as_there_can_be),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
