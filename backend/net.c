@@ -239,13 +239,21 @@ void net_link(struct net *net, bool up)
 			  net->kind->name);
 }
 
-void net_mac_from(const char *seed, uint8_t mac[6])
+/* FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/ */
+static uint64_t hash_more(uint64_t hash, const char *text, size_t bytes)
 {
-	/* FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/ */
+	for (; bytes > 0; bytes--, text++)
+		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+void net_mac_from(const char *machine, const char *id, const char *words, uint8_t mac[6])
+{
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
-	for (; *seed; seed++)
-		hash = (hash ^ (uint8_t)*seed) * UINT64_C(0x100000001b3);
+	hash = hash_more(hash, machine, strlen(machine) + 1);
+	hash = hash_more(hash, id, strlen(id) + 1);
+	hash = hash_more(hash, words, strcspn(words, ","));
 	hash ^= hash >> 32;
 	for (unsigned i = 0; i < 6; i++)
 		mac[i] = (uint8_t)(hash >> 8 * i);

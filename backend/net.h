@@ -42,7 +42,8 @@ int net_start(struct net *net, struct device *dev, struct fail *why);
 /* Joins the threads; call before the device is gone. NULL is allowed. */
 void net_close(struct net *net);
 
-/* A locally administered address that is the same for the same words. */
-void net_mac_from(const char *seed, uint8_t mac[6]);
+/* A locally administered address: the same for card `id` of the machine that `machine` names,
+ * plugged into the same, whatever options follow that in `words`. */
+void net_mac_from(const char *machine, const char *id, const char *words, uint8_t mac[6]);
 
 #endif

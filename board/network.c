@@ -34,7 +34,6 @@ static int add_card(struct network *network, struct pci_host *host, const char *
 	struct virtio_net_config config = { .id = c->id, .devfn = (uint8_t)(slot << 3) };
 	struct device *dev;
 	struct net_card card;
-	char text[1024];
 	int err;
 
 	c->net = net_open(words, why);
@@ -43,10 +42,8 @@ static int add_card(struct network *network, struct pci_host *host, const char *
 	snprintf(c->id, sizeof(c->id), "net%u", network->count);
 	network->count++;
 	card = net_card(c->net);
-	if (!card.mac_given) {
-		snprintf(text, sizeof(text), "%s %s %.900s", c->id, words, seed);
-		net_mac_from(text, card.mac);
-	}
+	if (!card.mac_given)
+		net_mac_from(seed, c->id, words, card.mac);
 	memcpy(config.mac, card.mac, sizeof(config.mac));
 	config.mtu = card.mtu;
 	config.pairs = card.queues;

@@ -271,16 +271,16 @@ static int add_virtio(struct pc *pc, struct fail *why)
 	return err ? err : add_disks(pc, why);
 }
 
-/* What names this machine among others, as far as its command line does. */
+/* What names this machine among others: its first disk, else what it boots. */
 static void identity(const struct pc *pc, char *text, size_t room)
 {
 	const struct pc_config *c = &pc->config;
 	const char *const names[] = { c->identity, c->kernel, c->initrd,
 				      c->append,   c->flat,   c->firmware };
-	size_t used = 0;
+	size_t used = 0, count = c->identity && *c->identity ? 1 : sizeof(names) / sizeof(names[0]);
 
 	text[0] = '\0';
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]) && used < room; i++)
+	for (unsigned i = 0; i < count && used < room; i++)
 		used += (size_t)snprintf(text + used, room - used, "%s|", names[i] ? names[i] : "");
 }
 

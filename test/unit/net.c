@@ -67,15 +67,24 @@ static void test_words(void **state)
 
 static void test_addresses(void **state)
 {
-	uint8_t a[6], b[6], c[6];
+	static const struct {
+		const char *machine, *id, *words;
+		bool same;
+	} others[] = {
+		{"disk.qcow2",   "net0", "user,forward=tcp:2222:22,mtu=9000", true },
+		{ "disk.qcow2",  "net0", "tap:tap0",                          false},
+		{ "disk.qcow2",  "net1", "user",                              false},
+		{ "other.qcow2", "net0", "user",                              false},
+	};
+	uint8_t a[6], b[6];
 
 	(void)state;
-	net_mac_from("disk.qcow2 net0", a);
-	net_mac_from("disk.qcow2 net0", b);
-	net_mac_from("disk.qcow2 net1", c);
-	assert_memory_equal(a, b, 6);
-	assert_memory_not_equal(a, c, 6);
+	net_mac_from("disk.qcow2", "net0", "user", a);
 	assert_int_equal(a[0] & 3, 2);
+	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		net_mac_from(others[i].machine, others[i].id, others[i].words, b);
+		assert_int_equal(memcmp(a, b, 6) == 0, others[i].same);
+	}
 }
 
 /* What cannot be opened is said in a sentence. */
