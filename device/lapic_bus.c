@@ -145,6 +145,9 @@ void lapic_send(struct lapic *l, uint32_t icr, uint32_t dest)
 		lapic_error(l, ESR_SEND_VECTOR);
 		return;
 	}
+	/* 11.12.9: all are FFFFFFFFH there, and nobody has the ID 255. */
+	if (lapic_x2apic(l) && !m.logical && to == TO_DEST && dest == EVERYONE)
+		return;
 	if (fixed) /* only INIT looks at the trigger mode: 11.6.1 */
 		m.level = false;
 	/* 11.6.1, table 11-3: shorthands that include the sender are for fixed interrupts. NMI

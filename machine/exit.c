@@ -100,6 +100,9 @@ static void handle_hlt(struct vcpu *vcpu, struct exit *exit)
 {
 	(void)exit;
 	vcpu->halted = true;
+	/* What came before the HLT has not been looked at, and whose turn it is may pass. */
+	if (vcpu->want_window || atomic_load(&vcpu->kicked))
+		atomic_store(&vcpu->notice, true);
 }
 
 static void handle_shutdown(struct vcpu *vcpu, struct exit *exit)

@@ -118,9 +118,10 @@ static inline uint8_t *mem_mark(struct mem_slot *slot, gpa_t at)
 static inline uint8_t mem_marks(const struct mem_slot *slot, gpa_t at)
 {
 	uint64_t page = (at.v - slot->start.v) >> PAGE_SHIFT;
-	uint8_t marks = __atomic_load_n(&slot->marks[page], __ATOMIC_RELAXED);
+	/* First: a block that is shared leaves its vCPU's bit after the mark is set. */
+	uint8_t coded = slot->coders && atomic_load(&slot->coders[page]) ? MARK_CODE : 0;
 
-	return marks | (slot->coders && atomic_load(&slot->coders[page]) ? MARK_CODE : 0);
+	return coded | __atomic_load_n(&slot->marks[page], __ATOMIC_RELAXED);
 }
 
 /* Called for every write that did not go through a TLB write tag: clears MARK_CLEAN,

@@ -189,7 +189,9 @@ bool steal_wrmsr(struct vcpu *vcpu, uint32_t index, uint64_t value)
 	vcpu->kvm_steal_time = value;
 	vcpu->steal_since = 0;
 	steal_attach(vcpu);
-	if (is_on(vcpu) && find(vcpu))
+	if (is_on(vcpu) && find(vcpu)) {
 		__atomic_store_n(&find(vcpu)->preempted, 0, __ATOMIC_RELAXED);
+		written(vcpu);
+	}
 	return true;
 }

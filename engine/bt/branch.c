@@ -204,9 +204,13 @@ static void check_push(struct translation *x)
 static void go_relative(struct translation *x)
 {
 	int32_t target = x->b->offset + (int32_t)x->i->imm;
-	uint8_t *jump = code_go(&x->e, OP_CALL, NULL);
+	bool same = is_same_page(x, target);
+	uint8_t *jump;
 
-	if (is_same_page(x, target))
+	if (same)
+		patchable(x, 1);
+	jump = code_go(&x->e, OP_CALL, NULL);
+	if (same)
 		same_page(x, x->i, target, jump, x->flags)->is_call = true;
 	else
 		bt_cold(x, COLD_CALL, jump)->target = target;

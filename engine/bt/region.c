@@ -248,7 +248,9 @@ static bool in_region(const struct bt *t, unsigned n, const uint8_t *exec)
 	return exec >= bt_exec(t, code_of(t, n)) && exec < bt_exec(t, code_of(t, n + 1));
 }
 
-static void drop_blocks(struct bt *t, struct interp *c, unsigned n)
+/* all: nothing else of the region stays either, so nobody has to look for jumps to single blocks.
+ */
+static void drop_blocks(struct bt *t, struct interp *c, unsigned n, bool all)
 {
 	for (uint8_t *at = code_of(t, n); at < t->room->regions[n].end;) {
 		const struct bt_head *head = (const struct bt_head *)(const void *)at;
@@ -257,8 +259,9 @@ static void drop_blocks(struct bt *t, struct interp *c, unsigned n)
 		at += head->bytes;
 		if (!b)
 			continue;
-		b->native_flags &= (uint8_t)~BT_JUMPED; /* see bt_jumps_drop() */
-		b->runs = 0;                            /* it has to be worth it again */
+		if (all)
+			b->native_flags &= (uint8_t)~BT_JUMPED; /* see bt_jumps_drop() */
+		b->runs = 0;                                    /* it has to be worth it again */
 		if (t->room->shared)
 			bt_share_drop(t, b);
 		else
@@ -341,7 +344,7 @@ static void drop_region(struct bt *t, struct interp *c, unsigned n)
 	struct bt_room *r = t->room;
 
 	if (r->regions[n].end > code_of(t, n)) {
-		drop_blocks(t, c, n);
+		drop_blocks(t, c, n, true);
 		drop_places(t, n);
 		for (unsigned k = 0; k < r->users; k++)
 			drop_known(r->user[k], n);
@@ -398,7 +401,7 @@ void bt_regions_drop(struct bt *t, struct interp *c)
 	note_end(r);
 	for (unsigned n = 0; !is_empty(t) && n < r->regions_all; n++) {
 		if (in_use(t, n))
-			drop_blocks(t, c, n);
+			drop_blocks(t, c, n, false);
 		else
 			drop_region(t, c, n);
 	}

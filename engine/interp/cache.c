@@ -326,8 +326,10 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 		bytes = insn[n].at;
 	else
 		n = decode_block(k, code, room, mode, insn, &bytes);
-	if (n == 0)
+	if (n == 0) {
+		page_unwatch_shared(k, at);
 		return NULL;
+	}
 	b = block_make(k, insn, n, code, bytes);
 	b->offset = at.v & PAGE_MASK;
 	b->mode = (uint8_t)mode;

@@ -182,6 +182,16 @@ void page_watch_shared(struct block_cache *k, gpa_t at)
 	}
 }
 
+void page_unwatch_shared(struct block_cache *k, gpa_t at)
+{
+	struct mem_slot *slot = mem_find(&k->c->vcpu->vm->mem, at);
+
+	const struct code_page *p = page_find(k, at.v >> PAGE_SHIFT);
+
+	if (slot && slot->coders && !(p && p->first))
+		atomic_fetch_and(&slot->coders[page_in_slot(slot, at)], ~bit_of(k->c->vcpu));
+}
+
 void page_end(struct block_cache *k, struct code_page *p)
 {
 	struct code_page **at = page_bucket(k, p->number);

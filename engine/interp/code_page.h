@@ -36,6 +36,8 @@ void page_cover(struct code_page *p, const struct block *b);
 void page_watch(struct block_cache *k, struct code_page *p);
 /* The same for vCPUs on several threads, before the page is read. May wait for them. */
 void page_watch_shared(struct block_cache *k, gpa_t at);
+/* But no block was made of it. */
+void page_unwatch_shared(struct block_cache *k, gpa_t at);
 /* This vCPU's cache has no block of the page any more. */
 void page_unwatch(struct block_cache *k, struct code_page *p);
 

@@ -215,6 +215,10 @@ static void test_ipi(void **state)
 	set_x2apic(vm, 0);
 	assert_true(msr_set(vm, 0, X2(ICR), UINT64_C(2) << 32 | 0x45));
 	assert_int_equal(who_got(vm, 0x45), 1u << 2);
+	assert_true(msr_set(vm, 0, X2(ICR), UINT64_C(0xff) << 32 | 0x47)); /* nobody's ID */
+	assert_int_equal(who_got(vm, 0x47), 0);
+	assert_true(msr_set(vm, 0, X2(ICR), UINT64_C(0xffffffff) << 32 | 0x48));
+	assert_int_equal(who_got(vm, 0x48), 7);
 	assert_true(msr_set(vm, 0, SELF_IPI, 0x46));
 	assert_int_equal(who_got(vm, 0x46), 1);
 	assert_true(msr_set(vm, 0, SELF_IPI, 0x0f)); /* illegal vector sent */

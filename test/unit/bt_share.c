@@ -30,6 +30,10 @@ ASSEMBLE(
 	"2: mov r8d, 0x1000; call 3f; dec ecx; jnz 1b; hlt; .fill 0x1100 - (. - program), 1, 0x90\n"
 	"3: add rax, r8; ret");
 
+/* Calls and branches within the page, at every distance from a boundary of 4 bytes. */
+ASSEMBLE(near, "mov ecx, 40\n"
+	       "1: call 9f; nop; call 9f; .byte 0x66, 0x90; call 9f; nop dword ptr [rax]; call 9f\n"
+	       "test ecx, ecx; jz 3f; dec ecx; jnz 1b; nop; inc ecx; jmp 1b; 3: hlt; 9: ret");
 /* RBX times the function on the next page. */
 ASSEMBLE(calls, "1: call 1b + 0x1000; add rax, rdx; dec rbx; jnz 1b; hlt");
 ASSEMBLE(gives_1, "mov edx, 1; ret");
@@ -121,6 +125,26 @@ static void test_translated_once(void **state)
 }
 
 /* In turns of a few instructions, the same code at the same addresses, other data. */
+/* Who aims a jump does it while others may execute it: in one store that no fetch sees half of. */
+static void test_aimed_at_once(void **state)
+{
+	struct pair p = open_pair((struct engine_options){ 0 });
+	const struct bt_room *r = p.t[0]->room;
+	unsigned found = 0;
+
+	(void)state;
+	put(&p, GUEST_CODE, near, near_end);
+	set(&p, 0, GUEST_CODE, 0);
+	guest_run(&p.g[0], 5000);
+	for (const struct bt_place *at = r->place; at < r->place + r->places; at++) {
+		found += at->is_call;
+		assert_int_equal((uintptr_t)at->jump % 4, 0);
+		assert_int_equal((uintptr_t)at->save_jump % 4, 0);
+	}
+	assert_in_range(found, 4, 100);
+	guest_close(&p.g[0]);
+}
+
 static void test_data_of_its_own(void **state)
 {
 	struct pair p = open_pair((struct engine_options){ .torture = TORTURE(HOT) });
@@ -232,7 +256,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_translated_once), cmocka_unit_test(test_data_of_its_own),
 		cmocka_unit_test(test_written),         cmocka_unit_test(test_leads_elsewhere),
-		cmocka_unit_test(test_bounded),
+		cmocka_unit_test(test_bounded),         cmocka_unit_test(test_aimed_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

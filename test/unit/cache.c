@@ -233,6 +233,31 @@ static void test_round_and_round(void **state)
 	guest_close(&g);
 }
 
+/* Several threads: an instruction that goes on in the next page is no block, and nobody is its
+ * coder. */
+static void test_nothing_to_watch(void **state)
+{
+	struct vm_config config = { .engine = &interp_ops, .vcpus = 2 };
+	struct guest g = guest_open_config(&config);
+	struct mem_slot *slot = mem_find(&g.vm->mem, gpa(GUEST_CODE));
+	atomic_ullong *coders = &slot->coders[GUEST_CODE >> PAGE_SHIFT];
+
+	(void)state;
+	g.ram[GUEST_CODE + 0xfff] = 0xb8; /* mov eax, imm32 */
+	g.ram[GUEST_CODE] = 0xf4;
+	gate_enter(g.vcpu);
+	assert_null(cache_block(g.c->cache, gpa(GUEST_CODE + 0xfff), g.ram + GUEST_CODE + 0xfff,
+				DECODE_64));
+	assert_int_equal(atomic_load(coders), 0);
+	assert_non_null(cache_block(g.c->cache, gpa(GUEST_CODE), g.ram + GUEST_CODE, DECODE_64));
+	assert_int_equal(atomic_load(coders), 1);
+	assert_null(cache_block(g.c->cache, gpa(GUEST_CODE + 0xfff), g.ram + GUEST_CODE + 0xfff,
+				DECODE_64));
+	assert_int_equal(atomic_load(coders), 1);
+	gate_leave(g.vcpu);
+	guest_close(&g);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -243,6 +268,7 @@ int main(void)
 		cmocka_unit_test(test_watching_takes_the_write_tag),
 		cmocka_unit_test(test_device_writes_code),
 		cmocka_unit_test(test_alias),
+		cmocka_unit_test(test_nothing_to_watch),
 		cmocka_unit_test(test_blocks_may_overlap),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_memory_is_bounded),

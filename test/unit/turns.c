@@ -125,6 +125,55 @@ static void test_halted_for_ever(void **state)
 	vm_close(vm);
 }
 
+/* vCPU 1 halts at the end of each run. */
+static int halting_run(struct vcpu *vcpu, struct exit *exit)
+{
+	struct fake *f = vcpu->engine;
+
+	f->runs++;
+	f->s.instructions += vcpu->budget;
+	exit->reason = vcpu->index == 1 ? EXIT_HLT : EXIT_BUDGET;
+	return 0;
+}
+
+/* What comes to a CPU before an HLT wakes it, where the HLT is the last of its turn, too. */
+static void wake_before_hlt(unsigned instructions, bool nmi)
+{
+	struct engine_ops ops = fake_engine_ops;
+	struct vm_config config = { .engine = &ops, .vcpus = 2, .counted = true, .slice = SLICE };
+	struct vm *vm;
+	struct fake *f;
+
+	ops.run = halting_run;
+	vm = vm_open(&config, NULL);
+	assert_non_null(vm);
+	vm->vcpu[1]->wait_sipi = false;
+	f = vm->vcpu[1]->engine;
+	f->interruptible = !nmi;
+	run(vm, SLICE, VM_NONE); /* CPU 0's turn */
+	if (nmi)
+		irq_nmi(vm, 1);
+	else
+		atomic_store(&vm->vcpu[1]->kicked, true);
+	run(vm, instructions, VM_NONE);
+	assert_int_equal(f->runs, 1);
+	f->interruptible = true;
+	run(vm, 10 * SLICE, VM_NONE);
+	if (nmi)
+		assert_int_equal(f->injected, VEC_NMI);
+	assert_int_equal(f->runs, 2);
+	vm_close(vm);
+}
+
+static void test_woken_before_the_hlt(void **state)
+{
+	(void)state;
+	for (unsigned nmi = 0; nmi < 2; nmi++) {
+		wake_before_hlt(SLICE - 1, nmi);
+		wake_before_hlt(SLICE, nmi);
+	}
+}
+
 /* --- saved in the middle of a turn --- */
 
 static void test_saved_with_the_machine(void **state)
@@ -171,6 +220,7 @@ int main(void)
 		cmocka_unit_test(test_idle_vcpus_are_passed_over),
 		cmocka_unit_test(test_alarm_in_the_middle_of_a_turn),
 		cmocka_unit_test(test_halted_for_ever),
+		cmocka_unit_test(test_woken_before_the_hlt),
 		cmocka_unit_test(test_saved_with_the_machine),
 		cmocka_unit_test(test_reset),
 	};
