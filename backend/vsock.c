@@ -145,6 +145,10 @@ static short wanted(struct vsock *v, struct conn *c)
 
 static void serve(struct vsock *v, struct conn *c, short got)
 {
+	if (c->state == CONN_ASKED && got & (POLLERR | POLLHUP)) { /* nobody waits any more */
+		conn_end(v, c, true);
+		return;
+	}
 	if (c->state != CONN_FREE && c->used && got & (POLLOUT | POLLERR | POLLHUP))
 		conn_writable(v, c);
 	if (c->state != CONN_FREE && got & (POLLIN | POLLERR | POLLHUP) && conn_may_read(v, c))
@@ -163,8 +167,11 @@ static void vsock_run(void *arg)
 			short events = c->state == CONN_FREE ? 0 : wanted(v, c);
 
 			/* What is not waited for is not polled: it would report a hangup all the
-			 * time. */
-			p[i] = (struct pollfd){ .fd = events ? c->fd : -1, .events = events };
+			 * time. Asked waits for just that. */
+			p[i] = (struct pollfd){
+				.fd = events || c->state == CONN_ASKED ? c->fd : -1,
+				.events = events,
+			};
 		}
 		p[CONNS_MAX] = (struct pollfd){ .fd = v->listener, .events = POLLIN };
 		p[CONNS_MAX + 1] = (struct pollfd){ .fd = v->port.wake, .events = POLLIN };

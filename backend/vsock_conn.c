@@ -86,6 +86,24 @@ void conn_forget_waiting(struct vsock *v)
 	v->tail = &v->first;
 }
 
+/* A REQUEST that the guest has not seen. false: it has been posted. */
+static bool take_back(struct vsock *v, const struct conn *c)
+{
+	for (struct reply **link = &v->first; *link; link = &(*link)->next) {
+		struct reply *r = *link;
+		const struct vsock_header *h = &r->input.header;
+
+		if (h->op != VSOCK_REQUEST || h->src_port != c->host || h->dst_port != c->guest)
+			continue;
+		*link = r->next;
+		if (!r->next)
+			v->tail = link;
+		host_free(r);
+		return true;
+	}
+	return false;
+}
+
 static void tell(struct vsock *v, struct conn *c, uint16_t op, uint32_t flags)
 {
 	struct vsock_input input = packet(v, c->host, c->guest, op, flags);
@@ -115,6 +133,9 @@ struct conn *conn_new(struct vsock *v, int fd, enum conn_state state)
 
 void conn_end(struct vsock *v, struct conn *c, bool told)
 {
+	/* Whoever calls and hangs up leaves nothing behind, however often. */
+	if (c->state == CONN_ASKED && take_back(v, c))
+		told = false;
 	if (told && c->state != CONN_COMMAND)
 		tell(v, c, VSOCK_RST, 0);
 	close(c->fd);
@@ -199,7 +220,7 @@ bool conn_may_read(struct vsock *v, struct conn *c)
 {
 	if (c->state == CONN_COMMAND)
 		return true;
-	/* Asked: only to learn that nobody waits any more; but then data may come early. */
+	/* Asked: data may come early, and stays where it is. */
 	if (c->state != CONN_OPEN || c->ended || c->guest_deaf || v->first)
 		return false;
 	return credit(c) > 0 && !port_lacks(&v->port, sizeof(v->message));

@@ -5,7 +5,8 @@
  * the backend's window is open, and puts what comes in into the guest's buffers, data in pieces
  * as large as those are: a stream has no packet borders.
  *
- * Connections live on the host and end with a load: the guest is then told so by an event.
+ * Connections live on the host and end with a load: the guest is then told so by an event. While
+ * no driver runs the device answers who calls: nobody is there.
  *
  * Not modelled: SEQPACKET sockets; they are not offered.
  *
@@ -31,7 +32,7 @@ struct virtio_vsock {
 	uint64_t cid; /* configuration space */
 
 	/* State. */
-	bool used;    /* the guest has sent something since its driver started */
+	bool used;    /* packets have crossed since the driver started */
 	bool event;   /* it is to be told that the connections are gone */
 	bool blocked; /* packets wait in the ring for the window */
 
@@ -75,6 +76,21 @@ static bool receive_piece(struct virtio_vsock *s, const struct vsock_header *who
 	return true;
 }
 
+/* To a caller, when there is no driver that could. Its RST takes room in the window, as others. */
+static void refuse(struct virtio_vsock *s, const struct vsock_header *call)
+{
+	const struct vsock_backend *b = &s->config.backend;
+	struct vsock_header h = { .src_cid = s->cid,
+				  .dst_cid = VSOCK_HOST_CID,
+				  .src_port = call->dst_port,
+				  .dst_port = call->src_port,
+				  .type = VSOCK_STREAM,
+				  .op = VSOCK_RST };
+
+	s->window_used += sizeof(h);
+	b->send(b->arg, &h, NULL);
+}
+
 /* A packet to the guest. false: the rest of it waits. */
 static bool receive(struct virtio_vsock *s, const uint8_t *message, size_t bytes)
 {
@@ -83,6 +99,9 @@ static bool receive(struct virtio_vsock *s, const uint8_t *message, size_t bytes
 	memcpy(&input, message, sizeof(input));
 	if (input.header.len != bytes - sizeof(input))
 		return true;
+	if (!virtio_running(&s->v) && input.header.op == VSOCK_REQUEST)
+		refuse(s, &input.header);
+	s->used |= virtio_running(&s->v);
 	while (virtio_running(&s->v)) {
 		bool given = receive_piece(s, &input.header, message + sizeof(input));
 

@@ -251,6 +251,35 @@ static void test_ends_of_connections(void **state)
 	rig_close(&two);
 }
 
+/* A call to a guest whose driver does not run is refused, and forgotten by one that is reset. */
+static void test_calls_to_nobody(void **state)
+{
+	struct vsock_input call = { .kind = VSOCK_INPUT_PACKET };
+	struct rig rig;
+	struct vr d;
+
+	(void)state;
+	rig_open(&rig, build);
+	call.header = header(VSOCK_HOST_CID, CID, 0);
+	rig_input(&rig, &call, sizeof(call)); /* no REQUEST */
+	assert_int_equal(far.sends, 0);
+	call.header.op = VSOCK_REQUEST;
+	rig_input(&rig, &call, sizeof(call));
+	assert_int_equal(far.sends, 1);
+	assert_int_equal(far.last.op, VSOCK_RST);
+	assert_int_equal(far.last.src_cid, CID);
+	assert_int_equal(far.last.src_port, 6);
+	assert_int_equal(far.last.dst_port, 5);
+	rig_close(&rig);
+
+	open_device(&d, &rig, 0);
+	rig_input(&rig, &call, sizeof(call)); /* waits for a buffer */
+	assert_int_equal(far.sends + far.resets, 0);
+	vr_set_common(&d, 0x14, 0, 1);
+	assert_int_equal(far.resets, 1);
+	rig_close(&rig);
+}
+
 static void test_hostile_driver(void **state)
 {
 	(void)state;
@@ -288,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_ends_of_connections),
+		cmocka_unit_test(test_calls_to_nobody),
 		cmocka_unit_test(test_hostile_driver),
 		cmocka_unit_test(test_hostile_driver_with_traffic),
 	};

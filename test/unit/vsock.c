@@ -368,6 +368,35 @@ static void test_reset_of_the_driver(void **state)
 	rig_close(&r);
 }
 
+/* Who hangs up before the guest has answered makes room for others, and leaves no packet behind:
+ * the guest, slow or not there, sees the first few only. */
+static void test_callers_that_hang_up(void **state)
+{
+	struct vsock_header h;
+	struct rig r;
+	int fd;
+
+	(void)state;
+	rig_open(&r, 4 * sizeof(struct vsock_input));
+	for (unsigned i = 0; i < 1000; i++) {
+		fd = call();
+		assert_int_equal(write(fd, "CONNECT 5000\n", 13), 13);
+		assert_int_equal(shutdown(fd, SHUT_WR), 0); /* still there */
+		close(fd);
+	}
+	fd = call();
+	assert_int_equal(write(fd, "CONNECT 5001\n", 13), 13);
+	do
+		h = next(&r);
+	while (h.dst_port != 5001);
+	assert_int_equal(h.op, VSOCK_REQUEST);
+	assert_true(r.g->count < 900);
+	guest_sends(&r, VSOCK_RESPONSE, 5001, h.src_port, 100, 0, NULL, 0);
+	assert_int_equal(recv(fd, &h, 3, MSG_WAITALL), 3);
+	close(fd);
+	rig_close(&r);
+}
+
 static void test_anything(void **state)
 {
 	static uint8_t data[300];
@@ -427,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_credit),
 		cmocka_unit_test(test_a_guest_without_room),
 		cmocka_unit_test(test_reset_of_the_driver),
+		cmocka_unit_test(test_callers_that_hang_up),
 		cmocka_unit_test(test_anything),
 	};
 
