@@ -41,6 +41,17 @@ struct form {
 	uint64_t address;  /* mask */
 };
 
+#define LONG_FORM(no_xd)                                                                           \
+	((struct form){ 4, 8, 9, BITS(51, PAGING_PHYS_BITS) | (no_xd),                             \
+			BITS(PAGING_PHYS_BITS - 1, PAGE_SHIFT) })
+#define PAE_FORM(no_xd)                                                                            \
+	((struct form){ 2, 8, 9, BITS(62, PAGING_PHYS_BITS) | (no_xd),                             \
+			BITS(PAGING_PHYS_BITS - 1, PAGE_SHIFT) })
+#define OLD_FORM ((struct form){ 2, 4, 10, 0, BITS(31, PAGE_SHIFT) })
+
+/* Whoever takes a form is compiled once for each: walks are what a cold TLB costs. */
+#define EACH_FORM static inline __attribute__((always_inline))
+
 /* What one walk has found. */
 struct path {
 	unsigned count; /* entries used, from the root */
@@ -49,26 +60,14 @@ struct path {
 		gpa_t at;
 		uint64_t value;
 	} entry[LEVELS];
+	uint64_t all, any; /* bits that each has, or one */
 	uint64_t leaf;
 	unsigned page_shift;
 	uint64_t page;             /* guest-physical */
 	bool write, user, execute; /* granted by every level */
 };
 
-static struct form form_of(const struct x86_state *s)
-{
-	uint64_t no_xd = s->efer & EFER_NX ? 0 : ENTRY_XD;
-
-	if (x86_long_mode(s))
-		return (struct form){ 4, 8, 9, BITS(51, PAGING_PHYS_BITS) | no_xd,
-				      BITS(PAGING_PHYS_BITS - 1, PAGE_SHIFT) };
-	if (s->cr4 & CR4_PAE)
-		return (struct form){ 2, 8, 9, BITS(62, PAGING_PHYS_BITS) | no_xd,
-				      BITS(PAGING_PHYS_BITS - 1, PAGE_SHIFT) };
-	return (struct form){ 2, 4, 10, 0, BITS(31, PAGE_SHIFT) };
-}
-
-static uint64_t entry_load(const void *host, unsigned bytes)
+EACH_FORM uint64_t entry_load(const void *host, unsigned bytes)
 {
 	if (!host)
 		return bytes == 8 ? UINT64_MAX : UINT32_MAX;
@@ -77,7 +76,7 @@ static uint64_t entry_load(const void *host, unsigned bytes)
 	return __atomic_load_n((const uint32_t *)host, __ATOMIC_RELAXED);
 }
 
-static bool entry_swap(void *host, unsigned bytes, uint64_t old, uint64_t value)
+EACH_FORM bool entry_swap(void *host, unsigned bytes, uint64_t old, uint64_t value)
 {
 	uint32_t old32 = (uint32_t)old;
 
@@ -89,8 +88,8 @@ static bool entry_swap(void *host, unsigned bytes, uint64_t old, uint64_t value)
 }
 
 /* Does this entry map a page itself? `shift` is that of what one entry of its table spans. */
-static bool maps_page(const struct x86_state *s, const struct form *f, uint64_t entry,
-		      unsigned shift)
+EACH_FORM bool maps_page(const struct x86_state *s, const struct form *f, uint64_t entry,
+			 unsigned shift)
 {
 	if (shift == PAGE_SHIFT)
 		return true;
@@ -100,7 +99,7 @@ static bool maps_page(const struct x86_state *s, const struct form *f, uint64_t 
 }
 
 /* Bits that must be 0 in an entry that maps a page of 1 << shift bytes, or in a table entry. */
-static uint64_t reserved_bits(const struct form *f, unsigned shift, bool leaf)
+EACH_FORM uint64_t reserved_bits(const struct form *f, unsigned shift, bool leaf)
 {
 	if (!leaf)
 		return f->reserved | (shift == 39 ? ENTRY_PS : 0);
@@ -111,7 +110,7 @@ static uint64_t reserved_bits(const struct form *f, unsigned shift, bool leaf)
 	return f->reserved | BITS(shift - 1, 13);
 }
 
-static uint64_t page_address(const struct form *f, uint64_t leaf, unsigned shift)
+EACH_FORM uint64_t page_address(const struct form *f, uint64_t leaf, unsigned shift)
 {
 	if (f->entry_bytes == 4 && shift == 22) /* PSE-36: bits 20:13 are address bits 39:32 */
 		return (leaf & BITS(31, 22)) | (leaf & BITS(20, 13)) << 19;
@@ -119,40 +118,59 @@ static uint64_t page_address(const struct form *f, uint64_t leaf, unsigned shift
 }
 
 /* What the tables themselves say of an address, before any rights. */
-enum structure { STRUCTURE_GOOD, STRUCTURE_NOT_PRESENT, STRUCTURE_RESERVED };
+enum descent { DESCENT_TABLE, DESCENT_PAGE, DESCENT_NOT_PRESENT, DESCENT_RESERVED };
+
+/* The entry for `at` in *table, where each spans 1 << shift bytes. Then *table is the next. */
+EACH_FORM enum descent step_down(const struct x86_state *s, const struct walk_memory *mem,
+				 const struct form *f, unsigned shift, uint64_t at, uint64_t *table,
+				 struct path *path)
+{
+	uint64_t index = at >> shift & ((1u << f->index_bits) - 1);
+	gpa_t where = gpa(*table + index * f->entry_bytes);
+	void *host = mem->entry(mem->arg, where, f->entry_bytes);
+	uint64_t value = entry_load(host, f->entry_bytes);
+	bool leaf = maps_page(s, f, value, shift);
+
+	if (!(value & ENTRY_P))
+		return DESCENT_NOT_PRESENT;
+	if (value & (leaf ? reserved_bits(f, shift, true) : reserved_bits(f, shift, false)))
+		return DESCENT_RESERVED;
+	path->entry[path->count].host = host;
+	path->entry[path->count].at = where;
+	path->entry[path->count++].value = value;
+	path->all &= value;
+	path->any |= value;
+	if (leaf) {
+		path->leaf = value;
+		path->page_shift = shift;
+		path->page = page_address(f, value, shift);
+		return DESCENT_PAGE;
+	}
+	*table = value & f->address;
+	return DESCENT_TABLE;
+}
 
 /* Follows the entries from `table`, the root, down to the one that maps a page. */
-static enum structure descend(const struct x86_state *s, const struct walk_memory *mem,
-			      const struct form *f, uint64_t table, uint64_t at, struct path *path)
+EACH_FORM enum descent descend(const struct x86_state *s, const struct walk_memory *mem,
+			       const struct form *f, uint64_t table, uint64_t at, struct path *path)
 {
-	unsigned shift = PAGE_SHIFT + f->index_bits * (f->levels - 1);
+	enum descent d = DESCENT_TABLE;
 
-	*path = (struct path){ .write = true, .user = true, .execute = true };
-	for (;; shift -= f->index_bits) {
-		uint64_t index = at >> shift & ((1u << f->index_bits) - 1);
-		gpa_t where = gpa(table + index * f->entry_bytes);
-		void *host = mem->entry(mem->arg, where, f->entry_bytes);
-		uint64_t value = entry_load(host, f->entry_bytes);
-		bool leaf = maps_page(s, f, value, shift);
-
-		if (!(value & ENTRY_P))
-			return STRUCTURE_NOT_PRESENT;
-		if (value & reserved_bits(f, shift, leaf))
-			return STRUCTURE_RESERVED;
-		path->entry[path->count].host = host;
-		path->entry[path->count].at = where;
-		path->entry[path->count++].value = value;
-		path->write &= !!(value & ENTRY_W);
-		path->user &= !!(value & ENTRY_U);
-		path->execute &= f->entry_bytes == 4 || !(value & ENTRY_XD);
-		if (leaf) {
-			path->leaf = value;
-			path->page_shift = shift;
-			path->page = page_address(f, value, shift);
-			return STRUCTURE_GOOD;
-		}
-		table = value & f->address;
-	}
+	path->count = 0;
+	path->all = UINT64_MAX;
+	path->any = 0;
+	if (f->levels == 4)
+		d = step_down(s, mem, f, 39, at, &table, path);
+	if (f->levels == 4 && d == DESCENT_TABLE)
+		d = step_down(s, mem, f, 30, at, &table, path);
+	if (d == DESCENT_TABLE)
+		d = step_down(s, mem, f, PAGE_SHIFT + f->index_bits, at, &table, path);
+	if (d == DESCENT_TABLE)
+		d = step_down(s, mem, f, PAGE_SHIFT, at, &table, path);
+	path->write = path->all & ENTRY_W;
+	path->user = path->all & ENTRY_U;
+	path->execute = f->entry_bytes == 4 || !(path->any & ENTRY_XD);
+	return d;
 }
 
 static bool has_key(const struct x86_state *s, const struct path *path)
@@ -208,8 +226,8 @@ static bool refuse(struct walk *out, uint32_t error)
 }
 
 /* Sets A in every entry and D in the leaf. false: one has changed since it was read. */
-static bool mark_used(const struct walk_memory *mem, const struct form *f, struct path *path,
-		      bool dirty)
+EACH_FORM bool mark_used(const struct walk_memory *mem, const struct form *f, struct path *path,
+			 bool dirty)
 {
 	for (unsigned i = 0; i < path->count; i++) {
 		uint64_t old = path->entry[i].value;
@@ -259,27 +277,19 @@ static bool no_paging(uint64_t at, struct walk *out)
 	return true;
 }
 
-bool page_walk(const struct x86_state *s, const struct walk_memory *mem, gva_t at,
-	       enum access access, bool user, bool ac, struct walk *out)
+/* By the tables below `root`. */
+EACH_FORM bool walk_tables(const struct x86_state *s, const struct walk_memory *mem, uint64_t at,
+			   enum access access, bool user, bool ac, const struct form *f,
+			   uint64_t root, struct walk *out)
 {
-	struct form f = form_of(s);
-	uint64_t root = s->cr3 & f.address;
 	uint32_t error = error_of_access(s, access, user);
 	struct path path;
 
-	if (!(s->cr0 & CR0_PG))
-		return no_paging(at.v, out);
-	if (f.entry_bytes == 8 && f.levels == 2) { /* PAE */
-		root = s->pdpte[at.v >> 30 & 3];
-		if (!(root & ENTRY_P))
-			return refuse(out, error);
-		root &= f.address;
-	}
 	do {
-		switch (descend(s, mem, &f, root, at.v, &path)) {
-		case STRUCTURE_NOT_PRESENT: return refuse(out, error);
-		case STRUCTURE_RESERVED: return refuse(out, error | PF_P | PF_R);
-		case STRUCTURE_GOOD: break;
+		switch (descend(s, mem, f, root & f->address, at, &path)) {
+		case DESCENT_NOT_PRESENT: return refuse(out, error);
+		case DESCENT_RESERVED: return refuse(out, error | PF_P | PF_R);
+		default: break;
 		}
 		if (!grants(s, &path, access, user, ac)) {
 			bool key = access != ACCESS_EXEC &&
@@ -287,9 +297,26 @@ bool page_walk(const struct x86_state *s, const struct walk_memory *mem, gva_t a
 
 			return refuse(out, error | PF_P | (key ? PF_PK : 0));
 		}
-	} while (!mark_used(mem, &f, &path, access == ACCESS_WRITE));
-	describe(s, &path, at.v, user, ac, out);
+	} while (!mark_used(mem, f, &path, access == ACCESS_WRITE));
+	describe(s, &path, at, user, ac, out);
 	return true;
+}
+
+bool page_walk(const struct x86_state *s, const struct walk_memory *mem, gva_t at,
+	       enum access access, bool user, bool ac, struct walk *out)
+{
+	uint64_t no_xd = s->efer & EFER_NX ? 0 : ENTRY_XD, root = s->cr3;
+
+	if (!(s->cr0 & CR0_PG))
+		return no_paging(at.v, out);
+	if (x86_long_mode(s))
+		return walk_tables(s, mem, at.v, access, user, ac, &LONG_FORM(no_xd), root, out);
+	if (!(s->cr4 & CR4_PAE))
+		return walk_tables(s, mem, at.v, access, user, ac, &OLD_FORM, root, out);
+	root = s->pdpte[at.v >> 30 & 3];
+	if (!(root & ENTRY_P))
+		return refuse(out, error_of_access(s, access, user));
+	return walk_tables(s, mem, at.v, access, user, ac, &PAE_FORM(no_xd), root, out);
 }
 
 bool page_load_pdpte(struct x86_state *s, const struct walk_memory *mem, uint64_t cr3,

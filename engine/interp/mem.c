@@ -189,9 +189,19 @@ static bool system_linear(struct interp *c, uint64_t *linear, unsigned size)
 static bool read_with(struct interp *c, uint64_t linear, void *to, unsigned size,
 		      enum tlb_context context)
 {
-	enum tlb_context before = borrow(c, context);
-	bool ok = system_linear(c, &linear, size) && read_linear(c, linear, to, size);
+	enum tlb_context before;
+	const void *host;
+	bool ok;
 
+	if (!system_linear(c, &linear, size))
+		return false;
+	host = tlb_hit_as(&c->tlb, context, linear, size, ACCESS_READ);
+	if (LIKELY(host != NULL)) {
+		guest_read(to, host, size);
+		return true;
+	}
+	before = borrow(c, context);
+	ok = read_linear(c, linear, to, size);
 	tlb_set_context(&c->tlb, before);
 	return ok;
 }
@@ -199,9 +209,19 @@ static bool read_with(struct interp *c, uint64_t linear, void *to, unsigned size
 static bool write_with(struct interp *c, uint64_t linear, const void *from, unsigned size,
 		       enum tlb_context context)
 {
-	enum tlb_context before = borrow(c, context);
-	bool ok = system_linear(c, &linear, size) && write_linear(c, linear, from, size);
+	enum tlb_context before;
+	void *host;
+	bool ok;
 
+	if (!system_linear(c, &linear, size))
+		return false;
+	host = tlb_hit_as(&c->tlb, context, linear, size, ACCESS_WRITE);
+	if (LIKELY(host != NULL)) {
+		guest_write(host, from, size);
+		return true;
+	}
+	before = borrow(c, context);
+	ok = write_linear(c, linear, from, size);
 	tlb_set_context(&c->tlb, before);
 	return ok;
 }

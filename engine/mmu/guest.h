@@ -83,32 +83,31 @@ GUEST_ACCESS void guest_fill(void *to, uint8_t value, size_t bytes)
 }
 
 /* An operand of any size, from or to memory of the monitor's own. */
+#define GUEST_SIZES(X)                                                                             \
+	X(8)                                                                                       \
+	X(16)                                                                                      \
+	X(32)                                                                                      \
+	X(64)
+
 GUEST_ACCESS void guest_read(void *to, const void *from, size_t bytes)
 {
-	uint64_t v;
-
 	switch (bytes) {
-	case 1: v = *(const volatile guest_u8 *)from; break;
-	case 2: v = *(const volatile guest_u16 *)from; break;
-	case 4: v = *(const volatile guest_u32 *)from; break;
-	case 8: v = *(const volatile guest_u64 *)from; break;
-	default: guest_copy(to, from, bytes); return;
+#define X(bits)                                                                                    \
+	case bits / 8: *(guest_u##bits *)to = *(const volatile guest_u##bits *)from; return;
+		GUEST_SIZES(X)
+#undef X
+	default: guest_copy(to, from, bytes);
 	}
-	memcpy(to, &v, bytes);
 }
 
 GUEST_ACCESS void guest_write(void *to, const void *from, size_t bytes)
 {
-	uint64_t v = 0;
-
-	if (bytes <= 8)
-		memcpy(&v, from, bytes);
 	switch (bytes) {
-	case 1: *(volatile guest_u8 *)to = (guest_u8)v; break;
-	case 2: *(volatile guest_u16 *)to = (guest_u16)v; break;
-	case 4: *(volatile guest_u32 *)to = (guest_u32)v; break;
-	case 8: *(volatile guest_u64 *)to = v; break;
-	default: guest_copy(to, from, bytes); break;
+#define X(bits)                                                                                    \
+	case bits / 8: *(volatile guest_u##bits *)to = *(const guest_u##bits *)from; return;
+		GUEST_SIZES(X)
+#undef X
+	default: guest_copy(to, from, bytes);
 	}
 }
 

@@ -162,6 +162,19 @@ static inline uint64_t tlb_code_generation(const struct tlb *t, uint64_t linear)
 	return t->generation_now[linear >> 63];
 }
 
+/* What tlb_hit() would say of data with another context's rights. */
+static inline void *tlb_hit_as(const struct tlb *t, enum tlb_context context, uint64_t linear,
+			       unsigned size, enum access access)
+{
+	const struct tlb_entry *e = &t->view[context].now[linear >> 63][(linear >> PAGE_SHIFT) &
+									(TLB_ENTRIES - 1)];
+	uint64_t offset = linear ^ e->tag[access];
+
+	if (__builtin_expect(offset > PAGE_SIZE - size, 0))
+		return (void *)0;
+	return (void *)(uintptr_t)(e->host + offset);
+}
+
 /* The host address of [linear, +size), or NULL: no entry, no right, or it crosses the page. */
 static inline void *tlb_hit(struct tlb *t, uint64_t linear, unsigned size, enum access access)
 {
