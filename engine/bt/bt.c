@@ -26,7 +26,7 @@
 #define MXCSR_MASKS    0x1f80u
 
 /* Translated code adds FS and GS bases and nothing else. */
-static bool translatable(const struct interp *c)
+bool bt_translatable(const struct interp *c)
 {
 	if (c->mode == DECODE_32)
 		return c->flat32;
@@ -41,7 +41,7 @@ static bool vector_ok(const struct bt *t, const struct interp *c)
 	       (c->s.fpu.mxcsr & MXCSR_MASKS) == MXCSR_MASKS;
 }
 
-static void units_ok(const struct bt *t, struct interp *c)
+void bt_units_ok(const struct bt *t, struct interp *c)
 {
 	c->x.vector_ok = vector_ok(t, c);
 	c->x.x87_ok = bt_x87_ok(c);
@@ -62,7 +62,7 @@ void bt_come_back(struct bt *t, struct interp *c)
 	c->x.left = 0;
 }
 
-static bool attention(const struct interp *c)
+bool bt_attention(const struct interp *c)
 {
 	return atomic_load_explicit(&c->kicked, memory_order_relaxed) ||
 	       atomic_load_explicit(&c->vcpu->notice, memory_order_relaxed);
@@ -79,10 +79,10 @@ static int go_on(struct bt *t, struct interp *c, const struct insn *i, bool x87_
 		c->current = i + 1;
 		return BT_STEP + STEP_STALE;
 	}
-	units_ok(t, c);
+	bt_units_ok(t, c);
 	c->x.vector_live = wanted && c->x.vector_ok;
 	c->x.x87_live = x87 && c->x.x87_ok;
-	if (UNLIKELY(wanted != c->x.vector_live || x87 != c->x.x87_live || !translatable(c))) {
+	if (UNLIKELY(wanted != c->x.vector_live || x87 != c->x.x87_live || !bt_translatable(c))) {
 		c->current = i + 1;
 		return BT_STEP + (i[1].fn == op_end ? STEP_END : STEP_STALE);
 	}
@@ -98,7 +98,7 @@ static const struct insn *bt_named(const struct interp *c, uint32_t name)
 }
 
 /* Hints are no good when code is mapped differently, or executes with another CPL or width. */
-static void hints_check(struct bt *t, struct interp *c, unsigned kept)
+void bt_hints_check(struct bt *t, struct interp *c, unsigned kept)
 {
 	uint64_t *was = c->x.hint_generation, *now = c->tlb.generation_now;
 	uint64_t *to = (uint64_t *)(uintptr_t)c->x.hint_empty[c->user];
@@ -117,41 +117,9 @@ static void hints_check(struct bt *t, struct interp *c, unsigned kept)
 }
 
 /* Is the translation one for the half of the address space and the CPL of now? */
-static bool fits(const struct interp *c, const struct block *b, uint64_t rip)
+bool bt_fits(const struct interp *c, const struct block *b, uint64_t rip)
 {
 	return (b->native_flags & (BT_HIGH | BT_USER)) == bt_variant(c, rip);
-}
-
-/*
- * After a handler that ended its block: goes on at once where the run loop would, if that is
- * translated and nobody has to be asked. false: the run loop does it all.
- */
-static bool hop(struct bt *t, struct interp *c, enum step step)
-{
-	uint64_t was = c->r[R_RIP], done = c->retired_before + c->current->n + 1;
-	struct block *b;
-
-	if (step != STEP_BRANCH && step != STEP_JUMP && step != STEP_LEAVE)
-		return false;
-	if (attention(c) || c->vcpu->want_window || interp_debug_single(c) || c->has_breakpoints ||
-	    c->s.event_pending || c->s.activity != ACTIVITY_RUN || !translatable(c))
-		return false;
-	if (step == STEP_LEAVE)
-		c->r[R_RIP] += (uint64_t)c->current->at + c->current->len;
-	b = fetch_recent(c);
-	if (!b || !b->native || !fits(c, b, c->r[R_RIP]) || t->end - done < b->count) {
-		c->r[R_RIP] = was;
-		return false;
-	}
-	c->s.instructions = done;
-	c->x.left = t->end - done;
-	c->x.code_va = c->r[R_RIP] - b->offset;
-	units_ok(t, c);
-	c->x.vector_live = false;
-	c->x.target = (uintptr_t)b->native;
-	hints_check(t, c, 8);
-	t->hops++;
-	return true;
 }
 
 /* Next time the instruction looks into the TLB at once. The code that runs now stays readable. */
@@ -186,11 +154,11 @@ int bt_slow(struct interp *c, uint32_t name)
 	step = i->fn(c, i);
 	c->x.flags = (uint16_t)alu_pack(c->arith);
 	if (UNLIKELY(step != STEP_NEXT))
-		return hop(t, c, step) ? BT_HOP : BT_STEP + (int)step;
-	if (UNLIKELY(attention(c)) || low != c->tlb.generation_now[0] ||
+		return bt_hop(t, c, &step) ? BT_HOP : BT_STEP + (int)step;
+	if (UNLIKELY(bt_attention(c)) || low != c->tlb.generation_now[0] ||
 	    high != c->tlb.generation_now[1])
 		bt_come_back(t, c);
-	hints_check(t, c, 8);
+	bt_hints_check(t, c, 8);
 	return go_on(t, c, i, x87);
 }
 
@@ -303,8 +271,8 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	c->x.code_va = c->r[R_RIP] - b->offset;
 	t->pending_mode = c->mode;
 	c->x.flags = (uint16_t)alu_pack(c->arith);
-	units_ok(t, c);
-	hints_check(t, c, 0);
+	bt_units_ok(t, c);
+	bt_hints_check(t, c, 0);
 	kind = t->enter(c, b->native);
 	bt_share_seen(t);
 	if (c->x.x87_live)
@@ -334,7 +302,7 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 static void prepare(struct bt *t, struct interp *c, struct block *b)
 {
 	if (LIKELY(b->native != NULL)) {
-		if (LIKELY(fits(c, b, c->r[R_RIP])))
+		if (LIKELY(bt_fits(c, b, c->r[R_RIP])))
 			return;
 		bt_killed(c, b);
 	}
@@ -350,7 +318,7 @@ enum step bt_execute(struct interp *c, struct block *b)
 	struct bt *t = c->executor;
 	enum step step;
 
-	if (UNLIKELY(!translatable(c)))
+	if (UNLIKELY(!bt_translatable(c)))
 		return interp_run_block(c, b);
 	prepare(t, c, b);
 	if (b->native && may_run(t, c, b)) {

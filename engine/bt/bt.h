@@ -294,6 +294,20 @@ static inline struct bt_head *bt_head(const struct bt *t, const uint8_t *native)
 	return (struct bt_head *)(void *)code - 1;
 }
 
+/* bt.c: is code of the CPU's mode translated? */
+bool bt_translatable(const struct interp *c);
+bool bt_attention(const struct interp *c); /* somebody waits for the run loop */
+/* Is the translation one for the half of the address space and the CPL of now? */
+bool bt_fits(const struct interp *c, const struct block *b, uint64_t rip);
+void bt_units_ok(const struct bt *t, struct interp *c);
+/* Hints are no good when code is mapped differently, or executes with another CPL or width. `kept`:
+ * bytes on top of them that stay. */
+void bt_hints_check(struct bt *t, struct interp *c, unsigned kept);
+
+/* hop.c: after the handler of an instruction that ended its block, or faulted: on with translated
+ * code at x.target? Else *step is what the run loop has to be told. */
+bool bt_hop(struct bt *t, struct interp *c, enum step *step);
+
 /* straddle.c: an instruction in two pages, not one outside of memory? */
 bool bt_straddle_known(const struct block *b);
 /* The bytes of `b` were just compared. false: its translation cannot run now. */

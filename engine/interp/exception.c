@@ -122,17 +122,21 @@ static bool gate_entry(struct interp *c, const struct gate *g, uint32_t ext, str
 	return code_check_target(c, &cs->seg, g->offset, ext) && descriptor_set_accessed(c, cs);
 }
 
-/* Registers once the frame is written. */
+void event_enter(struct interp *c, const struct x86_seg *cs, uint64_t rip, bool interrupt_gate)
+{
+	c->s.seg[CS] = *cs;
+	c->s.rflags &= ~(uint64_t)(FLAG_TF | FLAG_NT | FLAG_VM | FLAG_RF);
+	if (interrupt_gate)
+		c->s.rflags &= ~(uint64_t)FLAG_IF;
+	c->r[R_RIP] = rip;
+	interp_mode_changed(c);
+}
+
 static void enter_handler(struct interp *c, struct descriptor *cs, unsigned cpl, uint64_t offset,
 			  bool interrupt_gate)
 {
 	cs->seg.selector = (uint16_t)((cs->seg.selector & ~3u) | cpl);
-	c->s.seg[CS] = cs->seg;
-	c->s.rflags &= ~(uint64_t)(FLAG_TF | FLAG_NT | FLAG_VM | FLAG_RF);
-	if (interrupt_gate)
-		c->s.rflags &= ~(uint64_t)FLAG_IF;
-	c->r[R_RIP] = offset;
-	interp_mode_changed(c);
+	event_enter(c, &cs->seg, offset, interrupt_gate);
 }
 
 /* ---- The three kinds of mode ---- */
@@ -268,6 +272,8 @@ static enum outcome event_deliver(struct interp *c, const struct delivery *e)
 {
 	struct gate g;
 
+	if (LIKELY(event_quick(c, e)))
+		return OUTCOME_DONE;
 	if (x86_real_mode(&c->s))
 		return deliver_real(c, e);
 	if (!gate_read(c, e, &g))

@@ -177,11 +177,27 @@ static enum step iret_protected(struct interp *c, const struct insn *i, struct s
 	return finish(c, &cs.seg, rip);
 }
 
+static enum step iret_found(struct interp *c, const struct insn *i, const struct iret_frame *f)
+{
+	unsigned cpl = f->cs.selector & 3u;
+
+	c->s.seg[SS] = f->ss;
+	c->r[RSP] = f->sp;
+	load_flags(c, f->rflags, iret_flags(c, i->osz, 0));
+	if (cpl > 0)
+		segments_drop_inner(c, cpl);
+	return finish(c, &f->cs, f->rip);
+}
+
 enum step iret(struct interp *c, const struct insn *i)
 {
-	struct stack st = stack_current(c);
+	struct iret_frame found;
+	struct stack st;
 
 	c->s.nmi_blocked = 0;
+	if (LIKELY(iret_quick(c, i, &found)))
+		return iret_found(c, i, &found);
+	st = stack_current(c);
 	if (x86_real_mode(&c->s))
 		return iret_real(c, i, &st);
 	if (x86_v86(&c->s)) {

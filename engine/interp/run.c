@@ -220,6 +220,12 @@ static bool settle(struct interp *c, enum step step, enum exit_reason *reason)
 	return window_open(c->vcpu);
 }
 
+bool interp_take_fault(struct interp *c)
+{
+	return deliver(c) && !c->s.event_pending && c->storm < STORM && !c->single &&
+	       !window_open(c->vcpu);
+}
+
 /* Executes one instruction with everything that debugging and shadows need. true: as settle(). */
 static bool run_single(struct interp *c, struct block *b, enum exit_reason *reason)
 {

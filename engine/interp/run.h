@@ -18,6 +18,10 @@ enum step interp_run_block(struct interp *c, const struct block *b);
 /* No instruction is being executed: current and the count say so. */
 void interp_idle(struct interp *c);
 
+/* Delivers c->fault; RIP and s.instructions are those of the instruction. false: the run loop has
+ * to see to something else, too, before the handler runs: STEP_AGAIN. */
+bool interp_take_fault(struct interp *c);
+
 /* fetch.c: fetch_block() when its first look finds nothing that will do. */
 struct block *fetch_slow(struct interp *c, uint64_t rip, uint64_t linear);
 

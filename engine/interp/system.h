@@ -161,6 +161,18 @@ struct delivery {
 	bool has_error;
 	bool soft; /* the gate's DPL is checked */
 };
+/* Registers once an event's frame is written. */
+void event_enter(struct interp *c, const struct x86_seg *cs, uint64_t rip, bool interrupt_gate);
+
+/* quick.c: the usual cases, of 64-bit kernels. false: it is another, and nothing has changed. */
+bool event_quick(struct interp *c, const struct delivery *e);
+struct iret_frame {
+	uint64_t rip, rflags, sp;
+	struct x86_seg cs, ss;
+};
+/* Finds what IRET loads; loads nothing. */
+bool iret_quick(struct interp *c, const struct insn *i, struct iret_frame *f);
+
 enum task_reason { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT };
 /* Descriptor checks of a TSS named by an instruction, a task gate or a back link. */
 bool task_find(struct interp *c, uint16_t selector, enum vector v, uint32_t ext, bool busy,

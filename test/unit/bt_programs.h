@@ -535,6 +535,34 @@ static void setup_rings(struct guest *g, struct x86_state *s)
 	s->kernel_gs_base = 0x101000;
 }
 
+/* Instructions that fault, at either level, and are executed again once their page is there. */
+ASSEMBLE(resumed,
+	 "9: .set resumed_pte, 0x9890; fninit; mov r12d, 100\n"
+	 "1: call 8f; mov rax, [0x112008]; adc rbx, rax; call 8f; add [0x112010], rbx; jc 2f\n"
+	 "2: sbb rbx, 3; call 8f; mov rsp, 0x112800; call 7f; call 8f; pushfq; mov rsp, 0x120000\n"
+	 "call 8f; mov esi, 0x111ff8; mov edi, 0x112ff4; mov ecx, 16; rep movsb; call 8f\n"
+	 "lock xadd [0x112018], rbx; call 8f; movups xmm0, [0x112020]; addps xmm1, xmm0\n"
+	 "movd eax, xmm1; fld qword ptr [0x112030]; fadd qword ptr [0x111030]; call 8f\n"
+	 "fstp qword ptr [0x112038]; cli; call 8f; cmp rbx, [0x112008]; sti; call 8f\n"
+	 "cmp [0x112008], rax; jbe 3f; inc rbx; 3: call 8f; lea rax, [rip + 7f]\n"
+	 "mov [0x111040], rax; call [0x111040]; mov [0x112040], rax; call 8f; call [0x112040]\n"
+	 "call 8f; lea r15, [rip + 5f]; push 0x23; push 0x119000; push 2; push 0x2b\n"
+	 "lea rax, [rip + 4f]; push rax; iretq; 4: add rbx, [0x112028]; adc rbx, 1; hlt\n"
+	 "5: dec r12d; jnz 1b; hlt; 7: rol rbx, 3; ret\n"
+	 "8: mov qword ptr [resumed_pte], 0; invlpg [0x112000]; ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " test byte ptr [resumed_pte], 1; jz 6f; rol r13, 5; add r13, [rsp]; mov [rsp], r15\n"
+	 " mov qword ptr [rsp + 8], 8; mov qword ptr [rsp + 32], 16\n"
+	 " mov qword ptr [rsp + 24], 0x120000; iretq\n"
+	 " 6: mov qword ptr [resumed_pte], 0x112007; add r13, [rsp + 16]; add r13, r14; iretq")
+
+static void setup_resumed(struct guest *g, struct x86_state *s)
+{
+	_Static_assert(GUEST_PT + 0x112 * 8 == 0x9890, "as in the program");
+	setup_rings(g, s);
+	s->cr0 &= ~(uint64_t)CR0_AM;
+}
+
 /* SYSCALL and SYSRET as a kernel has them: LSTAR high, FMASK clearing all arithmetic flags but PF
  * now and then; vectors live across them; the trap flag by SYSRET. */
 ASSEMBLE(gates,
@@ -727,6 +755,7 @@ static const struct program programs[] = {
 	PROGRAM(steps, NULL, 20000),
 	PROGRAM(rings, setup_rings, 20000),
 	PROGRAM(registers, setup_registers, 40000),
+	PROGRAM(resumed, setup_resumed, 40000),
 	PROGRAM(gates, setup_gates, 30000),
 	PROGRAM(sleepers, setup_sleepers, 60000),
 	PROGRAM(modes, setup_modes, 20000),
