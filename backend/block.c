@@ -240,7 +240,7 @@ int blk_close(struct blk *blk, struct fail *why)
 	if (d->image->writable)
 		err = image_settle(d->image);
 	if (!err)
-		err = d->sync_error;
+		err = d->image->sync_error;
 	if (err)
 		fail(why, err, "%s: what was written last may be lost: %s", d->image->path,
 		     strerror(-err));

@@ -83,7 +83,6 @@ struct disk {
 	bool asked;      /* somebody wants to know whether there is room now */
 	unsigned parked;
 	uint64_t retry_at; /* host_monotonic_ns() */
-	int sync_error;    /* a sync failed: what was written before may be gone, for good */
 };
 
 /* block_job.c; disk's thread. */

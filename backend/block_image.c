@@ -394,6 +394,24 @@ int image_write(struct image *image, uint64_t offset, const void *from, uint64_t
 	return 0;
 }
 
+/*
+ * The kernel forgets what it could not write, and says so once: whoever heard it, no later sync
+ * makes up for it. That there was no room is then no reason to wait for some.
+ */
+int image_sync_failed(struct image *image, int err)
+{
+	if (!image->sync_error)
+		image->sync_error = err == -ENOSPC || err == -EDQUOT ? -EIO : err;
+	return image->sync_error;
+}
+
+int image_sync(struct image *image)
+{
+	int err = image->unsafe || image->sync_error ? 0 : file_sync(image->fd);
+
+	return err ? image_sync_failed(image, err) : image->sync_error;
+}
+
 int image_flush(struct image *image)
 {
 	for (unsigned step = 0;; step++) {
@@ -401,7 +419,7 @@ int image_flush(struct image *image)
 
 		if (err <= 0)
 			return err;
-		err = image->unsafe ? 0 : file_sync(image->fd);
+		err = image_sync(image);
 		if (err)
 			return err;
 	}

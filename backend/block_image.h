@@ -82,7 +82,8 @@ struct image {
 	uint64_t file_bytes;
 	uint32_t cluster; /* unit in which tables change; 0: there are none */
 	bool writable;
-	bool unsafe; /* no syncs */
+	bool unsafe;    /* no syncs */
+	int sync_error; /* a sync failed: what was written before may be gone, for good */
 	bool probed; /* raw because nothing else was recognised: its guest must not make it another
 		      */
 	bool linking_waits; /* a commit is half way: no link() or erase() until its next step */
@@ -121,6 +122,10 @@ bool image_reads_zero(struct image *image, uint64_t offset, uint64_t bytes);
 int image_read(struct image *image, uint64_t offset, void *to, uint64_t bytes);
 int image_write(struct image *image, uint64_t offset, const void *from, uint64_t bytes);
 int image_flush(struct image *image);
+/* Syncs the file; fails from the first failure on. */
+int image_sync(struct image *image);
+/* A sync ended with `err`: it is remembered. Returns what every flush answers from now on. */
+int image_sync_failed(struct image *image, int err);
 /* Before closing: what the last flush made unused is counted so in the file, too. */
 int image_settle(struct image *image);
 

@@ -400,14 +400,11 @@ int step_erase(struct job *job)
 	return step_done(job);
 }
 
-/* A failed sync is remembered: the kernel forgets what it could not write, and says so once. */
 static void sync_done(struct aio_op *op, int err)
 {
 	struct job *job = op->arg;
 
-	if (err)
-		job->disk->sync_error = err;
-	part_done(op, err);
+	part_done(op, err ? image_sync_failed(job->disk->image, err) : 0);
 }
 
 int step_flush(struct job *job)
@@ -415,10 +412,10 @@ int step_flush(struct job *job)
 	struct disk *d = job->disk;
 	int more;
 
-	if (job->err || d->sync_error) {
+	if (job->err || d->image->sync_error) {
 		d->image->linking_waits = false; /* what is linked from now on is never committed */
 		d->look_again = true;
-		return job->err ? job->err : d->sync_error;
+		return job->err ? job->err : d->image->sync_error;
 	}
 	more = d->image->ops->commit(d->image, job->commit_step++);
 	d->look_again = true; /* those that waited for the next step of the commit */

@@ -237,7 +237,6 @@ int qcow2_damage(struct qcow2 *q);
 /* qcow2_commit.c */
 int qcow2_commit(struct image *image, unsigned step);
 int qcow2_commit_now(struct qcow2 *q);
-int qcow2_sync(struct qcow2 *q);
 
 /* qcow2_pack.c */
 int qcow2_unpack(struct image *image, const struct extent *e, uint64_t offset,

@@ -26,11 +26,6 @@
 
 enum { STAGE_IDLE, STAGE_COUNTED, STAGE_LINKED };
 
-int qcow2_sync(struct qcow2 *q)
-{
-	return q->image.unsafe ? 0 : file_sync(q->image.fd);
-}
-
 static int write_l1(struct qcow2 *q)
 {
 	uint32_t n = q->l1_dirty_to - q->l1_dirty_from;
@@ -151,7 +146,7 @@ int qcow2_commit_now(struct qcow2 *q)
 	for (unsigned step = 0; more > 0; step++) {
 		more = qcow2_commit(&q->image, step);
 		if (more > 0) {
-			int err = qcow2_sync(q);
+			int err = image_sync(&q->image);
 
 			more = err ? err : more;
 		}

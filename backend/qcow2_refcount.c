@@ -109,7 +109,7 @@ static int block_make(struct qcow2 *q, uint64_t number, struct table **block)
 	(*block)->unreachable = false;
 	err = file_write(q->image.fd, offset, (*block)->data, q->cluster);
 	if (!err)
-		err = qcow2_sync(q);
+		err = image_sync(&q->image);
 	put64(entry, offset);
 	if (!err)
 		err = file_write(q->image.fd, q->reftable_offset + i * 8, entry, 8);
@@ -181,7 +181,7 @@ static int write_growth(struct qcow2 *q, const struct growth *g, uint64_t *table
 		err = file_write(q->image.fd, (g->first + g->blocks) << q->cluster_bits, raw,
 				 g->table * q->cluster);
 	host_free(raw);
-	return err ? err : qcow2_sync(q);
+	return err ? err : image_sync(&q->image);
 }
 
 /* Everything of the growth is in the file: the header leads to it now. */
@@ -196,7 +196,7 @@ static int switch_table(struct qcow2 *q, const struct growth *g, uint64_t *table
 	put32(header + 8, (uint32_t)g->table);
 	err = file_write(q->image.fd, H_REFCOUNT_TABLE_OFFSET, header, sizeof(header));
 	if (!err)
-		err = qcow2_sync(q);
+		err = image_sync(&q->image);
 	if (err)
 		return err;
 	host_free(q->reftable);

@@ -6,6 +6,8 @@
  * before the last sync, and of what came after any of its sectors or none. Each such image must
  * have no error but leaks, and hold every flushed sector.
  *
+ * A sync that fails, whoever asked for it, is a flush that fails, and each one after it.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
@@ -34,6 +36,8 @@ static struct event {
 static unsigned event_count;
 static struct host_mutex *events_lock;
 static bool noting;
+static _Atomic unsigned fail_at; /* the sync that fails; 1: the next, 0: none */
+static int sync_errno = EIO;
 
 static struct event *note(enum what what, uint64_t at, const void *data, uint64_t bytes)
 {
@@ -78,6 +82,10 @@ int fdatasync(int fd)
 	struct timespec moment = { 0, 300000 }; /* others write meanwhile */
 
 	(void)fd;
+	if (fail_at && --fail_at == 0) {
+		errno = sync_errno;
+		return -1;
+	}
 	nanosleep(&moment, NULL);
 	note(SYNCED, 0, NULL, 0);
 	return 0;
@@ -287,7 +295,6 @@ static void one_disk(const char *shape, unsigned requests)
 static void power_fails(void **state)
 {
 	(void)state;
-	events_lock = host_mutex_new();
 	events = calloc(EVENTS, sizeof(*events));
 	assert_non_null(events);
 	one_disk("cluster_size=4k", 400);
@@ -295,11 +302,87 @@ static void power_fails(void **state)
 	one_disk("cluster_size=16k,refcount_bits=1", 300);
 }
 
+static void say(void *arg, const char *text)
+{
+	(void)arg;
+	assert_null(strstr(text, "wait until there is room"));
+}
+
+static struct blk *open_failing(void)
+{
+	struct blk_options o = { .path = model_path("fail.qcow2"),
+				 .on_enospc = BLK_ENOSPC_STOP,
+				 .aio = BLK_AIO_THREADS,
+				 .say = say };
+	struct fail why = { 0, "" };
+	struct blk *blk;
+
+	assert_int_equal(model_shell("rm -f fail.qcow2; qemu-img create -q -f qcow2 -o "
+				     "cluster_size=512,refcount_bits=64 fail.qcow2 8M"),
+			 0);
+	blk = blk_open(&o, &why);
+	assert_non_null(blk);
+	return blk;
+}
+
+/* No room to write back is an error, too, and no reason to wait: what was lost stays lost. */
+static void stays_failed(struct blk *blk)
+{
+	assert_int_equal(fail_at, 0);
+	assert_int_equal(blk_run(blk, BLK_FLUSH, 0, NULL, 0), -EIO);
+	assert_int_equal(blk_run(blk, BLK_FLUSH, 0, NULL, 0), -EIO);
+	assert_int_equal(blk_close(blk, NULL), -EIO);
+}
+
+static void flush_fails(void **state)
+{
+	static const int errors[] = { EIO, ENOSPC, EDQUOT };
+	static uint8_t data[4096];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct blk *blk = open_failing();
+
+		assert_int_equal(blk_run(blk, BLK_WRITE, 0, data, sizeof(data)), 0);
+		sync_errno = errors[i];
+		fail_at = 1;
+		alarm(60); /* it waited for ever once */
+		assert_int_equal(blk_run(blk, BLK_FLUSH, 0, NULL, 0), -EIO);
+		stays_failed(blk);
+		alarm(0);
+	}
+}
+
+/* Growing the refcounts syncs while a write waits: a block each time, once the table. */
+static void growth_fails(void **state)
+{
+	static uint8_t data[4096];
+
+	(void)state;
+	sync_errno = EIO;
+	for (unsigned at = 1; at < 70; at += at == 2 ? 58 : 1) {
+		struct blk *blk = open_failing();
+		uint64_t offset = 0;
+		int err;
+
+		fail_at = at;
+		do {
+			err = blk_run(blk, BLK_WRITE, offset, data, sizeof(data));
+			offset += sizeof(data);
+		} while (!err && offset < 8 << 20);
+		assert_int_equal(err, -EIO);
+		stays_failed(blk);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(power_fails),
+	cmocka_unit_test(flush_fails),
+	cmocka_unit_test(growth_fails),
 };
 
 int main(void)
 {
+	events_lock = host_mutex_new();
 	return cmocka_run_group_tests(tests, model_enter, model_leave);
 }
