@@ -14,7 +14,7 @@
 
 #include "host/host.h"
 
-#define FRAMES_MOST (4u << 20) /* bytes; beyond it a wire's queue loses frames too */
+#define FRAMES_MOST (4u << 20) /* bytes of memory; beyond it a wire's queue loses frames too */
 #define JOINED_MOST 65000u     /* bytes of one joined frame */
 
 enum { IP_AT = 14, TCP_AT = 34, ACK = 0x10, PSH = 0x08 };
@@ -43,8 +43,10 @@ void frames_drop_first(struct frames *f)
 	if (!f->first) {
 		f->tail = &f->first;
 		f->last = NULL;
+	} else if (f->last == &first->next) {
+		f->last = &f->first;
 	}
-	f->used -= first->bytes;
+	f->used -= sizeof(*first) + first->room;
 	host_free(first);
 }
 
@@ -112,18 +114,35 @@ static bool follows(const struct frame *last, const uint8_t *d, size_t bytes, si
 	       get32(a + TCP_AT + 4) + (uint32_t)first == get32(d + TCP_AT + 4);
 }
 
-/* Appends the payload of `d`; makes a frame with gso_type of the last. */
-static struct frame *join(struct frame *last, const uint8_t *d, size_t bytes, size_t payload)
+/* Makes room behind the last frame, twice what is needed: it is copied a few times at most. NULL:
+ * there is none. */
+static struct frame *grow_last(struct frames *f, size_t bytes)
 {
-	struct frame *joined = last;
-	struct net_header *h;
+	struct frame *last = *f->last, *grown;
+	size_t room = 2 * bytes < JOINED_MOST ? 2 * bytes : JOINED_MOST;
 
-	if (last->input.header.gso_type == NET_GSO_NONE) { /* the first time: room for the most */
-		joined = host_alloc(sizeof(*joined) + JOINED_MOST);
-		if (!joined)
-			return NULL;
-		memcpy(joined, last, sizeof(*last) + last->bytes);
-		h = &joined->input.header;
+	if (bytes <= last->room)
+		return last;
+	if (f->used + room - last->room > FRAMES_MOST)
+		return NULL;
+	grown = host_alloc(sizeof(*grown) + room);
+	if (!grown)
+		return NULL;
+	memcpy(grown, last, sizeof(*last) + last->bytes);
+	f->used += room - last->room;
+	grown->room = room;
+	*f->last = grown;
+	f->tail = &grown->next;
+	host_free(last);
+	return grown;
+}
+
+/* Appends the payload of `d`; makes a frame with gso_type of the last. */
+static void join(struct frame *last, const uint8_t *d, size_t bytes, size_t payload)
+{
+	struct net_header *h = &last->input.header;
+
+	if (h->gso_type == NET_GSO_NONE) { /* the first time */
 		h->flags = NET_NEEDS_CSUM;
 		h->gso_type = NET_GSO_TCPV4;
 		h->gso_size = (uint16_t)(last->bytes - payload);
@@ -131,12 +150,12 @@ static struct frame *join(struct frame *last, const uint8_t *d, size_t bytes, si
 		h->csum_start = TCP_AT;
 		h->csum_offset = 16;
 	}
-	memcpy(joined->data + joined->bytes, d + payload, bytes - payload);
-	joined->bytes += bytes - payload;
-	memcpy(joined->data + TCP_AT + 8, d + TCP_AT + 8, 4); /* acknowledgement */
-	joined->data[TCP_AT + 13] |= d[TCP_AT + 13];
-	memcpy(joined->data + TCP_AT + 14, d + TCP_AT + 14, 2); /* window */
-	return joined;
+	memcpy(last->data + last->bytes, d + payload, bytes - payload);
+	last->bytes += bytes - payload;
+	last->input.bytes = (uint32_t)last->bytes;
+	memcpy(last->data + TCP_AT + 8, d + TCP_AT + 8, 4); /* acknowledgement */
+	last->data[TCP_AT + 13] |= d[TCP_AT + 13];
+	memcpy(last->data + TCP_AT + 14, d + TCP_AT + 14, 2); /* window */
 }
 
 /* IP length and checksum; in TCP's field the pseudo-header's sum. */
@@ -153,24 +172,15 @@ static void finish_joined(struct frame *f)
 static bool try_join(struct frames *f, const uint8_t *data, size_t bytes)
 {
 	size_t payload = payload_of(data, bytes);
-	struct frame *last = f->last, *joined, **link = &f->first;
+	struct frame *last;
 
-	if (!last || !payload || !follows(last, data, bytes, payload))
+	if (!f->last || !payload || !follows(*f->last, data, bytes, payload))
 		return false;
-	joined = join(last, data, bytes, payload);
-	if (!joined)
+	last = grow_last(f, (*f->last)->bytes + bytes - payload);
+	if (!last)
 		return false;
-	f->used += bytes - payload;
-	joined->input.bytes = (uint32_t)joined->bytes;
-	finish_joined(joined);
-	if (joined == last)
-		return true;
-	while (*link != last)
-		link = &(*link)->next;
-	*link = joined;
-	f->last = joined;
-	f->tail = &joined->next;
-	host_free(last);
+	join(last, data, bytes, payload);
+	finish_joined(last);
 	return true;
 }
 
@@ -179,21 +189,23 @@ bool frames_add(struct frames *f, const uint8_t *data, size_t bytes, unsigned ac
 	unsigned joins = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4;
 	struct frame *frame;
 
-	if (bytes < NET_FRAME_LEAST || bytes > NET_FRAME_MOST || f->used + bytes > FRAMES_MOST)
+	if (bytes < NET_FRAME_LEAST || bytes > NET_FRAME_MOST)
 		return false;
 	if ((accepts & joins) == joins && try_join(f, data, bytes))
 		return true;
+	if (f->used + sizeof(*frame) + bytes > FRAMES_MOST)
+		return false;
 	frame = host_alloc(sizeof(*frame) + bytes);
 	if (!frame)
 		return false;
-	frame->bytes = bytes;
+	frame->bytes = frame->room = bytes;
 	frame->input = (struct net_input){ .kind = NET_INPUT_FRAME, .bytes = (uint32_t)bytes };
 	if (accepts & NET_OFFLOAD_CSUM)
 		frame->input.header.flags = NET_DATA_VALID;
 	memcpy(frame->data, data, bytes);
 	*f->tail = frame;
+	f->last = f->tail;
 	f->tail = &frame->next;
-	f->last = frame;
-	f->used += bytes;
+	f->used += sizeof(*frame) + bytes;
 	return true;
 }

@@ -18,13 +18,13 @@
 
 struct frames {
 	struct frame *first, **tail;
-	struct frame *last;
-	size_t used; /* bytes waiting */
+	struct frame **last; /* what points to the last, or NULL: there is none */
+	size_t used;         /* bytes of memory */
 };
 
 struct frame {
 	struct frame *next;
-	size_t bytes;
+	size_t bytes, room;     /* room: for data, a joined one's may grow into it */
 	struct net_input input; /* as it is posted, */
 	uint8_t data[];         /* the frame behind it */
 };

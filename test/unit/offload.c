@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <malloc.h>
 #include <string.h>
 
 #include "backend/frames.h"
@@ -312,6 +313,57 @@ static void test_a_guest_that_takes_no_segments(void **state)
 	frames_free(&frames);
 }
 
+/* A guest that takes nothing, and makes many short streams of two segments each: what they are
+ * joined in is counted in full, and none of it is lost count of when they go. */
+static void test_memory_is_bounded(void **state)
+{
+	static uint8_t f[100];
+	const unsigned all = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4;
+	const size_t most = 5u << 20;
+	struct shape s = { false, false, TCP, 2 };
+	size_t before = mallinfo2().uordblks + mallinfo2().hblkhd, bytes;
+	struct frames frames;
+	unsigned n = 0;
+
+	(void)state;
+	frames_init(&frames);
+	for (unsigned stream = 0;; stream++) {
+		bytes = make(f, &s, 0);
+		put16(f + 34, stream);
+		if (!frames_add(&frames, f, bytes, all))
+			break;
+		bytes = make(f, &s, 2);
+		put16(f + 34, stream);
+		if (frames_add(&frames, f, bytes, all))
+			n++;
+		assert_in_range(mallinfo2().uordblks + mallinfo2().hblkhd, before, before + most);
+	}
+	assert_in_range(n, 1000, 100000);
+	while (frames_first(&frames)) {
+		if (frames_first(&frames)->next)
+			assert_int_equal(frames_first(&frames)->bytes, 66 + 4);
+		frames_drop_first(&frames);
+	}
+	assert_int_equal(frames.used, 0);
+	/* The last of one that is emptied is joined still. */
+	for (unsigned i = 0; i < 3; i++) {
+		bytes = make(f, &s, 2 * i);
+		if (i == 0) {
+			put16(f + 34, 1);
+			assert_true(frames_add(&frames, f, bytes, all));
+			put16(f + 34, 2);
+		} else {
+			put16(f + 34, 2);
+		}
+		assert_true(frames_add(&frames, f, bytes, all));
+		if (i == 1)
+			frames_drop_first(&frames);
+	}
+	assert_int_equal(frames_first(&frames)->bytes, 66 + 6);
+	assert_null(frames_first(&frames)->next);
+	frames_free(&frames);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -321,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_what_fits),
 		cmocka_unit_test(test_segments_are_joined),
 		cmocka_unit_test(test_a_guest_that_takes_no_segments),
+		cmocka_unit_test(test_memory_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
