@@ -133,4 +133,26 @@ static inline uint64_t rig_random(uint64_t *seed)
 	return *seed;
 }
 
+/* Any bytes at all as a saved state of a device, as it is now: refused, or a state that can be run,
+ * which act() does with random numbers. */
+static inline void rig_fuzz_load(struct vm *vm, const char *id,
+				 uint64_t (*act)(struct vm *vm, uint64_t seed))
+{
+	struct device *dev = rig_device(vm, id);
+	uint8_t good[RIG_STATE_MAX], bad[RIG_STATE_MAX];
+	size_t bytes = rig_save(dev, good);
+	uint64_t seed = 7;
+	unsigned accepted = 0;
+
+	for (unsigned i = 0; i < 50000; i++) {
+		memcpy(bad, good, bytes);
+		for (unsigned n = rig_random(&seed) % 4 + 1; n; n--)
+			bad[rig_random(&seed) % bytes] = (uint8_t)(rig_random(&seed) >> 9);
+		accepted += rig_load(dev, bad) == 0;
+		for (unsigned n = 0; n < 8; n++)
+			act(vm, rig_random(&seed));
+	}
+	assert_in_range(accepted, 1000, 49000);
+}
+
 #endif

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "test/guest/debian.h"
+#include "test/soak/each_engine.h"
 
 /*
  * systemd gives up a device that is not there after a minute and a half of real time. Who comes
@@ -55,24 +56,4 @@ static void use(const char *engine)
 	debian_close(&d);
 }
 
-static void test_bt(void **state)
-{
-	(void)state;
-	use("bt");
-}
-
-static void test_interp(void **state)
-{
-	(void)state;
-	use("interp");
-}
-
-int main(void)
-{
-	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bt),
-		cmocka_unit_test(test_interp),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+ON_EACH_ENGINE(use)

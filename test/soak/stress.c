@@ -10,6 +10,7 @@
  */
 #include "test/guest/debian.h"
 #include "test/guest/package.h"
+#include "test/soak/each_engine.h"
 
 /* stress-ng first. */
 static const char *const packages[] = {
@@ -73,24 +74,4 @@ static void use(const char *engine)
 	debian_close(&d);
 }
 
-static void test_bt(void **state)
-{
-	(void)state;
-	use("bt");
-}
-
-static void test_interp(void **state)
-{
-	(void)state;
-	use("interp");
-}
-
-int main(void)
-{
-	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bt),
-		cmocka_unit_test(test_interp),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+ON_EACH_ENGINE(use)
