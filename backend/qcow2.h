@@ -229,8 +229,6 @@ int qcow2_erase(struct image *image, uint64_t offset, uint64_t bytes, enum erase
 		uint64_t *done);
 /* The L2 table of a guest offset, made (or made this image's own) when needed. */
 int l2_own(struct qcow2 *q, uint64_t offset, struct table **t);
-/* What an L2 entry used is used once less, after the next commit. */
-int entry_free(struct qcow2 *q, uint64_t entry);
 /* The image contradicts itself: marks it (incompatible feature bit 1), returns -EUCLEAN. */
 int qcow2_damage(struct qcow2 *q);
 

@@ -119,7 +119,7 @@ void qcow2_unplace(struct image *image, const struct placement *p)
 int l2_own(struct qcow2 *q, uint64_t offset, struct table **t)
 {
 	uint64_t i = offset >> (q->cluster_bits + q->l2_bits), old = q->l1[i], at, got;
-	struct table *shared;
+	struct table *shared, *made = NULL;
 	bool blank;
 	int err;
 
@@ -132,15 +132,18 @@ int l2_own(struct qcow2 *q, uint64_t offset, struct table **t)
 		return err;
 	err = set_add(&q->owned, at);
 	if (!err)
-		err = table_new(q, &q->l2, at, t);
+		err = table_new(q, &q->l2, at, &made);
 	if (!err && shared)
 		err = list_add(&q->freed, old & ENTRY_OFFSET);
 	if (err) {
+		if (made)
+			made->dirty_from = made->dirty_to = 0; /* another has its place soon */
 		cluster_release(q, at, &blank);
 		return err;
 	}
+	*t = made;
 	if (shared)
-		memcpy((*t)->data, shared->data, q->cluster);
+		memcpy(made->data, shared->data, q->cluster);
 	q->l1[i] = at | ENTRY_COPIED;
 	if (q->l1_dirty_from == q->l1_dirty_to) {
 		q->l1_dirty_from = (uint32_t)i;
@@ -153,19 +156,41 @@ int l2_own(struct qcow2 *q, uint64_t offset, struct table **t)
 	return 0;
 }
 
-int entry_free(struct qcow2 *q, uint64_t entry)
+/* The clusters an L2 entry uses: [*first, *end). Equal: none. */
+static void entry_clusters(const struct qcow2 *q, uint64_t entry, uint64_t *first, uint64_t *end)
 {
-	uint64_t host, last;
-	uint32_t bytes;
-	int err = 0;
+	uint32_t bytes = 1;
 
-	if (!(entry & ENTRY_COMPRESSED))
-		return entry & ENTRY_OFFSET ? list_add(&q->freed, entry & ENTRY_OFFSET) : 0;
-	packed_range(q, entry, &host, &bytes);
-	last = (host + bytes - 1) & ~(q->cluster - 1);
-	for (host &= ~(q->cluster - 1); !err && host <= last; host += q->cluster)
-		err = list_add(&q->freed, host);
-	return err;
+	*first = entry & ENTRY_OFFSET;
+	if (entry & ENTRY_COMPRESSED)
+		packed_range(q, entry, first, &bytes);
+	else if (!*first)
+		bytes = 0;
+	*end = (*first + bytes + q->cluster - 1) & ~(q->cluster - 1);
+	*first &= ~(q->cluster - 1);
+}
+
+/* An entry that leads to one of the image's own tables: giving that up would make it guest data. */
+static int entry_check(struct qcow2 *q, uint64_t entry)
+{
+	uint64_t host, end;
+
+	for (entry_clusters(q, entry, &host, &end); host < end; host += q->cluster) {
+		if (set_has(&q->owned, host))
+			return qcow2_damage(q);
+	}
+	return 0;
+}
+
+/* What an L2 entry used is used once less, after the next commit. */
+static void entry_free(struct qcow2 *q, uint64_t entry)
+{
+	uint64_t host, end;
+
+	for (entry_clusters(q, entry, &host, &end); host < end; host += q->cluster) {
+		if (list_add(&q->freed, host))
+			return; /* no memory: it stays counted, a leak */
+	}
 }
 
 int qcow2_link(struct image *image, const struct placement *p)
@@ -176,11 +201,13 @@ int qcow2_link(struct image *image, const struct placement *p)
 
 	if (!err && !t)
 		err = -EUCLEAN;
+	/* All before any: what is linked cannot be unplaced. */
+	for (uint64_t n = 0; !err && n < p->cover_bytes; n += q->cluster)
+		err = entry_check(q, get64(entry_at(q, t, p->cover + n)));
 	for (uint64_t n = 0; !err && n < p->cover_bytes; n += q->cluster) {
 		uint64_t old = get64(entry_at(q, t, p->cover + n));
 
 		entry_set(q, t, p->cover + n, (p->host + n) | ENTRY_COPIED);
-		/* Without memory for the list it stays counted: a leak. */
 		entry_free(q, old);
 	}
 	return err;
@@ -233,6 +260,9 @@ int qcow2_erase(struct image *image, uint64_t offset, uint64_t bytes, enum erase
 
 		if (!zero_entry(q, old, how, &entry))
 			continue;
+		err = entry & ENTRY_OFFSET ? 0 : entry_check(q, old);
+		if (err)
+			break;
 		entry_set(q, t, offset + n, entry);
 		if (!(entry & ENTRY_OFFSET))
 			entry_free(q, old);

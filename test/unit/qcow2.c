@@ -420,6 +420,71 @@ static void damage_while_running(void **state)
 	assert_int_not_equal(model_shell("qemu-img check hurt.qcow2 >/dev/null 2>&1"), 0);
 }
 
+static void silent(void *arg, const char *text)
+{
+	(void)arg;
+	(void)text;
+}
+
+/* Entries that lead to the header, the tables and the counts: whoever gives their cluster up by a
+ * write or a discard gives them to the guest. */
+static void tables_are_not_given_up(void **state)
+{
+	static const enum blk_op ops[4] = { BLK_WRITE, BLK_WRITE, BLK_DISCARD, BLK_ZERO };
+	static uint8_t data[2 * 65536];
+
+	(void)state;
+	make("whole.qcow2", "cluster_size=64k");
+	assert_int_equal(model_shell("qemu-io -c 'write -P 1 0 1M' whole.qcow2 >/dev/null"), 0);
+	for (unsigned i = 0; i < 4 * 2 * 5; i++) {
+		uint64_t packed = i / 4 % 2 ? ENTRY_COMPRESSED : 0, at = i / 8 * 65536;
+		uint64_t entry = packed || at ? packed | at : 512;
+		enum blk_op op = ops[i % 4];
+		struct blk *blk;
+
+		assert_int_equal(model_shell("cp whole.qcow2 own.qcow2"), 0);
+		patch64("own.qcow2", 4 * 65536 + 8, i % 4 ? entry : entry | ENTRY_ZERO);
+		blk = open_disk((struct blk_options){ .say = silent }, "own.qcow2");
+		assert_int_equal(blk_run(blk, op, 0, data, 2 * 65536), -EIO);
+		assert_int_equal(blk_run(blk, BLK_WRITE, 5 * 65536, data, 65536), -EIO);
+		blk_close(blk, NULL);
+		refused((struct blk_options){ 0 }, "own.qcow2", "marked damaged");
+	}
+}
+
+/* No memory for a list while a shared table is copied: the copy's place is the guest's then. */
+static void copy_without_memory(void **state)
+{
+	const size_t too_many = ((size_t)1 << 60) - 1;
+	struct image_options o = { .path = model_path("copy.qcow2"), .writable = true };
+	static uint8_t data[65536];
+	struct image *image;
+	struct qcow2 *q;
+
+	(void)state;
+	make("copy.qcow2", "cluster_size=64k");
+	assert_int_equal(model_shell("qemu-io -c 'write -P 1 0 1M' copy.qcow2 >/dev/null && "
+				     "qemu-img snapshot -c one copy.qcow2"),
+			 0);
+	image = image_open(&o, NULL);
+	assert_non_null(image);
+	q = qcow2_of(image);
+	q->freed.count = q->freed.room = too_many;
+	assert_int_equal(image_write(image, 0, data, sizeof(data)), -ENOMEM);
+	assert_int_equal(q->freed.count, too_many);
+	q->freed.count = q->freed.room = 0;
+	assert_false(cache_is_dirty(&q->l2));
+	memset(data, 9, sizeof(data));
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(image_write(image, i * 65536, data, sizeof(data)), 0);
+	assert_int_equal(image_settle(image), 0);
+	image_close(image);
+	assert_int_equal(model_shell("qemu-img check -q copy.qcow2 && qemu-io -c "
+				     "'read -P 9 0 256k' -c 'read -P 1 256k 768k' copy.qcow2 | "
+				     "grep -c verification >bad; grep -qx 0 bad"),
+			 0);
+}
+
 /* A writer with lazy counts died: the counts are made true before anything is written. */
 static void dirty_is_repaired(void **state)
 {
@@ -543,6 +608,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_is_refused),
 	cmocka_unit_test(backing_is_guarded),
 	cmocka_unit_test(damage_while_running),
+	cmocka_unit_test(tables_are_not_given_up),
+	cmocka_unit_test(copy_without_memory),
 	cmocka_unit_test(dirty_is_repaired),
 	cmocka_unit_test(our_own),
 	cmocka_unit_test(our_packing),
