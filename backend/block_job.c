@@ -223,7 +223,7 @@ static void job_failed(struct job *job, int err)
 		d->retry_at = host_monotonic_ns() + RETRY_NS;
 		return;
 	}
-	if ((err == -EUCLEAN || err == -EIO) && !d->told_damaged) {
+	if ((err == -EUCLEAN || err == -EIO || err == -EFBIG) && !d->told_damaged) {
 		d->told_damaged = true;
 		disk_say(d, "%s: %s; the guest sees an I/O error", d->image->path,
 			 err == -EUCLEAN ? "the image is damaged" : strerror(-err));

@@ -35,12 +35,15 @@ static struct image *make(struct output *out, enum blk_format format,
 {
 	struct image_options o = { .path = out->path, .writable = true, .unsafe = true };
 	struct image *image = NULL;
+	struct fail reason;
 	struct stat st;
 	int fd;
 
 	if (format == BLK_RAW && ftruncate(out->fd, (off_t)shape->bytes) != 0)
 		fail(why, -errno, "%s: %s", out->path, strerror(errno));
-	else if (format == BLK_RAW || qcow2_create(out->fd, shape, why) == 0) {
+	else if (format != BLK_RAW && qcow2_create(out->fd, shape, &reason))
+		fail(why, reason.code, "%s: %s", out->path, reason.text);
+	else {
 		fd = fcntl(out->fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0 || fstat(fd, &st) != 0)
 			fail(why, -errno, "%s: %s", out->path, strerror(errno));
@@ -121,6 +124,7 @@ static bool all_zero(const uint8_t *data, uint64_t bytes)
 struct copy {
 	struct image *from, *to;
 	bool packed;
+	bool reading;  /* what failed was not a write */
 	uint64_t unit; /* what is looked at for zeroes */
 	uint8_t *data; /* PIECE_BYTES */
 };
@@ -139,10 +143,11 @@ static int write_unit(const struct copy *c, uint64_t at, uint8_t *data, uint64_t
 }
 
 /* One piece: `bytes` at `at`, both in whole units but for the end of the disk. */
-static int copy_piece(const struct copy *c, uint64_t at, uint64_t bytes)
+static int copy_piece(struct copy *c, uint64_t at, uint64_t bytes)
 {
 	int err = image_read(c->from, at, c->data, bytes);
 
+	c->reading = err != 0;
 	if (err)
 		return err;
 	for (uint64_t n = 0; !err && n < bytes; n += c->unit)
@@ -150,7 +155,7 @@ static int copy_piece(const struct copy *c, uint64_t at, uint64_t bytes)
 	return err;
 }
 
-static int copy_all(const struct copy *c, struct progress *progress)
+static int copy_all(struct copy *c, struct progress *progress)
 {
 	uint64_t all = c->from->bytes, at = 0;
 	int err = 0;
@@ -162,6 +167,7 @@ static int copy_all(const struct copy *c, struct progress *progress)
 
 		progress_show(progress, at);
 		err = image_find(c->from, at, all - at, &e, &where);
+		c->reading = err != 0;
 		if (err)
 			break;
 		if (e.kind == EXTENT_ZERO && (e.bytes >= c->unit || e.bytes == all - at)) {
@@ -201,7 +207,7 @@ static int convert_into(const struct image_words *w, struct image *from, struct 
 	if (!err && format == BLK_QCOW2 && ftruncate(out->fd, (off_t)qcow2_of(c.to)->end) != 0)
 		err = -errno;
 	if (err)
-		fail(why, err, "%s: %s", w->names[0],
+		fail(why, err, "%s: %s", w->names[c.reading ? 0 : 1],
 		     err == -EUCLEAN ? "the image is damaged" : strerror(-err));
 	image_close(c.to);
 	host_free(c.data);

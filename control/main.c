@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -162,6 +163,8 @@ int main(int argc, char **argv)
 
 	if (!open_standard_files())
 		return 1;
+	/* A file that may not grow further (ulimit -f) is an error of the write like any other. */
+	signal(SIGXFSZ, SIG_IGN);
 	status = dispatch(argc, argv);
 	/* What was asked for and could not be printed is a failure. */
 	if (fflush(stdout) == 0 && !ferror(stdout))

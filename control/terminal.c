@@ -62,9 +62,9 @@ static void crashed(int signo)
 
 static void catch_crashes(void)
 {
-	static const int fatal[] = { SIGSEGV,   SIGBUS,  SIGILL,    SIGFPE,  SIGABRT, SIGSYS,
-				     SIGTRAP,   SIGXCPU, SIGXFSZ,   SIGUSR1, SIGUSR2, SIGALRM,
-				     SIGVTALRM, SIGPROF, SIGSTKFLT, SIGIO,   SIGPWR };
+	static const int fatal[] = { SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,
+				     SIGTRAP, SIGXCPU,   SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM,
+				     SIGPROF, SIGSTKFLT, SIGIO,   SIGPWR };
 	struct sigaction sa = { .sa_handler = crashed, .sa_flags = SA_NODEFER };
 
 	sigemptyset(&sa.sa_mask);

@@ -8,8 +8,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "test/unit/disk_model.h"
@@ -17,7 +19,7 @@
 #define DISK_BYTES (16u << 20)
 
 static bool mounted;
-static _Atomic unsigned said_full, said_room, said_still;
+static _Atomic unsigned said_full, said_room, said_still, said_error;
 static _Atomic bool waiting;
 
 static void say(void *arg, const char *text)
@@ -29,6 +31,8 @@ static void say(void *arg, const char *text)
 		said_room++;
 	else if (strstr(text, "there is still no room"))
 		said_still++;
+	else if (strstr(text, "File too large; the guest sees an I/O error"))
+		said_error++;
 	else
 		print_message("%s\n", text);
 }
@@ -216,6 +220,32 @@ static void ended_while_waiting(void **state)
 	free(data);
 }
 
+/* A file that may not grow (ulimit -f): there is nothing to wait for; said once. */
+static void too_large(void **state)
+{
+	uint8_t *data = pattern(4, 1 << 16);
+	struct rlimit before, limit;
+	struct blk *blk;
+
+	(void)state;
+	said_error = 0;
+	make("l.img", false);
+	blk = open_disk("l.img", BLK_ENOSPC_STOP);
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	limit = before;
+	limit.rlim_cur = 2 << 20;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(blk_run(blk, BLK_WRITE, (4 + i) << 20, data, 1 << 16), -EFBIG);
+	assert_int_equal(blk_run(blk, BLK_WRITE, 0, data, 1 << 16), 0);
+	setrlimit(RLIMIT_FSIZE, &before);
+	assert_int_equal(said_error, 1);
+	assert_int_equal(said_full, 0);
+	blk_close(blk, NULL);
+	free(data);
+}
+
 static void raw_reported(void **state)
 {
 	(void)state;
@@ -243,7 +273,7 @@ static void qcow2_waited_for(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(raw_reported),        cmocka_unit_test(qcow2_reported),
 	cmocka_unit_test(raw_waited_for),      cmocka_unit_test(qcow2_waited_for),
-	cmocka_unit_test(ended_while_waiting),
+	cmocka_unit_test(ended_while_waiting), cmocka_unit_test(too_large),
 };
 
 int main(void)
