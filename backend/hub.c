@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "backend/unix_socket.h"
 #include "host/host.h"
 #include "machine/net.h"
 
@@ -37,6 +38,7 @@ struct hub {
 	struct host_thread *thread;
 	const char *path;
 	int listener, wake;
+	bool crowded; /* no descriptor for who connects: the listener is not polled for a while */
 	atomic_bool stop;
 	bool warned;             /* of one address in two machines */
 	int peer[HUB_PEERS_MAX]; /* -1: free */
@@ -133,7 +135,7 @@ static void admit(struct hub *hub)
 {
 	int fd, i;
 
-	while ((fd = accept4(hub->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+	while ((fd = unix_accept(hub->listener, &hub->crowded)) >= 0) {
 		for (i = 0; i < HUB_PEERS_MAX && hub->peer[i] >= 0; i++)
 			;
 		if (i == HUB_PEERS_MAX)
@@ -152,10 +154,13 @@ static void hub_run(void *arg)
 
 		for (int i = 0; i < HUB_PEERS_MAX; i++)
 			p[i] = (struct pollfd){ .fd = hub->peer[i], .events = POLLIN };
-		p[HUB_PEERS_MAX] = (struct pollfd){ .fd = hub->listener, .events = POLLIN };
+		p[HUB_PEERS_MAX] = (struct pollfd){ .fd = hub->crowded ? -1 : hub->listener,
+						    .events = POLLIN };
 		p[HUB_PEERS_MAX + 1] = (struct pollfd){ .fd = hub->wake, .events = POLLIN };
-		if (poll(p, HUB_PEERS_MAX + 2, -1) < 0 && errno != EINTR)
+		if (poll(p, HUB_PEERS_MAX + 2, hub->crowded ? UNIX_CROWDED_MS : -1) < 0 &&
+		    errno != EINTR)
 			return;
+		hub->crowded = false;
 		/* First: who connected before a frame was sent gets it. */
 		if (p[HUB_PEERS_MAX].revents)
 			admit(hub);

@@ -4,7 +4,7 @@
  * A socket's file outlives its process, so one that is there may be in nobody's use: connecting
  * tells.
  *
- * Tested by test/unit/vsock.c and test/guest/vconsole.c.
+ * Tested by test/unit/vsock.c, test/unit/crowded.c and test/guest/vconsole.c.
  * SPDX-License-Identifier: MIT
  */
 #include "backend/unix_socket.h"
@@ -61,4 +61,13 @@ int unix_listen(const char *what, const char *path, struct fail *why)
 	if (fd >= 0)
 		close(fd);
 	return fail(why, -err, "%s: %s: %s", what, path, strerror(err));
+}
+
+int unix_accept(int listener, bool *crowded)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	*crowded = fd < 0 &&
+		   (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+	return fd;
 }

@@ -5,7 +5,7 @@
  * full the guest's bytes stay in the guest. A socket serves one peer after the other. Who has
  * closed one direction (`echo date | socat - UNIX:...`) is still answered, until it is gone.
  *
- * Tested by test/guest/vconsole.c and test/api/cli.
+ * Tested by test/guest/vconsole.c, test/unit/crowded.c and test/api/cli.
  * SPDX-License-Identifier: MIT
  */
 #include "backend/vport.h"
@@ -45,6 +45,7 @@ struct vport {
 
 	/* The thread's. */
 	int listener, fd;
+	bool crowded;   /* no descriptor for who connects: it is not polled for a while */
 	bool ended;     /* the peer sends no more */
 	bool told_open; /* what the device was told last */
 	bool complained;
@@ -278,6 +279,14 @@ static void serve(struct vport *p, short got)
 		detach(p);
 }
 
+/* How long to wait for something to happen, in ms. */
+static int patience(const struct vport *p, bool told)
+{
+	if (!told || p->waiting)
+		return AGAIN_MS;
+	return p->crowded ? UNIX_CROWDED_MS : -1;
+}
+
 static void vport_run(void *arg)
 {
 	struct vport *p = arg;
@@ -292,16 +301,18 @@ static void vport_run(void *arg)
 		/* A peer that is gone is reported all the time: it is looked at when what it sent
 		 * can be taken. */
 		w[0] = (struct pollfd){ .fd = events || p->ended ? p->fd : -1, .events = events };
-		w[1] = (struct pollfd){ .fd = p->fd < 0 ? p->listener : -1, .events = POLLIN };
+		w[1] = (struct pollfd){ .fd = p->fd < 0 && !p->crowded ? p->listener : -1,
+					.events = POLLIN };
 		w[2] = (struct pollfd){ .fd = p->port.wake, .events = POLLIN };
-		if (poll(w, 3, told && !p->waiting ? -1 : AGAIN_MS) < 0 && errno != EINTR)
+		if (poll(w, 3, patience(p, told)) < 0 && errno != EINTR)
 			return;
+		p->crowded = false;
 		if (w[2].revents)
 			port_woken(&p->port);
 		if (w[0].revents)
 			serve(p, w[0].revents);
 		if (w[1].revents) {
-			int fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+			int fd = unix_accept(p->listener, &p->crowded);
 
 			if (fd >= 0)
 				attach(p, fd);

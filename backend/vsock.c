@@ -132,7 +132,7 @@ static void take_packets(struct vsock *v)
 
 static void admit(struct vsock *v)
 {
-	int fd = accept4(v->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = unix_accept(v->listener, &v->crowded);
 
 	if (fd >= 0 && !conn_new(v, fd, CONN_COMMAND))
 		close(fd);
@@ -173,10 +173,12 @@ static void vsock_run(void *arg)
 				.events = events,
 			};
 		}
-		p[CONNS_MAX] = (struct pollfd){ .fd = v->listener, .events = POLLIN };
+		p[CONNS_MAX] =
+			(struct pollfd){ .fd = v->crowded ? -1 : v->listener, .events = POLLIN };
 		p[CONNS_MAX + 1] = (struct pollfd){ .fd = v->port.wake, .events = POLLIN };
-		if (poll(p, CONNS_MAX + 2, -1) < 0 && errno != EINTR)
+		if (poll(p, CONNS_MAX + 2, v->crowded ? UNIX_CROWDED_MS : -1) < 0 && errno != EINTR)
 			return;
+		v->crowded = false;
 		if (p[CONNS_MAX + 1].revents)
 			port_woken(&v->port);
 		for (unsigned i = 0; i < CONNS_MAX; i++) {

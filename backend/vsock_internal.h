@@ -48,6 +48,7 @@ struct vsock {
 	const char *path;
 	uint32_t cid;
 	int listener;
+	bool crowded; /* no descriptor for who connects: it is not polled for a while */
 	struct port port;
 	struct host_thread *thread;
 	struct handover sent;
