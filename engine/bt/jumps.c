@@ -21,10 +21,16 @@ static uint64_t key_of(const struct block *b, unsigned variant)
 	       (variant & BT_USER ? 8 : 0);
 }
 
+/* How many pages have a table: another vCPU may be adding one, see bt_jumps_of(). */
+static unsigned tables_of(const struct bt *t)
+{
+	return __atomic_load_n(&t->room->page_jumps, __ATOMIC_ACQUIRE);
+}
+
 /* NULL: there is none. */
 static struct bt_page_jumps *find(const struct bt *t, uint64_t key)
 {
-	for (unsigned n = 0; n < t->room->page_jumps; n++)
+	for (unsigned n = 0; n < tables_of(t); n++)
 		if (t->room->page_jump[n] == key)
 			return &t->page_jump[n];
 	return NULL;
@@ -87,7 +93,7 @@ void bt_jumps_kill(struct bt *t, const struct block *b)
 		if (j->native == b->native)
 			*j = (struct bt_jump){ 0 };
 	}
-	for (unsigned n = 0; n < t->room->page_jumps; n++) {
+	for (unsigned n = 0; n < tables_of(t); n++) {
 		const uint8_t **native = &t->page_jump[n].native[b->offset];
 
 		if (*native == b->native)
@@ -101,7 +107,7 @@ void bt_jumps_forget(struct bt *t)
 		return;
 	for (unsigned narrow = 0; narrow < 2; narrow++)
 		memset(t->jumps[narrow], 0, BT_JUMPS * sizeof(*t->jumps[narrow]));
-	clear(t, t->room->page_jumps);
+	clear(t, tables_of(t));
 	t->jumps_used = false;
 }
 
@@ -113,7 +119,7 @@ void bt_jumps_drop(struct bt *t, const uint8_t *from, const uint8_t *end)
 		if (jump->native >= from && jump->native < end)
 			*jump = (struct bt_jump){ 0 };
 	}
-	for (unsigned n = 0; n < t->room->page_jumps; n++) {
+	for (unsigned n = 0; n < tables_of(t); n++) {
 		const uint8_t **native = t->page_jump[n].native;
 
 		for (unsigned k = 0; k < PAGE_SIZE; k++)
