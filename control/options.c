@@ -275,7 +275,8 @@ static int parse_switches(const char *text, struct run_options *o)
 static const char *const expected[] = {
 #define X(name) " " #name
 	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
-	[KIND_MEMORY] = "a size, as 512M or 2G, or one with ,shared, ,hugepages or ,hugepages=reserved",
+	[KIND_MEMORY] =
+		"a size, as 512M or 2G, or one with ,shared, ,hugepages or ,hugepages=reserved",
 	[KIND_COUNT] = "a number from 1 on",
 	[KIND_SWITCH] = "a list like interp@1000000,kvm@2.5s of engines in this build",
 	[KIND_TRACE] = "a comma-separated list out of:" TRACE_TOPICS(X),
@@ -575,9 +576,8 @@ void options_help_run(FILE *to)
 {
 	fputs("usage: trapeze run [OPTION]... IMAGE | --kernel FILE | --flat FILE | --firmware "
 	      "FILE\n\n"
-	      "IMAGE is a disk to boot from; then there is 1G of memory and a user network unless "
-	      "told "
-	      "otherwise.\n"
+	      "IMAGE is a disk to boot from; then there is 1G of memory and a user network (none "
+	      "with --counted) unless told otherwise.\n"
 	      "Boots a machine; its serial port is this terminal. Ctrl-A x ends it, Ctrl-A h "
 	      "helps.\n\n",
 	      to);

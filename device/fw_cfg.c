@@ -8,7 +8,8 @@
  *
  * The contents are the host's, made from the machine's configuration, and no state: a
  * saved machine is loaded into one that is configured alike. Not modelled: writing items
- * (a write request fails, a byte written to the data port is ignored).
+ * (a write request fails, a byte written to the data port is ignored); a request for more than
+ * BEYOND_MOST zeroes behind an item's end, which would keep the machine waiting: it fails.
  *
  * Spec: QEMU docs/specs/fw_cfg.rst. Tested by test/device/fw_cfg.c.
  * SPDX-License-Identifier: MIT
@@ -35,6 +36,8 @@ enum { OFF_SELECTOR, OFF_DATA };
 #define DMA_SKIP   0x04u
 #define DMA_SELECT 0x08u
 #define DMA_WRITE  0x10u
+
+#define BEYOND_MOST (1u << 20) /* bytes of one request that no item has */
 
 #define REQUEST_BYTES 16
 #define ENTRY_BYTES   64 /* of the directory */
@@ -78,17 +81,23 @@ static void advance(struct fw_cfg *f, uint32_t by)
 	f->offset = by > UINT32_MAX - f->offset ? UINT32_MAX : f->offset + by;
 }
 
-/* The next bytes of the selected item; beyond its end they are zero. */
-static void take(struct fw_cfg *f, uint8_t *to, uint32_t bytes)
+/* What is left of the selected item from the offset on; NULL and *bytes 0: nothing. */
+static const uint8_t *rest(const struct fw_cfg *f, uint32_t *bytes)
 {
 	const struct fw_cfg_item *item = selected(f);
-	uint32_t left = item && f->offset < item->size ? item->size - f->offset : 0;
-	uint32_t n = bytes < left ? bytes : left;
 
-	if (n)
-		memcpy(to, (const uint8_t *)item->bytes + f->offset, n);
-	memset(to + n, 0, bytes - n);
-	advance(f, bytes);
+	*bytes = item && f->offset < item->size ? item->size - f->offset : 0;
+	return *bytes ? (const uint8_t *)item->bytes + f->offset : NULL;
+}
+
+/* The next byte of the selected item; beyond its end they are zero. */
+static uint8_t take_byte(struct fw_cfg *f)
+{
+	uint32_t left;
+	const uint8_t *from = rest(f, &left);
+
+	advance(f, 1);
+	return left ? *from : 0;
 }
 
 static void select_item(struct fw_cfg *f, uint16_t key)
@@ -99,19 +108,24 @@ static void select_item(struct fw_cfg *f, uint16_t key)
 
 /* --- DMA --- */
 
-/* false: `to` is not all memory. */
+/* false: `to` is not all memory, or zeroes beyond reason are asked for. */
 static bool dma_read(struct fw_cfg *f, uint64_t to, uint32_t bytes)
 {
-	uint8_t chunk[512];
+	static const uint8_t zeroes[4096];
+	uint32_t left, n;
+	const uint8_t *from = rest(f, &left);
 
-	while (bytes > 0) {
-		uint32_t n = bytes < sizeof(chunk) ? bytes : sizeof(chunk);
-
-		take(f, chunk, n);
-		if (device_dma_write(&f->dev, gpa(to), chunk, n))
+	if (bytes > left && bytes - left > BEYOND_MOST)
+		return false;
+	advance(f, bytes);
+	if (left > bytes)
+		left = bytes;
+	if (left && device_dma_write(&f->dev, gpa(to), from, left))
+		return false;
+	for (uint32_t at = left; at < bytes; at += n) {
+		n = bytes - at < sizeof(zeroes) ? bytes - at : sizeof(zeroes);
+		if (device_dma_write(&f->dev, gpa(to + at), zeroes, n))
 			return false;
-		to += n;
-		bytes -= n;
 	}
 	return true;
 }
@@ -163,17 +177,13 @@ static uint64_t fw_cfg_read(struct device *dev, unsigned region, uint64_t off, u
 {
 	struct fw_cfg *f = (struct fw_cfg *)dev;
 	uint64_t value = 0;
-	uint8_t byte;
 
 	if (region == REGION_DMA) {
 		for (unsigned i = 0; i < size; i++)
 			value |= (uint64_t)(uint8_t)dma_signature[off + i] << (8 * i);
 		return value;
 	}
-	if (off != OFF_DATA || size != 1)
-		return 0;
-	take(f, &byte, 1);
-	return byte;
+	return off == OFF_DATA && size == 1 ? take_byte(f) : 0;
 }
 
 static void fw_cfg_write(struct device *dev, unsigned region, uint64_t off, unsigned size,

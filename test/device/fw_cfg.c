@@ -10,7 +10,7 @@
 
 enum { SELECTOR = 0x510, DATA = 0x511, DMA = 0x514 };
 enum { ERROR = 1, READ = 2, SKIP = 4, SELECT = 8, WRITE = 16 };
-enum { RAM = 0x10000, REQUEST = 0x1000, BUFFER = 0x2000 };
+enum { RAM = 0x10000, REQUEST = 0x1000, BUFFER = 0x2000, LARGE = 8 << 20 };
 
 static const char hello[] = "hello, firmware";
 static const uint8_t cpus[2] = { 7, 0 };
@@ -174,6 +174,41 @@ static void test_dma_refuses(void **state)
 	rig_close(&rig);
 }
 
+static void build_large(struct rig *rig)
+{
+	struct fail why;
+
+	build(rig);
+	assert_int_equal(mem_add(rig->vm, gpa(LARGE), LARGE, NULL, false, &why), 0);
+}
+
+/* Zeroes without end would be written while the machine waits. */
+static void test_far_beyond_the_end(void **state)
+{
+	uint32_t size, key;
+	uint8_t bytes[20];
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, build_large);
+	key = (uint32_t)find(&rig, "etc/hello", &size) << 16;
+	memset(bytes, 0x5a, sizeof(bytes));
+	assert_int_equal(mem_write(&rig.vm->mem, gpa(LARGE), bytes, sizeof(bytes)), 0);
+	assert_int_equal(dma(&rig, key | SELECT | READ, LARGE, LARGE), ERROR);
+	mem_read(&rig.vm->mem, gpa(LARGE), bytes, sizeof(bytes));
+	assert_int_equal(bytes[0], 0x5a);
+	assert_int_equal(dma(&rig, READ, UINT32_MAX, LARGE), ERROR);
+	/* As many as some firmware might. */
+	mem_write(&rig.vm->mem, gpa(LARGE + (1 << 20) - 1), bytes, 2);
+	assert_int_equal(dma(&rig, READ, 1 << 20, LARGE), 0);
+	mem_read(&rig.vm->mem, gpa(LARGE), bytes, sizeof(bytes));
+	assert_memory_equal(bytes, "hello, firmware\0\0\0\0", 20);
+	mem_read(&rig.vm->mem, gpa(LARGE + (1 << 20) - 1), bytes, 2);
+	assert_int_equal(bytes[0], 0);
+	assert_int_equal(bytes[1], 0x5a);
+	rig_close(&rig);
+}
+
 static void test_limits(void **state)
 {
 	static struct fw_cfg_item items[FW_CFG_ITEMS_MAX + 1];
@@ -210,6 +245,7 @@ int main(void)
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_dma),
 		cmocka_unit_test(test_dma_refuses),
+		cmocka_unit_test(test_far_beyond_the_end),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_fuzz),
 	};
