@@ -3,12 +3,13 @@
  *
  * Every use is counted by walking all tables: the active ones and those of each snapshot. A count
  * that is too high is a leak: space lost, nothing worse. One that is too low is an error: the
- * cluster would be given away while in use.
+ * cluster would be given away while in use. So is a wrong COPIED flag: what a snapshot holds would
+ * be written to.
  *
  * Dirty bitmaps are not followed; an image with some is not repaired.
  *
  * Specification: sections "Host cluster management", "Cluster mapping", "Snapshots". Tested by
- * test/unit/qcow2.c.
+ * test/unit/qcow2.c and test/api/image.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
@@ -222,14 +223,14 @@ static int compare_one(struct check *c, uint64_t number, bool fix)
 
 	if (err || counted == uses)
 		return err;
-	if (counted < uses)
+	if (fix)
+		c->f->fixed += refcount_set(c->q, number, uses) == 0;
+	else if (counted < uses)
 		wrong(c, "the cluster at %#llx is used %llu times and counted %llu times",
 		      (unsigned long long)(number << c->q->cluster_bits), (unsigned long long)uses,
 		      (unsigned long long)counted);
 	else
 		c->f->leaks++;
-	if (fix && refcount_set(c->q, number, uses) == 0)
-		c->f->fixed++;
 	return 0;
 }
 
@@ -251,45 +252,83 @@ static int compare(struct check *c, bool fix)
 	return err;
 }
 
-static uint64_t flagged(const struct check *c, uint64_t entry)
+/* COPIED says "counted once": what has it is written in place. *lies: it does not hold. A cluster
+ * that is used once and not counted at all is reported already, as just that. */
+static int flag_check(struct check *c, uint64_t entry, bool *lies)
 {
-	uint64_t number = (entry & ENTRY_OFFSET) >> c->q->cluster_bits;
+	uint64_t number = (entry & ENTRY_OFFSET) >> c->q->cluster_bits, counted;
+	int err;
 
+	*lies = false;
 	if (!(entry & ENTRY_OFFSET) || number >= c->clusters)
-		return entry & ~ENTRY_COPIED;
-	return c->uses[number] == 1 ? entry | ENTRY_COPIED : entry & ~ENTRY_COPIED;
+		return 0;
+	err = refcount_get(c->q, number, &counted);
+	if (entry & ENTRY_COPIED)
+		*lies = counted > 1 || c->uses[number] != 1;
+	else
+		*lies = counted == 1 && c->uses[number] == 1;
+	return err;
 }
 
-/* COPIED says "used once": it must agree with the counts, which are right now. */
-static int fix_flags(struct check *c)
+/* The flag of one entry of a table; *entry: as it has to be. */
+static int flag_one(struct check *c, const char *what, uint64_t *entry, bool fix)
+{
+	bool lies;
+	int err = flag_check(c, *entry, &lies);
+
+	if (err || !lies)
+		return err;
+	if (!fix) {
+		wrong(c, "the COPIED flag of the %s at %#llx is wrong", what,
+		      (unsigned long long)(*entry & ENTRY_OFFSET));
+		return 0;
+	}
+	*entry ^= ENTRY_COPIED;
+	return 0;
+}
+
+static int flags_of_l2(struct check *c, uint64_t offset, bool fix)
 {
 	struct qcow2 *q = c->q;
+	uint32_t bytes = q->extended ? 16 : 8;
+	struct table *t;
+	int err = table_get(q, &q->l2, offset, &t);
 
-	for (uint32_t i = 0; i < q->l1_entries; i++) {
-		uint64_t at = q->l1[i] & ENTRY_OFFSET;
-		struct table *t;
-		int err;
+	for (uint32_t at = 0; !err && at < bytes << q->l2_bits; at += bytes) {
+		uint64_t old = get64(t->data + at), entry = old;
+
+		if (entry & ENTRY_COMPRESSED)
+			continue;
+		err = flag_one(c, "cluster", &entry, fix);
+		if (entry == old)
+			continue;
+		put64(t->data + at, entry);
+		table_dirty(t, at, 8);
+	}
+	return err;
+}
+
+/* The active tables; a snapshot's are not written through. */
+static int check_flags(struct check *c, bool fix)
+{
+	struct qcow2 *q = c->q;
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < q->l1_entries; i++) {
+		uint64_t at = q->l1[i] & ENTRY_OFFSET, entry = q->l1[i];
 
 		if (!cluster_valid(q, at))
 			continue;
-		if (flagged(c, q->l1[i]) != q->l1[i]) {
-			q->l1[i] = flagged(c, q->l1[i]);
+		err = flag_one(c, "L2 table", &entry, fix);
+		if (entry != q->l1[i]) {
+			q->l1[i] = entry;
 			q->l1_dirty_from = 0;
 			q->l1_dirty_to = q->l1_entries;
 		}
-		err = table_get(q, &q->l2, at, &t);
-		if (err)
-			return err;
-		for (uint32_t n = 0; n < 1u << q->l2_bits; n++) {
-			uint64_t entry = get64(t->data + (size_t)n * 8);
-
-			if (entry & ENTRY_COMPRESSED || flagged(c, entry) == entry)
-				continue;
-			put64(t->data + (size_t)n * 8, flagged(c, entry));
-			table_dirty(t, n * 8, 8);
-		}
+		if (!err)
+			err = flags_of_l2(c, at, fix);
 	}
-	return 0;
+	return err;
 }
 
 int qcow2_check(struct image *image, const char *path, bool fix, struct qcow2_findings *f,
@@ -297,6 +336,7 @@ int qcow2_check(struct image *image, const char *path, bool fix, struct qcow2_fi
 {
 	struct qcow2 *q = qcow2_of(image);
 	struct check c = { .q = q, .clusters = q->end >> q->cluster_bits, .f = f };
+	uint64_t flags;
 	int err;
 
 	*f = (struct qcow2_findings){ .clusters =
@@ -310,9 +350,17 @@ int qcow2_check(struct image *image, const char *path, bool fix, struct qcow2_fi
 	fix = fix && !q->bitmaps && image->writable;
 	err = count_all(&c);
 	if (!err)
-		err = compare(&c, fix);
+		err = compare(&c, false);
+	flags = f->errors;
+	if (!err)
+		err = check_flags(&c, false);
+	flags = f->errors - flags;
 	if (!err && fix)
-		err = fix_flags(&c);
+		err = compare(&c, true);
+	if (!err && fix)
+		err = check_flags(&c, true);
+	if (!err && fix)
+		f->fixed += flags;
 	if (!err && fix)
 		err = qcow2_commit_now(q);
 	q->hint = 0;
