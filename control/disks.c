@@ -58,6 +58,9 @@ static int take(struct disk_word *d, const char *word, struct fail *why)
 {
 	size_t length = strcspn(word, "=");
 
+	if (!*word)
+		return fail(why, -EINVAL,
+			    "--disk: nothing follows a comma (one in a file's name is doubled)");
 	if (strncmp(word, "serial=", 7) == 0) {
 		if (strlen(word + 7) >= sizeof(d->serial))
 			return fail(why, -EINVAL, "--disk: a serial number has at most 20 letters");
@@ -76,19 +79,22 @@ static int take(struct disk_word *d, const char *word, struct fail *why)
 		word);
 }
 
-/* The text up to a single comma; a double one stands for one. Returns what follows it, or NULL. */
+/* The text up to a single comma; a double one stands for one. Returns what follows the comma; NULL:
+ * there is none. */
 static const char *split(const char *text, char *word, size_t room)
 {
 	size_t n = 0;
 
 	for (; *text; text++) {
-		if (*text == ',' && *++text != ',')
-			break;
+		if (*text == ',' && *++text != ',') {
+			word[n] = '\0';
+			return text;
+		}
 		if (n + 1 < room)
 			word[n++] = *text;
 	}
 	word[n] = '\0';
-	return *text ? text : NULL;
+	return NULL;
 }
 
 int disk_word_parse(struct disk_word *d, const char *text, struct fail *why)

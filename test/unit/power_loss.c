@@ -141,7 +141,7 @@ static void write_some(struct blk *blk, unsigned requests)
 	for (unsigned i = 0; i < requests; i++) {
 		unsigned first = model_random(BLOCKS),
 			 n = 1 + model_random(model_random(4) ? 3 : 16);
-		bool zero = model_random(4) == 0;
+		bool zero = model_random(3) == 0, discard = zero && model_random(2);
 		struct event *e;
 
 		if (zero)
@@ -155,8 +155,12 @@ static void write_some(struct blk *blk, unsigned requests)
 		e = note(SUBMITTED, 0, NULL, 0);
 		if (e)
 			memcpy(e->versions, versions, sizeof(versions));
-		assert_int_equal(blk_run(blk, zero ? BLK_ZERO : BLK_WRITE, (uint64_t)first * BLOCK,
-					 data, (uint64_t)n * BLOCK),
+		/* A discard of whole clusters reads as zero: there is no backing file. */
+		assert_int_equal(blk_run(blk,
+					 discard ? BLK_DISCARD
+					 : zero  ? BLK_ZERO
+						 : BLK_WRITE,
+					 (uint64_t)first * BLOCK, data, (uint64_t)n * BLOCK),
 				 0);
 		if (model_random(8) == 0)
 			start_flush(blk, &flush, versions);
