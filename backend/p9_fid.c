@@ -34,6 +34,17 @@ struct p9_fid *p9_fid(struct p9 *s, uint32_t number)
 	return *slot(s, number);
 }
 
+/* Counts a path in, in the place of one of `before` bytes (with its end; 0: none). */
+static bool count_path(struct p9 *s, const char *path, size_t before)
+{
+	size_t bytes = s->path_bytes - before + strlen(path) + 1;
+
+	if (bytes > P9_PATHS_MOST)
+		return false;
+	s->path_bytes = bytes;
+	return true;
+}
+
 int p9_fid_add(struct p9 *s, uint32_t number, struct p9_place *place)
 {
 	struct p9_fid **at = slot(s, number), *fid = NULL;
@@ -45,7 +56,10 @@ int p9_fid_add(struct p9 *s, uint32_t number, struct p9_place *place)
 		err = -EMFILE;
 	else if (!(fid = host_alloc(sizeof(*fid))))
 		err = -ENOMEM;
+	else if (!count_path(s, place->path, 0))
+		err = -EMFILE;
 	if (err) {
+		host_free(fid);
 		p9_place_close(place);
 		return err;
 	}
@@ -57,12 +71,24 @@ int p9_fid_add(struct p9 *s, uint32_t number, struct p9_place *place)
 	return 0;
 }
 
+int p9_fid_move(struct p9 *s, struct p9_fid *fid, struct p9_place *place)
+{
+	if (!count_path(s, place->path, strlen(fid->place.path) + 1)) {
+		p9_place_close(place);
+		return -EMFILE;
+	}
+	p9_place_close(&fid->place);
+	fid->place = *place;
+	return 0;
+}
+
 void p9_fid_drop(struct p9 *s, struct p9_fid *fid)
 {
 	struct p9_fid **at = slot(s, fid->number);
 
 	*at = fid->next;
 	s->fids--;
+	s->path_bytes -= strlen(fid->place.path) + 1;
 	p9_place_close(&fid->place);
 	if (fid->open >= 0)
 		close(fid->open);
@@ -91,15 +117,21 @@ void p9_fids_moved(struct p9 *s, const char *from, const char *to)
 	for (unsigned i = 0; i < P9_BUCKETS; i++) {
 		for (struct p9_fid *f = s->bucket[i]; f; f = f->next) {
 			const char *rest = f->place.path + n;
+			size_t before;
 			char *path;
 
 			if (strncmp(f->place.path, from, n) != 0 || (*rest && *rest != '/'))
 				continue;
 			path = *rest ? p9_path(to, rest + 1) : strdup(to);
-			if (!path) /* it has no place that could be named any more */
+			before = strlen(f->place.path) + 1;
+			if (!path || !count_path(s, path, before)) {
+				/* It has no place that could be named any more. */
+				free(path);
 				path = strdup("");
-			if (!path)
-				continue;
+				if (!path)
+					continue;
+				(void)count_path(s, path, before); /* it is no longer */
+			}
 			free(f->place.path);
 			f->place.path = path;
 		}

@@ -128,8 +128,11 @@ int p9_do_lcreate(struct p9 *s, struct p9_in *in, struct p9_out *out)
 	fd = create(s, fid, name, flags, mode, &place);
 	if (fd < 0)
 		return fd;
-	p9_place_close(&fid->place);
-	fid->place = place;
+	err = p9_fid_move(s, fid, &place);
+	if (err) {
+		close(fd);
+		return err;
+	}
 	return opened(s, fid, fd, flags, out);
 }
 

@@ -23,6 +23,7 @@
 
 #define P9_BUCKETS    1024u
 #define P9_FIDS_MOST  65536u
+#define P9_PATHS_MOST (8u << 20) /* bytes of all fids' paths: of 2048, at 4 KiB each */
 #define P9_NOFID      UINT32_MAX
 #define P9_WALK_MOST  16u   /* names in one walk */
 #define P9_SIZE_LEAST 4096u /* of a message, as the guest may choose it */
@@ -62,6 +63,7 @@ struct p9 {
 	uint32_t size; /* of a message at most; 0: no session */
 	struct p9_fid *bucket[P9_BUCKETS];
 	unsigned fids, fids_most;
+	size_t path_bytes; /* of all fids, with their ends */
 };
 
 /* --- Messages (p9_message.c): little-endian fields; a string is its length [2] and bytes --- */
@@ -101,8 +103,11 @@ void p9_look_at_root(struct p9 *s, int err);
 struct p9_fid *p9_fid(struct p9 *s, uint32_t number);
 /* The fid that the message names; NULL: none. */
 struct p9_fid *p9_get_fid(struct p9 *s, struct p9_in *in);
-/* Takes the place over, on failure too. -EEXIST, -EMFILE, -ENOMEM. */
+/* Takes the place over, on failure too. -EEXIST, -EMFILE (also: too much of paths), -ENOMEM. */
 int p9_fid_add(struct p9 *s, uint32_t number, struct p9_place *place);
+/* It is at another place from now on. Takes that over, on failure too, which leaves the fid where
+ * it is: -EMFILE. */
+int p9_fid_move(struct p9 *s, struct p9_fid *fid, struct p9_place *place);
 void p9_fid_drop(struct p9 *s, struct p9_fid *fid);
 void p9_fid_drop_all(struct p9 *s);
 /* It has a place no more: every use but giving it up fails. */

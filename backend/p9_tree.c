@@ -90,8 +90,7 @@ int p9_do_walk(struct p9 *s, struct p9_in *in, struct p9_out *out)
 	if (err || done < names) {
 		p9_place_close(&place);
 	} else if (fid->number == number) {
-		p9_place_close(&fid->place);
-		fid->place = place;
+		err = p9_fid_move(s, fid, &place);
 	} else {
 		err = p9_fid_add(s, number, &place);
 	}

@@ -126,6 +126,64 @@ static void test_names(void **state)
 	close_share(&c);
 }
 
+/* Copies of fid 1 until one is refused; returns how many were made. */
+static unsigned fill(struct client *c)
+{
+	unsigned n = 0;
+
+	while (ask(c, WALK, "ddw", 1, 100 + n, 0) == 0)
+		n++;
+	assert_int_equal(ask(c, WALK, "ddw", 1, 100 + n, 0), -EMFILE);
+	return n;
+}
+
+/* What a guest can make the server remember in names has an end before its fids have. */
+static void test_long_paths(void **state)
+{
+	const unsigned most = 8 << 20, depth = 15;
+	char name[256], step[] = "d";
+	struct client c;
+	unsigned n, path = depth * 256;
+	int err = 0;
+
+	(void)state;
+	memset(name, 'n', 255);
+	name[255] = '\0';
+	open_share(&c, "");
+	assert_int_equal(ask(&c, WALK, "ddw", 0, 1, 0), 0);
+	for (unsigned i = 0; i < depth; i++) {
+		assert_int_equal(ask(&c, MKDIR, "dsdd", 1, name, 0755, 0), 0);
+		assert_int_equal(walk1(&c, 1, 1, name), 0);
+	}
+	n = fill(&c);
+	if (n < most / path - 10) { /* there are not so many descriptors here */
+		close_share(&c);
+		skip();
+	}
+	assert_in_range(n, most / path - 10, most / path);
+	/* Short ones still go; one that walks into it stays where it is. */
+	assert_int_equal(ask(&c, WALK, "ddw", 0, 5, 0), 0);
+	for (unsigned i = 0; !err && i < depth; i++)
+		err = walk1(&c, 5, 5, name);
+	assert_int_equal(err, -EMFILE);
+	assert_int_equal(ask(&c, GETATTR, "dq", 5, UINT64_C(1)), 0);
+	/* Moves that make all of them longer. */
+	assert_int_equal(ask(&c, MKDIR, "dsdd", 0, step, 0755, 0), 0);
+	assert_int_equal(walk1(&c, 0, 6, step), 0);
+	assert_int_equal(ask(&c, RENAMEAT, "dsds", 0, name, 6, name), 0);
+	assert_int_equal(ask(&c, RENAMEAT, "dsds", 6, name, 0, name), 0);
+	/* All of it comes back. */
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ask(&c, VERSION, "ds", 65536, "9P2000.L"), 0);
+		assert_int_equal(ask(&c, ATTACH, "ddssd", 0, ~0u, "root", "", 0), 0);
+		assert_int_equal(ask(&c, WALK, "ddw", 0, 1, 0), 0);
+		for (unsigned k = 0; k < depth; k++)
+			assert_int_equal(walk1(&c, 1, 1, name), 0);
+		assert_in_range(fill(&c), most / path - 10, most / path);
+	}
+	close_share(&c);
+}
+
 /* All of a large directory, in small pieces, each name once. */
 static void test_readdir(void **state)
 {
@@ -272,9 +330,9 @@ static void test_hostile_messages(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(test_words),    TEST(test_contents),         TEST(test_locks),
-		TEST(test_names),    TEST(test_readdir),          TEST(test_readonly),
-		TEST(test_protocol), TEST(test_hostile_messages),
+		TEST(test_words),    TEST(test_contents),   TEST(test_locks),
+		TEST(test_names),    TEST(test_long_paths), TEST(test_readdir),
+		TEST(test_readonly), TEST(test_protocol),   TEST(test_hostile_messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
