@@ -294,9 +294,14 @@ static int own_tables(struct qcow2 *q)
 	for (uint64_t i = 0; !err && i < q->l1_entries; i++) {
 		uint64_t at = q->l1[i] & ENTRY_OFFSET;
 
-		/* Tables that a snapshot shares may be led to from elsewhere: not ours to write. */
 		if (at && (q->l1[i] & ENTRY_COPIED))
 			err = cluster_valid(q, at) ? own(q, at, q->cluster) : -EUCLEAN;
+	}
+	/* Tables that a snapshot shares may be led to from elsewhere: not ours to write. */
+	for (uint64_t i = 0; !err && i < q->l1_entries; i++) {
+		if (!(q->l1[i] & ENTRY_COPIED) && cluster_valid(q, q->l1[i] & ENTRY_OFFSET))
+			err = own(q, q->l1[i] & ENTRY_OFFSET, q->cluster);
+		err = err == -EEXIST ? 0 : err;
 	}
 	return err;
 }

@@ -452,6 +452,29 @@ static void tables_are_not_given_up(void **state)
 	}
 }
 
+/* A table that a snapshot shares, and an entry that leads to it: given up twice it would be gone.
+ */
+static void shared_tables_are_not_given_up(void **state)
+{
+	static uint8_t data[65536];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		enum blk_op op = i ? BLK_DISCARD : BLK_WRITE;
+		struct blk *blk;
+
+		make("own.qcow2", "cluster_size=64k");
+		assert_int_equal(model_shell("qemu-io -c 'write -P 1 0 1M' own.qcow2 >/dev/null && "
+					     "qemu-img snapshot -c one own.qcow2"),
+				 0);
+		patch64("own.qcow2", 4 * 65536 + 8, 4 * 65536);
+		blk = open_disk((struct blk_options){ .say = silent }, "own.qcow2");
+		assert_int_equal(blk_run(blk, op, 65536, data, 65536), -EIO);
+		blk_close(blk, NULL);
+		refused((struct blk_options){ 0 }, "own.qcow2", "marked damaged");
+	}
+}
+
 /* No memory for a list while a shared table is copied: the copy's place is the guest's then. */
 static void copy_without_memory(void **state)
 {
@@ -609,6 +632,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(backing_is_guarded),
 	cmocka_unit_test(damage_while_running),
 	cmocka_unit_test(tables_are_not_given_up),
+	cmocka_unit_test(shared_tables_are_not_given_up),
 	cmocka_unit_test(copy_without_memory),
 	cmocka_unit_test(dirty_is_repaired),
 	cmocka_unit_test(our_own),
