@@ -42,36 +42,31 @@ static inline uint64_t one_element(const struct interp *c, uint64_t size)
 	return c->s.rflags & FLAG_DF ? -size : size;
 }
 
-/* Shortens *n to what lies at `reg` before the page or the address space ends. */
-static inline void *run_at(struct interp *c, enum seg seg, enum gpr reg, uint8_t asz,
-			   enum access access, unsigned size, uint64_t *n)
+/* Shortens *n to what lies at `reg` before the page or the address space ends, that way. The host
+ * address of the element at `reg`, or NULL. */
+static inline __attribute__((always_inline)) uint8_t *run_at(struct interp *c, enum seg seg,
+							     enum gpr reg, uint8_t asz,
+							     enum access access, unsigned size,
+							     uint64_t *n, bool down)
 {
-	uint64_t off = index_of(c, reg, asz), bytes;
-	void *host = mem_run(c, seg, off, access, &bytes);
+	uint64_t off = index_of(c, reg, asz), bytes, end = down ? off : asz_mask(asz) - off;
+	uint8_t *host = down ? mem_run_down(c, seg, off, access, &bytes)
+			     : mem_run(c, seg, off, access, &bytes);
 
-	if (!host)
+	if (!host || (down && bytes + size > PAGE_SIZE))
 		return NULL;
-	if (bytes > asz_mask(asz) - off)
-		bytes = asz_mask(asz) - off;
-	if (*n > bytes / size)
-		*n = bytes / size;
+	if (bytes > end)
+		bytes = end;
+	if (*n > bytes / size + down)
+		*n = bytes / size + down;
 	return host;
 }
 
-/* The same downwards from the element at `reg`, whose host address is returned. */
-static inline void *run_down_at(struct interp *c, enum seg seg, enum gpr reg, uint8_t asz,
-				enum access access, unsigned size, uint64_t *n)
+/* Registers after `n` elements of a run. */
+static inline void advance_run(struct interp *c, enum gpr reg, uint8_t asz, uint64_t bytes,
+			       bool down)
 {
-	uint64_t off = index_of(c, reg, asz), below;
-	void *host = mem_run_down(c, seg, off, access, &below);
-
-	if (!host || below + size > PAGE_SIZE)
-		return NULL;
-	if (below > off)
-		below = off;
-	if (*n > below / size + 1)
-		*n = below / size + 1;
-	return host;
+	advance(c, reg, asz, down ? -bytes : bytes);
 }
 
 /* Elements one after the other where the destination lies on the source's later part. */
@@ -119,6 +114,17 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 	}
 }
 
+/* NAME_run and NAME_down. */
+#define BOTH_WAYS(name)                                                                            \
+	static inline uint64_t name##_run(struct interp *c, const struct insn *i, uint64_t n)      \
+	{                                                                                          \
+		return name##_along(c, i, n, false);                                               \
+	}                                                                                          \
+	static inline uint64_t name##_down(struct interp *c, const struct insn *i, uint64_t n)     \
+	{                                                                                          \
+		return name##_along(c, i, n, true);                                                \
+	}
+
 #define STRINGS(bits, s)                                                                           \
 	static inline bool movs##bits##_one(struct interp *c, const struct insn *i)                \
 	{                                                                                          \
@@ -131,32 +137,23 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		advance(c, RDI, i->asz, by);                                                       \
 		return true;                                                                       \
 	}                                                                                          \
-	static inline uint64_t movs##bits##_run(struct interp *c, const struct insn *i,            \
-						uint64_t n)                                        \
+	static inline __attribute__((always_inline))                                               \
+	uint64_t movs##bits##_along(struct interp *c, const struct insn *i, uint64_t n, bool down) \
 	{                                                                                          \
 		uint8_t *to, *from;                                                                \
-		from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, bits / 8, &n);                  \
-		to = from ? run_at(c, ES, RDI, i->asz, ACCESS_WRITE, bits / 8, &n) : NULL;         \
+		from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, bits / 8, &n, down);            \
+		to = from ? run_at(c, ES, RDI, i->asz, ACCESS_WRITE, bits / 8, &n, down) : NULL;   \
 		if (!to)                                                                           \
 			return 0;                                                                  \
-		copy_run(to, from, n, bits / 8);                                                   \
-		advance(c, RSI, i->asz, n *(bits / 8));                                            \
-		advance(c, RDI, i->asz, n *(bits / 8));                                            \
+		if (down)                                                                          \
+			copy_run_down(to, from, n, bits / 8);                                      \
+		else                                                                               \
+			copy_run(to, from, n, bits / 8);                                           \
+		advance_run(c, RSI, i->asz, n *(bits / 8), down);                                  \
+		advance_run(c, RDI, i->asz, n *(bits / 8), down);                                  \
 		return n;                                                                          \
 	}                                                                                          \
-	static inline uint64_t movs##bits##_down(struct interp *c, const struct insn *i,           \
-						 uint64_t n)                                       \
-	{                                                                                          \
-		uint8_t *to, *from;                                                                \
-		from = run_down_at(c, i->seg, RSI, i->asz, ACCESS_READ, bits / 8, &n);             \
-		to = from ? run_down_at(c, ES, RDI, i->asz, ACCESS_WRITE, bits / 8, &n) : NULL;    \
-		if (!to)                                                                           \
-			return 0;                                                                  \
-		copy_run_down(to, from, n, bits / 8);                                              \
-		advance(c, RSI, i->asz, -n *(bits / 8));                                           \
-		advance(c, RDI, i->asz, -n *(bits / 8));                                           \
-		return n;                                                                          \
-	}                                                                                          \
+	BOTH_WAYS(movs##bits)                                                                      \
 	static inline bool stos##bits##_one(struct interp *c, const struct insn *i)                \
 	{                                                                                          \
 		if (UNLIKELY(!mem_store##bits(c, ES, index_of(c, RDI, i->asz),                     \
@@ -165,33 +162,23 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		advance(c, RDI, i->asz, one_element(c, bits / 8));                                 \
 		return true;                                                                       \
 	}                                                                                          \
-	static inline uint64_t stos##bits##_run(struct interp *c, const struct insn *i,            \
-						uint64_t n)                                        \
+	static inline __attribute__((always_inline))                                               \
+	uint64_t stos##bits##_along(struct interp *c, const struct insn *i, uint64_t n, bool down) \
 	{                                                                                          \
 		uint##bits##_t v = (uint##bits##_t)c->r[RAX];                                      \
-		uint8_t *to = run_at(c, ES, RDI, i->asz, ACCESS_WRITE, sizeof(v), &n);             \
-		if (!to)                                                                           \
+		uint8_t *to = run_at(c, ES, RDI, i->asz, ACCESS_WRITE, sizeof(v), &n, down);       \
+		if (!to || !n)                                                                     \
 			return 0;                                                                  \
+		to -= down ? (n - 1) * sizeof(v) : 0;                                              \
 		if (is_one_byte(v, sizeof(v)))                                                     \
 			guest_fill(to, (uint8_t)v, n * sizeof(v));                                 \
 		else                                                                               \
 			for (uint64_t k = 0; k < n; k++)                                           \
 				guest_store##bits(to + k * sizeof(v), v);                          \
-		advance(c, RDI, i->asz, n * sizeof(v));                                            \
+		advance_run(c, RDI, i->asz, n * sizeof(v), down);                                  \
 		return n;                                                                          \
 	}                                                                                          \
-	static inline uint64_t stos##bits##_down(struct interp *c, const struct insn *i,           \
-						 uint64_t n)                                       \
-	{                                                                                          \
-		uint##bits##_t v = (uint##bits##_t)c->r[RAX];                                      \
-		uint8_t *to = run_down_at(c, ES, RDI, i->asz, ACCESS_WRITE, sizeof(v), &n);        \
-		if (!to)                                                                           \
-			return 0;                                                                  \
-		for (uint64_t k = 0; k < n; k++)                                                   \
-			guest_store##bits(to - k * sizeof(v), v);                                  \
-		advance(c, RDI, i->asz, -n * sizeof(v));                                           \
-		return n;                                                                          \
-	}                                                                                          \
+	BOTH_WAYS(stos##bits)                                                                      \
 	static inline bool lods##bits##_one(struct interp *c, const struct insn *i)                \
 	{                                                                                          \
 		uint##bits##_t v;                                                                  \
@@ -205,7 +192,7 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 						uint64_t n)                                        \
 	{                                                                                          \
 		uint##bits##_t v;                                                                  \
-		uint8_t *from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n);        \
+		uint8_t *from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n, false); \
 		if (!from || !n)                                                                   \
 			return 0;                                                                  \
 		v = guest_load##bits(from + (n - 1) * sizeof(v));                                  \
@@ -232,8 +219,9 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		bool while_equal = i->flags & INSN_REP;                                            \
 		uint##bits##_t v = 0, w = 0;                                                       \
 		uint64_t k = 0;                                                                    \
-		uint8_t *x = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n);           \
-		uint8_t *y = x ? run_at(c, ES, RDI, i->asz, ACCESS_READ, sizeof(v), &n) : NULL;    \
+		uint8_t *x = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n, false);    \
+		uint8_t *y =                                                                       \
+			x ? run_at(c, ES, RDI, i->asz, ACCESS_READ, sizeof(v), &n, false) : NULL;  \
 		if (!y || !n)                                                                      \
 			return 0;                                                                  \
 		do {                                                                               \
@@ -260,7 +248,7 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		bool while_equal = i->flags & INSN_REP;                                            \
 		uint##bits##_t v = (uint##bits##_t)c->r[RAX], w = 0;                               \
 		uint64_t k = 0;                                                                    \
-		uint8_t *y = run_at(c, ES, RDI, i->asz, ACCESS_READ, sizeof(v), &n);               \
+		uint8_t *y = run_at(c, ES, RDI, i->asz, ACCESS_READ, sizeof(v), &n, false);        \
 		if (!y || !n)                                                                      \
 			return 0;                                                                  \
 		do                                                                                 \
