@@ -4,7 +4,7 @@
  * The clock counts by the counter of whoever's turn it is, and goes on from the same time by
  * another when the turn passes: that is all it takes to make one time of several counts.
  *
- * Tested by test/unit/turns.c, test/guest/smp.c.
+ * Tested by test/unit/turns.c, test/unit/spinlock.c, test/guest/smp.c.
  * SPDX-License-Identifier: MIT
  */
 #include "machine/turns.h"

@@ -12,7 +12,7 @@
  *
  * A machine with one vCPU always has its turn.
  *
- * Tested by test/unit/turns.c, test/guest/smp.c.
+ * Tested by test/unit/turns.c, test/unit/spinlock.c, test/guest/smp.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef MACHINE_TURNS_H
