@@ -11,7 +11,7 @@
  *	KVM_RESET_DIRTY_RINGS: the page is watched again
  *
  * Spec: Linux Documentation/virt/kvm/api.rst, KVM_CAP_DIRTY_LOG_RING, KVM_GET_DIRTY_LOG.
- * Tested by test/rig/api.c, test/unit/kvm.c.
+ * Tested by test/rig/api.c, test/unit/kvm.c, test/unit/kvm_failures.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

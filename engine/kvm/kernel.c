@@ -4,7 +4,8 @@
  * The idea: an ioctl that fails is one sentence, written where it fails and named by its own
  * constant; and because all of them pass here, a test can make each fail in turn.
  *
- * Spec: Linux Documentation/virt/kvm/api.rst. Tested by test/unit/kvm.c, test/rig/api.c.
+ * Spec: Linux Documentation/virt/kvm/api.rst. Tested by test/unit/kvm.c,
+ * test/unit/kvm_failures.c, test/rig/api.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

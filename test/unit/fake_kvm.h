@@ -51,9 +51,13 @@ struct fake_kvm {
 	struct kvm_msi last; /* of them */
 	unsigned routes;     /* in the routing table */
 	unsigned irqfds;     /* there now */
+	size_t ring_bytes;   /* of a dirty ring, at most; 0: it has none */
+	struct kvm_dirty_gfn *ring;
+	unsigned ring_next; /* entry that is written next */
 };
 
 static struct fake_kvm fake;
+static unsigned long fake_failed[128]; /* each request that ever did; fake_reset() leaves them */
 
 static const struct {
 	unsigned long get, set;
@@ -79,11 +83,22 @@ static inline void *fake_blob(unsigned long set)
 	return NULL;
 }
 
+/* Where a request stands in fake_failed[], or could. */
+static inline unsigned long *fake_place(unsigned long request)
+{
+	unsigned long *at = fake_failed;
+
+	while (*at && *at != request)
+		at++;
+	return at;
+}
+
 static inline bool fake_fails(unsigned long request)
 {
 	if (++fake.calls != fake.fail_at)
 		return false;
 	fake.failed = request;
+	*fake_place(request) = request;
 	return true;
 }
 
@@ -104,13 +119,18 @@ static inline void fake_close(int fd)
 
 static inline void *fake_map(int fd, size_t bytes, off_t from)
 {
+	void *at;
+
 	(void)fd;
-	(void)from;
 	if (fake_fails(2))
 		return NULL;
 	fake.maps++;
-	fake.run = calloc(1, bytes);
-	return fake.run;
+	at = calloc(1, bytes);
+	if (from)
+		fake.ring = at;
+	else
+		fake.run = at;
+	return at;
 }
 
 static inline void fake_unmap(void *at, size_t bytes)
@@ -201,6 +221,40 @@ static inline long fake_dirty(const struct kvm_dirty_log *log)
 	return 0;
 }
 
+/* The guest writes to a page: into the vCPU's ring if it has one, else into the slots' log. */
+static inline void fake_write_page(uint32_t slot, uint64_t page)
+{
+	struct kvm_dirty_gfn *e = fake.ring ? &fake.ring[fake.ring_next++] : NULL;
+
+	if (!e)
+		fake.dirty |= UINT64_C(1) << page;
+	else
+		*e = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, slot, page };
+}
+
+/* How many entries were given back. */
+static inline long fake_reset_rings(void)
+{
+	long n = 0;
+
+	for (unsigned i = 0; i < fake.ring_next; i++) {
+		n += fake.ring[i].flags == KVM_DIRTY_GFN_F_RESET;
+		fake.ring[i].flags &= ~(uint32_t)KVM_DIRTY_GFN_F_RESET;
+	}
+	return n;
+}
+
+static inline long fake_has(int cap)
+{
+	if (cap == fake.lacking)
+		return 0;
+	switch (cap) {
+	case KVM_CAP_X2APIC_API: return 3;
+	case KVM_CAP_DIRTY_LOG_RING: return (long)fake.ring_bytes;
+	default: return 2;
+	}
+}
+
 static inline long fake_run(void)
 {
 	const struct kvm_regs *r = (const struct kvm_regs *)fake.blob[0];
@@ -263,8 +317,7 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 		return r;
 	switch (request) {
 	case KVM_GET_API_VERSION: return fake.version;
-	case KVM_CHECK_EXTENSION:
-		return (int)arg == fake.lacking ? 0 : arg == KVM_CAP_X2APIC_API ? 3 : 2;
+	case KVM_CHECK_EXTENSION: return fake_has((int)arg);
 	case KVM_GET_VCPU_MMAP_SIZE: return FAKE_RUN_BYTES;
 	case KVM_GET_SUPPORTED_CPUID: return fake_supported(p);
 	case KVM_GET_MSR_INDEX_LIST: return fake_msr_list(p);
@@ -290,6 +343,10 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 		return fake.last.address_lo >> 12 & 0xff ? -EPERM : 1; /* only CPU 0 is there */
 	case KVM_SET_GSI_ROUTING: fake.routes = ((struct kvm_irq_routing *)p)->nr; return 0;
 	case KVM_IRQFD: fake.irqfds += ((struct kvm_irqfd *)p)->flags ? -1u : 1; return 0;
+	case KVM_RESET_DIRTY_RINGS: return fake_reset_rings();
+	case KVM_SET_TSC_KHZ: fake.khz = (unsigned)arg; return 0;
+	case KVM_IOEVENTFD:
+	case KVM_SET_SIGNAL_MASK:
 	case KVM_SET_IDENTITY_MAP_ADDR:
 	case KVM_SET_TSS_ADDR:
 	case KVM_ENABLE_CAP:

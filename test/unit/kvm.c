@@ -627,75 +627,6 @@ static void test_memory(void **state)
 	assert_int_equal(fake.region[1].memory_size, 0);
 }
 
-/* --- Each call fails in turn --- */
-
-/* A machine from opening to closing. 0, or what failed, with a sentence. */
-static int whole_life(struct fail *why)
-{
-	struct vm *vm = open_vm(why);
-	struct x86_state s = odd_state();
-	int status = 0, err = vm ? 0 : why->code;
-	enum vm_request end = VM_NONE;
-
-	if (!err)
-		err = mem_add(vm, gpa(0), MEMORY, NULL, false, why);
-	if (!err)
-		add_seen(vm);
-	if (!err)
-		err = vcpu_set_state(vm->vcpu[0], &s, why);
-	if (!err) {
-		fake.script = script_io;
-		stopping = vm;
-		steps = 0;
-		vm->vcpu[0]->nmi_waiting = true;
-		end = vm_run(vm, UINT64_MAX, &status, why);
-		err = end == VM_STUCK ? status : 0;
-	}
-	if (!err) {
-		vcpu_get_state(vm->vcpu[0], &s);
-		err = vm->vcpu[0]->trouble.code;
-		if (err)
-			*why = vm->vcpu[0]->trouble;
-	}
-	vm_close(vm);
-	return err;
-}
-
-/* Of these a failure is borne: an optional capability, or a slot that goes away anyway. */
-static bool bearable(unsigned long request)
-{
-	return request == KVM_CHECK_EXTENSION || request == KVM_SET_USER_MEMORY_REGION;
-}
-
-static void test_every_call_fails(void **state)
-{
-	struct fail why = { 0 };
-	unsigned calls;
-
-	(void)state;
-	assert_int_equal(whole_life(&why), 0);
-	calls = fake.calls;
-	assert_in_range(calls, 40, 200);
-	for (unsigned n = 1; n <= calls; n++) {
-		int err;
-
-		fake_reset();
-		fake.fail_at = n;
-		why = (struct fail){ 0 };
-		err = whole_life(&why);
-		if (!err && !bearable(fake.failed)) {
-			print_error("call %u, request 0x%lx: nobody noticed\n", n, fake.failed);
-			assert_true(false);
-		}
-		if (err) {
-			assert_true(err < 0);
-			assert_in_range(strlen(why.text), 20, sizeof(why.text) - 1);
-			assert_null(strchr(why.text, '\n'));
-		}
-		assert_nothing_open();
-	}
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -715,7 +646,6 @@ int main(void)
 		T(test_alarm),
 		T(test_alarms_at_every_moment),
 		T(test_memory),
-		T(test_every_call_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -263,70 +263,14 @@ static void test_base(void **state)
 	vm_close(vm);
 }
 
-/* --- Each call fails in turn --- */
-
-static int script_life(struct kvm_run *run)
-{
-	for (unsigned i = 0; i < 70; i++)
-		send(0, 0x50, false);
-	send(0, LEVEL_VECTOR, true);
-	return stop(run);
-}
-
-static int life(struct fail *why)
-{
-	struct vm *vm = open_split(why);
-	int err;
-
-	if (!vm)
-		return why->code;
-	err = run(vm, script_life, why) == VM_STUCK ? why->code : vm->vcpu[0]->trouble.code;
-	if (err && !why->code)
-		*why = vm->vcpu[0]->trouble;
-	assert_ptr_equal(vm->vcpu[0]->intc, &lapic_intc);
-	vm_close(vm);
-	return err;
-}
-
-/* Borne: an optional capability, a slot that goes, a message's eventfd. */
-static bool bearable(unsigned long request)
-{
-	return request == KVM_CHECK_EXTENSION || request == KVM_SET_USER_MEMORY_REGION ||
-	       request == KVM_IRQFD || (request == KVM_SET_GSI_ROUTING && fake.routes != 0);
-}
-
-static void test_every_call_fails(void **state)
-{
-	struct fail why = { 0 };
-	unsigned calls;
-
-	(void)state;
-	assert_int_equal(life(&why), 0);
-	calls = fake.calls;
-	for (unsigned n = 1; n <= calls; n++) {
-		int err;
-
-		fake_reset();
-		fake.fail_at = n;
-		why = (struct fail){ 0 };
-		err = life(&why);
-		if (!err && !bearable(fake.failed))
-			print_error("call %u, request 0x%lx: nobody noticed\n", n, fake.failed);
-		assert_true(err < 0 || bearable(fake.failed));
-		if (err)
-			assert_in_range(strlen(why.text), 20, sizeof(why.text) - 1);
-		if (fake.failed != KVM_IRQFD)
-			assert_int_equal(fake.irqfds, 0);
-		assert_nothing_open();
-	}
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, setup)
 	static const struct CMUnitTest tests[] = {
-		T(test_there_and_back),   T(test_sleep), T(test_messages), T(test_base),
-		T(test_every_call_fails),
+		T(test_there_and_back),
+		T(test_sleep),
+		T(test_messages),
+		T(test_base),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
