@@ -257,30 +257,75 @@ bool mem_write_system(struct interp *c, uint64_t linear, const void *from, unsig
 
 /* --- read-modify-write --- */
 
-static bool all_memory(const struct place *p, unsigned n)
+static bool some_memory(const struct place *p, unsigned n)
 {
-	return p[0].host && (n == 1 || p[1].host);
+	return p[0].host || (n == 2 && p[1].host);
 }
 
-/* No locked instruction of the host does it in one piece. Of memory, nobody else may be there at
- * all; of a device, no other locked instruction. */
-static void lock_bounced(struct interp *c, bool memory, struct rmw *m)
+static bool some_device(const struct place *p, unsigned n)
 {
-	if (memory) {
-		m->alone = true;
-		gate_close(c->vcpu->vm, c->vcpu);
-	} else {
-		m->bus_locked = true;
+	return !p[0].host || (n == 2 && !p[1].host);
+}
+
+/* Those pieces of the bounce that lie in memory, or those that lie in a device. */
+static void bounce_in(struct interp *c, const struct place *p, const struct span *s, unsigned n,
+		      bool memory, struct rmw *m)
+{
+	for (unsigned i = 0; i < n; i++)
+		if ((p[i].host != NULL) == memory)
+			place_read(c, &p[i], m->bounce + (i ? s->size[0] : 0), s->size[i]);
+}
+
+static void bounce_out(struct interp *c, const struct place *p, const struct span *s, unsigned n,
+		       bool memory, const struct rmw *m)
+{
+	for (unsigned i = 0; i < n; i++)
+		if ((p[i].host != NULL) == memory)
+			place_write(c, &p[i], m->bounce + (i ? s->size[0] : 0), s->size[i]);
+}
+
+/*
+ * No locked instruction of the host does it in one piece. In memory, nobody else may be at all; in
+ * a device, no other locked instruction. With both, memory is read last and written first: who has
+ * closed the gate cannot wait for a device.
+ */
+static void bounce_begin(struct interp *c, const struct place *p, const struct span *s, unsigned n,
+			 struct rmw *m)
+{
+	bool locked = c->vcpu->vm->gate.used && c->current->flags & INSN_LOCK;
+
+	m->bounced = true;
+	m->host = m->bounce;
+	m->bus_locked = locked && some_device(p, n);
+	m->alone = locked && some_memory(p, n);
+	if (m->bus_locked)
 		gate_lock_bus(c->vcpu);
-	}
+	bounce_in(c, p, s, n, false, m);
+	if (m->alone)
+		gate_close(c->vcpu->vm, c->vcpu);
+	bounce_in(c, p, s, n, true, m);
 }
 
-static void unlock_bounced(struct interp *c, const struct rmw *m)
+static bool bounce_end(struct interp *c, const struct rmw *m)
 {
+	struct place p[2];
+	struct span s;
+	uint64_t linear;
+	unsigned n = 0;
+	bool ok = mem_linear(c, m->seg, m->off, m->size, true, &linear);
+
+	if (ok)
+		n = span_of(c, linear, m->size, &s);
+	ok = ok && places(c, &s, n, ACCESS_WRITE, p);
+	if (ok)
+		bounce_out(c, p, &s, n, true, m);
 	if (m->alone)
 		gate_open(c->vcpu->vm, c->vcpu);
+	if (ok)
+		bounce_out(c, p, &s, n, false, m);
 	if (m->bus_locked)
 		gate_unlock_bus(c->vcpu);
+	return ok;
 }
 
 void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size, struct rmw *m)
@@ -309,27 +354,17 @@ void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size,
 		m->gpa = p[0].gpa;
 		return m->host;
 	}
-	m->bounced = true;
-	m->host = m->bounce;
-	if (UNLIKELY(c->vcpu->vm->gate.used) && c->current->flags & INSN_LOCK)
-		lock_bounced(c, all_memory(p, n), m);
-	place_read(c, &p[0], m->bounce, s.size[0]);
-	if (n == 2)
-		place_read(c, &p[1], m->bounce + s.size[0], s.size[1]);
+	bounce_begin(c, p, &s, n, m);
 	return m->host;
 }
 
 bool mem_rmw_end(struct interp *c, struct rmw *m)
 {
-	bool ok = true;
-
-	if (UNLIKELY(m->bounced)) {
-		ok = mem_write_slow(c, m->seg, m->off, m->bounce, m->size);
-		unlock_bounced(c, m);
-	} else if (UNLIKELY(m->watched)) {
+	if (UNLIKELY(m->bounced))
+		return bounce_end(c, m);
+	if (UNLIKELY(m->watched))
 		cache_written_all(c->vcpu->vm, c->vcpu, m->gpa, m->size);
-	}
-	return ok;
+	return true;
 }
 
 /* A segment with base and limit: how much of `room` bytes it allows. Nothing where alignment may be

@@ -233,6 +233,89 @@ static void test_read_modify_write(void **state)
 	guest_close(&g);
 }
 
+/* --- a locked access to memory and a device --- */
+
+/* A register of 32 bits. While it is accessed another vCPU's LOCK ADD reaches the memory beside it:
+ * that is done here, at the worst of times. */
+struct beside {
+	struct device dev;
+	uint32_t value;
+	uint32_t *memory;
+};
+
+static void disturb(struct beside *b, uint32_t add)
+{
+	/* Who waits for a device keeps nobody from running. */
+	assert_false(atomic_load(&b->dev.vm->gate.closed));
+	__atomic_fetch_add(b->memory, add, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t beside_read(struct device *dev, unsigned region, uint64_t off, unsigned size)
+{
+	struct beside *b = (struct beside *)dev;
+
+	(void)region;
+	(void)off;
+	assert_int_equal(size, 4);
+	disturb(b, 0x100);
+	return b->value;
+}
+
+static void beside_write(struct device *dev, unsigned region, uint64_t off, unsigned size,
+			 uint64_t value)
+{
+	struct beside *b = (struct beside *)dev;
+
+	(void)region;
+	(void)off;
+	assert_int_equal(size, 4);
+	disturb(b, 0x10000);
+	b->value = (uint32_t)value;
+}
+
+static const struct device_ops beside_ops = { .type = "beside",
+					      .read = beside_read,
+					      .write = beside_write };
+
+/* The memory ends where the device begins, or the other way round. */
+static void locked_halves(bool device_first)
+{
+	struct vm_config config = { .engine = &interp_ops, .vcpus = 2 };
+	struct guest g = guest_open_config(&config);
+	uint64_t device = device_first ? DEVICE + PAGE_SIZE - 4 : DEVICE;
+	struct beside b = {
+		.dev = {.ops = &beside_ops, .id = "beside", .vm = g.vm},
+                  .value = 10
+	};
+	struct x86_state s = guest_state64(0, GUEST_CODE);
+	uint64_t closings;
+
+	guest_tables(&g);
+	assert_int_equal(bus_claim(&g.vm->mmio, &b.dev, 0, device, device + 3, NULL), 0);
+	b.memory = (uint32_t *)(void *)(g.ram + (device_first ? PAGE_B : PAGE_B - 4));
+	*b.memory = 20;
+	map_page(&g, device_first ? PAGE_A : PAGE_B, DEVICE | PTE_P | PTE_W);
+	memcpy(g.ram + GUEST_CODE, "\xf0\x48\x01\x03", 4); /* lock add [rbx], rax */
+	s.gpr[RBX] = PAGE_B - 4;
+	s.gpr[RAX] = UINT64_C(0x300000003);
+	guest_set(&g, &s);
+	closings = atomic_load(&g.vm->gate.closings);
+	gate_enter(g.vcpu);
+	guest_run(&g, 1); /* closing the gate has set its notice */
+	gate_leave(g.vcpu);
+	assert_int_equal(b.value, 13);
+	assert_int_equal(*b.memory, 0x10100 + 23);
+	assert_int_equal(atomic_load(&g.vm->gate.closings) - closings, 1);
+	guest_close(&g);
+}
+
+static void test_locked_memory_and_device(void **state)
+{
+	(void)state;
+	locked_halves(false);
+	locked_halves(true);
+}
+
 static void test_alignment_check(void **state)
 {
 	struct guest g = in_mode(3);
@@ -338,6 +421,7 @@ int main(void)
 		cmocka_unit_test(test_rom_ignores_writes),
 		cmocka_unit_test(test_devices_see_aligned_pieces),
 		cmocka_unit_test(test_read_modify_write),
+		cmocka_unit_test(test_locked_memory_and_device),
 		cmocka_unit_test(test_alignment_check),
 		cmocka_unit_test(test_data_breakpoints),
 		cmocka_unit_test(test_dirty_log),

@@ -91,6 +91,49 @@ static void test_locked_device(void)
 	IOWIN = 0;
 }
 
+/*
+ * The last bytes of a page and a device's first ones (IOREGSEL, a byte that is kept) in one locked
+ * access, while others lock either half: none of it is lost. The mapping is the window's.
+ */
+#define HALVES  ((volatile uint64_t *)(WINDOW + 3 * PAGE - 4))
+#define IN_PAGE (*(volatile uint32_t *)(frames[1] + PAGE - 4))
+
+static void halves_job(unsigned index)
+{
+	meet(1);
+	for (uint64_t n = 0; n < few; n++) {
+		__asm__ volatile("lock addq %1, %0"
+				 : "+m"(*HALVES)
+				 : "r"(UINT64_C(0x100000001))
+				 : "memory");
+		for (unsigned i = 0; i < 100; i++)
+			__asm__ volatile("lock incl %0" : "+m"(IN_PAGE) : : "memory");
+		if (n % 4 == index % 4)
+			__asm__ volatile("lock incb %0"
+					 : "+m"(*(volatile uint8_t *)&IOREGSEL)
+					 :
+					 : "memory");
+	}
+}
+
+static void test_locked_halves(void)
+{
+	uint64_t device = cpus * few;
+
+	if (command_line_number("kvm=", 0)) /* which writes the halves one after the other */
+		return;
+	for (uint64_t n = 0; n < few; n++)
+		for (unsigned i = 0; i < cpus; i++)
+			device += n % 4 == i % 4;
+	open_window();
+	window_pt[2] = (uint64_t)frames[1] | PTE_P | PTE_W;
+	window_pt[3] = (uint64_t)&IOREGSEL | PTE_P | PTE_W;
+	IOREGSEL = 0;
+	all_do(halves_job);
+	CHECK("LOCK ADD to memory and a device, memory", IN_PAGE, cpus * few * 101);
+	CHECK("LOCK ADD to memory and a device, device", IOREGSEL & 0xff, device & 0xff);
+}
+
 /* --- code that another CPU changes --- */
 
 static uint8_t code[PAGE] __attribute__((aligned(PAGE)));
@@ -324,6 +367,7 @@ void test_main(void)
 	start_others();
 	test_locked();
 	test_locked_device();
+	test_locked_halves();
 	test_code();
 	test_shootdown();
 	test_dirty();
