@@ -45,7 +45,7 @@ static unsigned piece(uint64_t at, unsigned left)
 	return size;
 }
 
-static void mmio_exit(struct kvm_vcpu *k)
+static void mmio_access(struct kvm_vcpu *k)
 {
 	struct kvm_run *run = k->run;
 	struct exit exit = { .reason = EXIT_MMIO };
@@ -62,6 +62,19 @@ static void mmio_exit(struct kvm_vcpu *k)
 		if (!exit.io.write)
 			memcpy(run->mmio.data + at, &exit.io.data, exit.io.size);
 	}
+}
+
+/* A locked instruction is brought to its end before anybody else's begins. */
+static void mmio_exit(struct kvm_vcpu *k)
+{
+	if (k->bus_locked || !kvm_locked_read(k)) {
+		mmio_access(k);
+		return;
+	}
+	kvm_lock_bus(k);
+	mmio_access(k);
+	kvm_finish(k);
+	kvm_unlock_bus(k);
 }
 
 /* The convention is KVM's; Xen's way out only carries it here. */

@@ -112,6 +112,7 @@ struct kvm_vcpu {
 	uint32_t ring_next;         /* entry, modulo the ring's size */
 	struct x86_state s;  /* what KVM does not keep is current; the rest as last fetched */
 	bool half_done;      /* the exit handled last is finished by the next KVM_RUN */
+	bool bus_locked;     /* by it: see locked.c */
 	bool stale;          /* run->if_flag and the like are not of the present state */
 	bool queued;         /* an interrupt was given to KVM since k->run last told anything */
 	bool nmi_given;      /* by KVM_NMI; it may wait there until the guest can take it */
@@ -222,9 +223,17 @@ void kvm_kick(struct vcpu *vcpu);
 bool kvm_can_inject(struct vcpu *vcpu, const struct event *event);
 int kvm_inject(struct vcpu *vcpu, const struct event *event);
 void kvm_forget_thread(struct kvm_vcpu *k);
+/* What was begun is finished, without the next instruction. 0, or vcpu->trouble. */
+int kvm_finish(struct kvm_vcpu *k);
 
 /* exits.c: handles the exit in k->run, or describes in *exit why run() ends. */
 void kvm_exit(struct kvm_vcpu *k, struct exit *exit);
+
+/* locked.c. Is what has just read a device a locked instruction, and are there others? */
+bool kvm_locked_read(struct kvm_vcpu *k);
+/* Between the two no other locked instruction means a device. vCPU's thread, or all are parked. */
+void kvm_lock_bus(struct kvm_vcpu *k);
+void kvm_unlock_bus(struct kvm_vcpu *k);
 
 /* probe.c */
 int kvm_probe(struct fail *why);

@@ -158,8 +158,7 @@ static int enter(struct kvm_vcpu *k)
 	return 1;
 }
 
-/* What was begun is finished, without the next instruction. */
-static int finish(struct kvm_vcpu *k)
+int kvm_finish(struct kvm_vcpu *k)
 {
 	struct exit exit;
 	int r = 0;
@@ -181,7 +180,7 @@ int kvm_settle(struct vcpu *vcpu, struct exit *exit)
 
 	exit->reason = EXIT_KICK;
 	if (!err && k->half_done)
-		err = finish(k);
+		err = kvm_finish(k);
 	return err;
 }
 
@@ -261,7 +260,7 @@ bool kvm_can_inject(struct vcpu *vcpu, const struct event *event)
 		return false;
 	if (event->kind == EVENT_NMI)
 		return KVM_VCPU_DO(k, KVM_GET_VCPU_EVENTS, &e) >= 0 && !e.nmi.pending;
-	if (k->stale && finish(k) < 0)
+	if (k->stale && kvm_finish(k) < 0)
 		return false;
 	if (k->vm->split && !atomic_load(&k->vm->there))
 		return kvm_apic_can_inject(k);

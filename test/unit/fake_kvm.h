@@ -35,7 +35,8 @@ struct fake_kvm {
 	int next_fd;
 	/* Ends a KVM_RUN: fills *run; 0 or -E*. Called with immediate_exit clear. */
 	int (*script)(struct kvm_run *run);
-	unsigned runs, finishes; /* KVM_RUN with immediate_exit clear, and set */
+	unsigned runs, finishes; /* KVM_RUN with immediate_exit clear, and set: that one's script */
+	int (*finish)(struct kvm_run *run);
 	struct kvm_run *run;
 	uint8_t blob[16][FAKE_BLOB]; /* by row of fake_pairs */
 	struct kvm_msr_entry msr[FAKE_MSRS];
@@ -244,6 +245,14 @@ static inline long fake_reset_rings(void)
 	return n;
 }
 
+/* Linear addresses are physical ones, and those from 4 GiB on are not there. */
+static inline long fake_translate(struct kvm_translation *t)
+{
+	t->physical_address = t->linear_address;
+	t->valid = t->linear_address < UINT64_C(1) << 32;
+	return 0;
+}
+
 static inline long fake_has(int cap)
 {
 	if (cap == fake.lacking)
@@ -266,6 +275,8 @@ static inline long fake_run(void)
 		fake.runs++;
 	if (!fake.run->immediate_exit)
 		err = fake.script(fake.run);
+	else if (fake.finish)
+		err = fake.finish(fake.run);
 	fake.run->if_flag = !!(r->rflags & FLAG_IF);
 	fake.run->ready_for_interrupt_injection = fake.run->if_flag && fake.interrupt < 0;
 	return err;
@@ -343,6 +354,7 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 		return fake.last.address_lo >> 12 & 0xff ? -EPERM : 1; /* only CPU 0 is there */
 	case KVM_SET_GSI_ROUTING: fake.routes = ((struct kvm_irq_routing *)p)->nr; return 0;
 	case KVM_IRQFD: fake.irqfds += ((struct kvm_irqfd *)p)->flags ? -1u : 1; return 0;
+	case KVM_TRANSLATE: return fake_translate(p);
 	case KVM_RESET_DIRTY_RINGS: return fake_reset_rings();
 	case KVM_SET_TSC_KHZ: fake.khz = (unsigned)arg; return 0;
 	case KVM_IOEVENTFD:

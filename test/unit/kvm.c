@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "engine/interp/engine_interp.h"
+#include "machine/gate.h"
 #include "test/unit/kvm_rig.h"
 
 /* --- Sentences --- */
@@ -202,6 +203,70 @@ static void test_accesses(void **state)
 	assert_int_equal(vm->vcpu[0]->exits[EXIT_PIO], 4);
 	assert_int_equal(vm->vcpu[0]->exits[EXIT_MMIO], 3);
 	vm_close(vm);
+}
+
+/* --- Locked instructions --- */
+
+static int script_read(struct kvm_run *run)
+{
+	if (steps++ > 0)
+		return stop(run);
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = 0xd0000004;
+	run->mmio.len = 4;
+	run->mmio.is_write = 0;
+	return 0;
+}
+
+/* The instruction's other half, then its end. */
+static int finish_write(struct kvm_run *run)
+{
+	if (steps++ > 1)
+		return -EINTR;
+	assert_true(((struct kvm_vcpu *)stopping->vcpu[0]->engine)->bus_locked);
+	run->mmio.is_write = 1;
+	return 0;
+}
+
+/* What has begun a locked instruction brings it to its end at once, if there are other vCPUs. */
+static void test_locked(void **state)
+{
+	static const struct {
+		uint64_t rip;
+		const char *code;
+		bool locked;
+	} tries[] = {
+		{0x1000,             "\xf0\x01\x07",         true }, /* lock add [rdi], eax */
+		{ 0x1000,            "\x66\xf0\x41\x01\x00", true }, /* with other prefixes */
+		{ 0x1000,            "\x67\x44\x87\x07",     true }, /* xchg */
+		{ 0x1ffe,            "\x3e\x64\xf0\x01\x07", true }, /* from page to page */
+		{ 0x1000,            "\x01\x07\xf0",         false}, /* not this one */
+		{ 0x1000,            "\x48\x8b\x07\xf0",     false},
+		{ UINT64_C(1) << 32, "",                     false}, /* nobody knows */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+		struct vm *vm = open_whole();
+		struct seen *seen = add_seen(vm);
+		struct x86_state s = odd_state();
+
+		s.seg[CS].base = 0;
+		s.rip = tries[i].rip;
+		assert_int_equal(vcpu_set_state(vm->vcpu[0], &s, NULL), 0);
+		if (tries[i].rip < MEMORY)
+			mem_write(&vm->mem, gpa(s.rip), tries[i].code, strlen(tries[i].code));
+		fake.finishes = 0;
+		assert_int_equal(run_script(vm, script_read), VM_POWEROFF);
+		assert_int_equal(fake.finishes, 0); /* it is alone */
+		assert_int_equal(gate_open_up(vm), 0);
+		fake.finish = finish_write;
+		assert_int_equal(run_script(vm, script_read), VM_POWEROFF);
+		assert_int_equal(fake.finishes, tries[i].locked ? 2 : 0);
+		assert_int_equal(seen->count, tries[i].locked ? 3 : 2);
+		vm_close(vm);
+		fake_reset();
+	}
 }
 
 static int script_msr(struct kvm_run *run)
@@ -633,6 +698,7 @@ int main(void)
 		T(test_what_is_missing),
 		T(test_frequency),
 		T(test_accesses),
+		T(test_locked),
 		T(test_msrs),
 		T(test_counter_stays),
 		T(test_bhi_control),
