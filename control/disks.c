@@ -12,6 +12,7 @@
 
 #include "backend/block_file.h"
 #include "host/host.h"
+#include "host/order.h"
 
 struct disks {
 	struct disk_word words[PC_DISKS];
@@ -181,7 +182,7 @@ struct disks *disks_open(const struct run_options *options, struct pc_config *co
 	struct disks *disks = host_alloc(sizeof(*disks));
 
 	if (disks)
-		disks->lock = host_mutex_new();
+		disks->lock = host_mutex_in_order(ORDER_USER);
 	if (!disks || !disks->lock) {
 		host_free(disks);
 		fail(why, -ENOMEM, "no memory");

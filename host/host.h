@@ -99,7 +99,8 @@ uint64_t host_thread_cpu_ns(void);
 /* Fills `buf` from the host's random source. Guests see it only through the gate. */
 void host_random(void *buf, size_t bytes);
 
-/* Locks and wake-ups. Opaque storage is allocated by _new (NULL: no memory). */
+/* Locks and wake-ups. Opaque storage is allocated by _new (NULL: no memory). Who has such a lock
+ * takes no other one: those that are taken around others have their order in host/order.h. */
 struct host_mutex;
 struct host_mutex *host_mutex_new(void);
 void host_mutex_free(struct host_mutex *m);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "host/order.h"
 #include "machine/vm.h"
 
 int gate_open_up(struct vm *vm)
@@ -19,7 +20,7 @@ int gate_open_up(struct vm *vm)
 
 	g->lock = host_mutex_new();
 	g->moved = host_cond_new();
-	g->bus = host_mutex_new();
+	g->bus = host_mutex_in_order(ORDER_BUS);
 	g->used = g->lock && g->moved && g->bus;
 	return g->used ? 0 : -ENOMEM;
 }
@@ -44,6 +45,7 @@ void gate_enter(struct vcpu *vcpu)
 
 	if (!g->used)
 		return;
+	host_order_begin(ORDER_INSIDE);
 	for (;;) {
 		atomic_store(&vcpu->inside, true);
 		if (!atomic_load(&g->closed))
@@ -71,6 +73,7 @@ void gate_leave(struct vcpu *vcpu)
 	atomic_store(&vcpu->inside, false);
 	if (atomic_load(&g->closed))
 		tell(g);
+	host_order_end(ORDER_INSIDE);
 }
 
 bool gate_step_out(struct vcpu *vcpu)
@@ -108,6 +111,7 @@ void gate_close(struct vm *vm, struct vcpu *self)
 	}
 	if (self)
 		gate_leave(self);
+	host_order_begin(ORDER_GATE);
 	host_mutex_lock(g->lock);
 	while (g->taken)
 		host_cond_wait(g->moved, g->lock, UINT64_MAX);
@@ -139,6 +143,7 @@ void gate_open(struct vm *vm, struct vcpu *self)
 	atomic_store(&g->closed, false);
 	host_cond_broadcast(g->moved);
 	host_mutex_unlock(g->lock);
+	host_order_end(ORDER_GATE);
 	if (self)
 		gate_enter(self);
 }

@@ -12,8 +12,11 @@
  * vCPUs inside come out at their next instruction boundary, because closing sets their
  * notice. So there are no locks on the way of an instruction.
  *
- * Order: the gate comes after the device lock. Who waits for that lock, or for anything else, is
- * outside; who has closed the gate takes no lock.
+ * Order (host/order.h, which checks it): the bus, of a locked access to a device; then the device
+ * lock and what comes after it; then the gate. Who waits for one of those locks, or for anything
+ * else, is outside; who has closed the gate takes none of them. All other locks come last, the
+ * gate's own and that of the thread that takes memory ahead (host/linux/ahead.c), too: they may be
+ * taken anywhere, and who has one takes none.
  *
  * A machine whose vCPUs share one thread has no gate: all of this does nothing.
  *
@@ -61,7 +64,7 @@ void gate_step_back(struct vcpu *vcpu, bool was_inside);
 void gate_close(struct vm *vm, struct vcpu *self);
 void gate_open(struct vm *vm, struct vcpu *self);
 
-/* Another locked access to a device waits until this one is over. vCPU inside. */
+/* Another locked access to a device waits until this one is over. vCPU inside; no lock held. */
 void gate_lock_bus(struct vcpu *vcpu);
 void gate_unlock_bus(struct vcpu *vcpu);
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "host/order.h"
 #include "machine/vm.h"
 
 #define POSTED_BYTES (4u << 20) /* in the whole queue; who needs more waits for its credit */
@@ -36,7 +37,7 @@ struct posted *posted_new(void)
 	struct posted *p = host_alloc(sizeof(*p));
 
 	if (p)
-		p->lock = host_mutex_new();
+		p->lock = host_mutex_in_order(ORDER_POSTED);
 	if (p && !p->lock) {
 		host_free(p);
 		return NULL;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/order.h"
 #include "machine/post.h"
 
 /* Counted machines start on this day unless told otherwise: 2024-01-01 00:00:00 UTC. */
@@ -53,8 +54,8 @@ static int open_vcpu(struct vm *vm, unsigned index, struct fail *why)
 
 static int open_host_things(struct vm *vm, const struct vm_config *config, struct fail *why)
 {
-	vm->lock = host_mutex_new();
-	vm->wake_lock = host_mutex_new();
+	vm->lock = host_mutex_in_order(ORDER_DEVICE);
+	vm->wake_lock = host_mutex_in_order(ORDER_WAKE);
 	vm->resumed = host_cond_new();
 	vm->posted = posted_new();
 	vm->ahead = host_ahead_new();

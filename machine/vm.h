@@ -6,9 +6,8 @@
  * Several vCPUs have a thread each (machine/crew.h, machine/gate.h); or they take turns on one
  * (machine/turns.h), which makes two counted runs alike.
  *
- * Lock order: device lock -> posted-input lock. The device lock is recursive
- * only in the sense that code already holding it never takes it again: devices
- * are entered from bus.c and clock.c alone.
+ * Lock order: host/order.h. Code that has the device lock never takes it again: devices are entered
+ * from bus.c and clock.c alone.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -127,7 +126,7 @@ struct vm {
 	/* Instructions that all have retired, and at which vCPU 0 has to look: while a crew runs.
 	 */
 	atomic_ullong retired, limit;
-	struct host_mutex *lock; /* the device lock */
+	struct host_mutex *lock;  /* the device lock */
 	struct host_ahead *ahead; /* for engines, which settle it before they unmap anything */
 	/* Whose access the bus is performing; NULL: not a vCPU's. Device lock held. For what
 	 * answers each CPU differently at one address: the local APIC page. */

@@ -222,15 +222,11 @@ static int run_until(struct kvm_vcpu *k, struct exit *exit)
 	return 0;
 }
 
-int kvm_run_guest(struct vcpu *vcpu, struct exit *exit)
+static int run(struct vcpu *vcpu, struct exit *exit)
 {
 	struct kvm_vcpu *k = vcpu->engine;
 	int err = vcpu->trouble.code;
 
-	if (k->s.activity == ACTIVITY_SHUTDOWN) {
-		exit->reason = EXIT_SHUTDOWN;
-		return 0;
-	}
 	if (!err && (!k->thread || k->thread != this_thread()))
 		err = meet_thread(k);
 	if (err)
@@ -246,6 +242,23 @@ int kvm_run_guest(struct vcpu *vcpu, struct exit *exit)
 		atomic_store(&vcpu->in_guest, false);
 	}
 	running = NULL;
+	return err;
+}
+
+int kvm_run_guest(struct vcpu *vcpu, struct exit *exit)
+{
+	const struct kvm_vcpu *k = vcpu->engine;
+	bool inside;
+	int err;
+
+	if (k->s.activity == ACTIVITY_SHUTDOWN) {
+		exit->reason = EXIT_SHUTDOWN;
+		return 0;
+	}
+	/* It has no caches that another vCPU could change, and waits for locks. */
+	inside = gate_step_out(vcpu);
+	err = run(vcpu, exit);
+	gate_step_back(vcpu, inside);
 	return err;
 }
 

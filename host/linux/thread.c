@@ -12,9 +12,11 @@
 #include <time.h>
 
 #include "host/host.h"
+#include "host/order.h"
 
 struct host_mutex {
 	pthread_mutex_t m;
+	enum host_order order;
 };
 
 struct host_cond {
@@ -28,13 +30,20 @@ struct host_thread {
 	char name[16];
 };
 
-struct host_mutex *host_mutex_new(void)
+struct host_mutex *host_mutex_in_order(enum host_order order)
 {
 	struct host_mutex *m = host_alloc(sizeof(*m));
 
-	if (m)
-		pthread_mutex_init(&m->m, NULL);
+	if (!m)
+		return NULL;
+	pthread_mutex_init(&m->m, NULL);
+	m->order = order;
 	return m;
+}
+
+struct host_mutex *host_mutex_new(void)
+{
+	return host_mutex_in_order(ORDER_LAST);
 }
 
 void host_mutex_free(struct host_mutex *m)
@@ -47,11 +56,13 @@ void host_mutex_free(struct host_mutex *m)
 
 void host_mutex_lock(struct host_mutex *m)
 {
+	host_order_begin(m->order);
 	pthread_mutex_lock(&m->m);
 }
 
 void host_mutex_unlock(struct host_mutex *m)
 {
+	host_order_end(m->order);
 	pthread_mutex_unlock(&m->m);
 }
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "host/order.h"
 #include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
 
@@ -14,6 +15,15 @@ static struct engine_ops threaded;
 static atomic_uint at_once;           /* vCPUs in the engine */
 static atomic_bool meet;              /* run() returns only when all are there */
 static atomic_uint reset_at, fail_at; /* index of the vCPU that asks for a reset, or fails */
+
+/* Who is inside the gate takes no lock. */
+static void ask(struct vcpu *vcpu, enum vm_request what)
+{
+	bool inside = gate_step_out(vcpu);
+
+	vm_request(vcpu->vm, what, (int)vcpu->index);
+	gate_step_back(vcpu, inside);
+}
 
 static int run(struct vcpu *vcpu, struct exit *exit)
 {
@@ -25,14 +35,14 @@ static int run(struct vcpu *vcpu, struct exit *exit)
 	if (atomic_load(&fail_at) == vcpu->index)
 		return -EIO;
 	if (atomic_load(&reset_at) == vcpu->index)
-		vm_request(vcpu->vm, VM_RESET, 0);
+		ask(vcpu, VM_RESET);
 	return fake_run(vcpu, exit);
 }
 
 /* The NMI has arrived. */
 static int inject(struct vcpu *vcpu, const struct event *event)
 {
-	vm_request(vcpu->vm, VM_QUIT, (int)vcpu->index);
+	ask(vcpu, VM_QUIT);
 	return fake_inject(vcpu, event);
 }
 
@@ -222,5 +232,6 @@ int main(void)
 		cmocka_unit_test(test_pause),
 	};
 
+	host_order_checked = true;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

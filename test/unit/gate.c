@@ -4,6 +4,12 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "host/order.h"
 #include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
 
@@ -128,13 +134,94 @@ static void test_step_out(void **state)
 	vm_close(vm);
 }
 
+/* --- the order of locks --- */
+
+static void take_in_order(struct vm *vm)
+{
+	struct vcpu *vcpu = vm->vcpu[0];
+
+	gate_enter(vcpu);
+	gate_lock_bus(vcpu);
+	gate_step_out(vcpu);
+	host_mutex_lock(vm->lock);
+	host_mutex_lock(vm->wake_lock);
+	gate_close(vm, NULL);
+	gate_open(vm, NULL);
+	host_mutex_unlock(vm->wake_lock);
+	host_mutex_unlock(vm->lock);
+	gate_enter(vcpu);
+	gate_unlock_bus(vcpu);
+	gate_leave(vcpu);
+}
+
+static void lock_inside(struct vm *vm)
+{
+	gate_enter(vm->vcpu[0]);
+	host_mutex_lock(vm->lock);
+}
+
+static void lock_with_closed_gate(struct vm *vm)
+{
+	gate_close(vm, NULL);
+	host_mutex_lock(vm->wake_lock);
+}
+
+static void lock_backwards(struct vm *vm)
+{
+	host_mutex_lock(vm->wake_lock);
+	host_mutex_lock(vm->lock);
+}
+
+static void lock_after_the_last(struct vm *vm)
+{
+	host_mutex_lock(vm->gate.lock);
+	host_mutex_lock(vm->wake_lock);
+}
+
+static void lock_twice(struct vm *vm)
+{
+	host_mutex_lock(vm->lock);
+	host_mutex_lock(vm->lock);
+}
+
+/* The signal that it ends with, in a process of its own; 0: none. */
+static int killed_by(void (*what)(struct vm *vm))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
+		signal(SIGABRT, SIG_DFL);
+		alarm(10);
+		what(open_vm());
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void test_order(void **state)
+{
+	(void)state;
+	assert_int_equal(killed_by(take_in_order), 0);
+	assert_int_equal(killed_by(lock_inside), SIGABRT);
+	assert_int_equal(killed_by(lock_with_closed_gate), SIGABRT);
+	assert_int_equal(killed_by(lock_backwards), SIGABRT);
+	assert_int_equal(killed_by(lock_after_the_last), SIGABRT);
+	assert_int_equal(killed_by(lock_twice), SIGABRT);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_alone),
 		cmocka_unit_test(test_no_gate),
 		cmocka_unit_test(test_step_out),
+		cmocka_unit_test(test_order),
 	};
 
+	host_order_checked = true;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

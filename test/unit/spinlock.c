@@ -11,6 +11,7 @@
 #include <sched.h>
 
 #include "engine/bt/engine_bt.h"
+#include "host/order.h"
 #include "test/unit/interp_guest.h"
 
 #define VCPUS 4
@@ -134,5 +135,6 @@ int main(void)
 		cmocka_unit_test(test_threads),
 	};
 
+	host_order_checked = true;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
