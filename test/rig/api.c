@@ -1,11 +1,12 @@
 /*
- * api.c - test of the KVM engine on this host's /dev/kvm: the trial, the dirty log, crashes, time,
- * and every ioctl of a machine's life failing in turn.
+ * api.c - test of the KVM engine on this host's /dev/kvm: the trial, the dirty log, the kinds
+ * of memory, crashes, time, and every ioctl of a machine's life failing in turn.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/bt/engine_bt.h"
 #include "test/rig/rig.h"
@@ -129,6 +130,46 @@ static void test_dirty_many(void **state)
 	rig_dirty_ring = true;
 	dirty_many(&kvm_ops);
 	rig_dirty_ring = false;
+}
+
+/* Guest memory as --memory makes it: the guest writes into all of it; where it is a file, others
+ * see that. */
+static void memory_of(enum host_pages kind)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(many));
+	struct host_ram ram;
+	struct fail why = { 0 };
+	uint32_t value;
+
+	if (host_ram_open(&ram, MANY_PAGES * PAGE_SIZE, kind, &why)) {
+		printf("skip - memory: %s\n", why.text);
+		rig_close(&r);
+		return;
+	}
+	assert_int_equal(mem_add(r.vm, gpa(0x1000000), ram.bytes, ram.at, false, &why), 0);
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	for (uint32_t at = 0; at < ram.bytes; at += PAGE_SIZE) {
+		uint32_t odd = at & PAGE_SIZE ? 4 : 0, there = 0x1000000 + at;
+
+		memcpy(&value, (uint8_t *)ram.at + at + odd, 4);
+		assert_int_equal(value, odd ? there - PAGE_SIZE : there);
+	}
+	assert_int_equal(ram.fd >= 0, kind == HOST_PAGES_SHARED);
+	if (ram.fd >= 0) {
+		assert_int_equal(pread(ram.fd, &value, 4, 0x2000), 4);
+		assert_int_equal(value, 0x1002000);
+	}
+	rig_close(&r);
+	host_ram_close(&ram);
+}
+
+static void test_memory(void **state)
+{
+	(void)state;
+	memory_of(HOST_PAGES_USUAL);
+	memory_of(HOST_PAGES_SHARED);
+	memory_of(HOST_PAGES_TRANSPARENT);
+	memory_of(HOST_PAGES_RESERVED);
 }
 
 /* An interrupt table of no length. */
@@ -342,11 +383,11 @@ static int whole_life(struct fail *why)
 
 /* Asking for an optional capability, or letting go of a slot that goes away anyway; or this life
  * had fewer calls. A message that gets no eventfd goes by a call: of the two routing tables the
- * second. */
+ * second. And an instruction that cannot be read counts as one without LOCK. */
 static bool bearable(unsigned long request)
 {
 	return !request || request == KVM_CHECK_EXTENSION || request == KVM_IRQFD ||
-	       (request == KVM_SET_GSI_ROUTING && routings > 1) ||
+	       request == KVM_TRANSLATE || (request == KVM_SET_GSI_ROUTING && routings > 1) ||
 	       request == KVM_SET_USER_MEMORY_REGION;
 }
 
@@ -384,9 +425,13 @@ static void test_every_ioctl_fails(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_probe),      cmocka_unit_test(test_dirty_log),
-		cmocka_unit_test(test_dirty_many), cmocka_unit_test(test_crash),
-		cmocka_unit_test(test_time),       cmocka_unit_test(test_every_ioctl_fails),
+		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_dirty_log),
+		cmocka_unit_test(test_dirty_many),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_crash),
+		cmocka_unit_test(test_time),
+		cmocka_unit_test(test_every_ioctl_fails),
 	};
 	int skip = rig_skip("api");
 
