@@ -7,8 +7,7 @@
  * locked instructions that mean a device wait meanwhile, as they do in the interpreter
  * (gate_lock_bus).
  *
- * Not modelled: a plain write of another vCPU's waits, too; and on one vCPU there is nobody to keep
- * out.
+ * Not modelled: that plain writes of other vCPUs wait, too.
  *
  * Spec: SDM vol. 3 9.1.2; vol. 2 2.1.1 (prefixes). Tested by test/unit/kvm.c,
  * test/guest/bare/smp_memory.c on KVM.
