@@ -27,7 +27,8 @@
 
 #include "work.h"
 
-static const struct work *const groups[] = { integer_works, float_works, kernel_works, tool_works };
+static const struct work *const groups[] = { integer_works, float_works, kernel_works, tool_works,
+					     lock_works };
 
 _Noreturn void work_failed(const char *what)
 {

@@ -21,14 +21,14 @@ struct work {
 };
 
 /* The rows, in the order of the table; each file of this directory defines some. */
-extern const struct work integer_works[], float_works[], kernel_works[], tool_works[];
+extern const struct work integer_works[], float_works[], kernel_works[], tool_works[], lock_works[];
 
 uint64_t work_lists(void), work_sort(void), work_lz(void), work_bytecode(void), work_digest(void),
 	work_calls(void);
 void lz_setup(void), sort_setup(void), digest_setup(void);
 
-/* parallel.c: the loads with one worker and with several, each about `wanted` seconds; and the program
- * that a job of `build` is. Both return an exit status. */
+/* parallel.c: the loads with one worker and with several, each about `wanted` seconds; and the
+ * program that a job of `build` is. Both return an exit status. */
 int parallel_main(unsigned workers, double wanted);
 int parallel_job(const char *number);
 
