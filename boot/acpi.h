@@ -4,7 +4,8 @@
  * Nothing here knows an address or an interrupt number: the board fills one
  * struct acpi_config and both descriptions are made from it, so they agree.
  *
- * Spec: ACPI 6.4; Intel MultiProcessor Specification 1.4. Tested by test/unit/{acpi,mptable}.c.
+ * Spec: ACPI 6.4; Intel MultiProcessor Specification 1.4. Tested by test/unit/{acpi,mptable}.c,
+ * test/guest/mptable.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef BOOT_ACPI_H

@@ -7,7 +7,8 @@
  * number, but the timer to its own; pins of PCI devices to those of the PIRQ wires. The
  * PCI bus is bus 0, as it numbers itself, and ISA comes after it.
  *
- * Spec: Intel MultiProcessor Specification 1.4, chapter 4. Tested by test/unit/mptable.c.
+ * Spec: Intel MultiProcessor Specification 1.4, chapter 4. Tested by test/unit/mptable.c,
+ * test/guest/mptable.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
