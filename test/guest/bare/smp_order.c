@@ -42,38 +42,39 @@ static inline uint64_t swap(volatile uint64_t *p, uint64_t v)
 #define Y (&slot[i].y)
 #define R slot[i].r
 
+/* This CPU's place of the two, and the other's. */
+#define MINE   (cpu ? Y : X)
+#define THEIRS (cpu ? X : Y)
+
 /* Each has per slot: what a CPU does, and the outcome that is counted. */
 
-/* Store buffering. */
+/* Store buffering, with something between that keeps the order or not. */
+enum between { NOTHING, MFENCE, LOCK_ADD };
+__attribute__((always_inline)) static inline void sb_with(unsigned cpu, unsigned i, enum between b)
+{
+	store(MINE, 1);
+	if (b == MFENCE)
+		mfence();
+	else if (b == LOCK_ADD)
+		__asm__ volatile("lock addq $0, (%%rsp)" : : : "memory");
+	R[cpu] = load(THEIRS);
+}
 static void sb(unsigned cpu, unsigned i)
 {
-	if (cpu > 1)
-		return;
-	store(cpu ? Y : X, 1);
-	R[cpu] = load(cpu ? X : Y);
+	sb_with(cpu, i, NOTHING);
 }
 static void sb_mfence(unsigned cpu, unsigned i)
 {
-	if (cpu > 1)
-		return;
-	store(cpu ? Y : X, 1);
-	mfence();
-	R[cpu] = load(cpu ? X : Y);
+	sb_with(cpu, i, MFENCE);
 }
 static void sb_lock(unsigned cpu, unsigned i)
 {
-	if (cpu > 1)
-		return;
-	store(cpu ? Y : X, 1);
-	__asm__ volatile("lock addq $0, (%%rsp)" : : : "memory");
-	R[cpu] = load(cpu ? X : Y);
+	sb_with(cpu, i, LOCK_ADD);
 }
 static void sb_xchg(unsigned cpu, unsigned i)
 {
-	if (cpu > 1)
-		return;
-	swap(cpu ? Y : X, 1);
-	R[cpu] = load(cpu ? X : Y);
+	swap(MINE, 1);
+	R[cpu] = load(THEIRS);
 }
 static bool both_zero(unsigned i)
 {
@@ -86,12 +87,12 @@ static void mp(unsigned cpu, unsigned i)
 	if (cpu == 0) {
 		store(X, 1);
 		store(Y, 1);
-	} else if (cpu == 1) {
+	} else {
 		R[0] = load(Y);
 		R[1] = load(X);
 	}
 }
-static bool flag_without_data(unsigned i)
+static bool new_then_old(unsigned i)
 {
 	return R[0] == 1 && R[1] == 0;
 }
@@ -99,10 +100,8 @@ static bool flag_without_data(unsigned i)
 /* Load buffering. */
 static void lb(unsigned cpu, unsigned i)
 {
-	if (cpu > 1)
-		return;
-	R[cpu] = load(cpu ? Y : X);
-	store(cpu ? X : Y, 1);
+	R[cpu] = load(THEIRS);
+	store(MINE, 1);
 }
 static bool both_one(unsigned i)
 {
@@ -112,10 +111,8 @@ static bool both_one(unsigned i)
 /* Two write twice: if each's first store is the last, somebody's stores changed places. */
 static void two_writers(unsigned cpu, unsigned i)
 {
-	if (cpu > 1)
-		return;
-	store(cpu ? Y : X, 1);
-	store(cpu ? X : Y, 2);
+	store(MINE, 1);
+	store(THEIRS, 2);
 }
 static bool first_are_last(unsigned i)
 {
@@ -128,14 +125,10 @@ static void coherence(unsigned cpu, unsigned i)
 {
 	if (cpu == 0) {
 		store(X, 1);
-	} else if (cpu == 1) {
+	} else {
 		R[0] = load(X);
 		R[1] = load(X);
 	}
-}
-static bool goes_back(unsigned i)
-{
-	return R[0] == 1 && R[1] == 0;
 }
 
 /* A load of 8 bytes sees a store of 8 bytes whole. */
@@ -144,7 +137,7 @@ static void whole(unsigned cpu, unsigned i)
 	if (cpu == 0) {
 		store(X, UINT64_MAX);
 		store(X, 0);
-	} else if (cpu == 1) {
+	} else {
 		R[0] = load(X);
 	}
 }
@@ -161,7 +154,7 @@ static void causality(unsigned cpu, unsigned i)
 	} else if (cpu == 1) {
 		R[0] = load(X);
 		store(Y, R[0] + 1);
-	} else if (cpu == 2) {
+	} else {
 		R[1] = load(Y);
 		R[2] = load(X);
 	}
@@ -174,22 +167,20 @@ static bool effect_without_cause(unsigned i)
 /* Independent reads of independent writes: two write, two others must agree on the order. */
 static void read_both(unsigned cpu, unsigned i)
 {
-	if (cpu != 2 && cpu != 3)
-		return;
 	R[2 * (cpu - 2)] = load(cpu == 2 ? X : Y);
 	R[2 * (cpu - 2) + 1] = load(cpu == 2 ? Y : X);
 }
 static void iriw(unsigned cpu, unsigned i)
 {
 	if (cpu < 2)
-		store(cpu ? Y : X, 1);
+		store(MINE, 1);
 	else
 		read_both(cpu, i);
 }
 static void iriw_xchg(unsigned cpu, unsigned i)
 {
 	if (cpu < 2)
-		swap(cpu ? Y : X, 1);
+		swap(MINE, 1);
 	else
 		read_both(cpu, i);
 }
@@ -209,10 +200,10 @@ static const struct litmus {
 	{ "store buffering, MFENCE",                 sb_mfence,   both_zero,            2, false},
 	{ "store buffering, LOCK ADD",               sb_lock,     both_zero,            2, false},
 	{ "store buffering, XCHG",                   sb_xchg,     both_zero,            2, false},
-	{ "message passing",                         mp,          flag_without_data,    2, false},
+	{ "message passing",                         mp,          new_then_old,         2, false},
 	{ "load buffering",                          lb,          both_one,             2, false},
 	{ "two writers of two places",               two_writers, first_are_last,       2, false},
-	{ "coherence",			       coherence,   goes_back,            2, false},
+	{ "coherence",			       coherence,   new_then_old,         2, false},
 	{ "stores are whole",                        whole,       torn,                 2, false},
 	{ "causality",			       causality,   effect_without_cause, 3, false},
 	{ "independent reads of independent writes", iriw,        disagree,             4, false},
