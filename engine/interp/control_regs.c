@@ -75,7 +75,8 @@ static enum step write_cr0(struct interp *c, uint64_t cr0)
 		return STEP_FAULT;
 	s->efer = efer;
 	s->cr0 = cr0;
-	if (changed & (CR0_PG | CR0_WP | CR0_PE))
+	/* Without paging PE changes no translation: boot loaders call the BIOS all the time. */
+	if (changed & CR0_PG || (cr0 & CR0_PG && changed & CR0_WP))
 		tlb_flush_all(&c->tlb);
 	interp_mode_changed(c);
 	return STEP_LEAVE;
