@@ -176,6 +176,17 @@ struct mem_slot *mem_find(struct mem *m, gpa_t at)
 	return NULL;
 }
 
+struct mem_slot *mem_find_host(struct mem *m, const void *host, gpa_t *at)
+{
+	struct mem_slot *s = m->slots;
+
+	while (s && (uintptr_t)host - (uintptr_t)s->host >= s->bytes)
+		s = s->next;
+	if (s)
+		*at = gpa(s->start.v + ((uintptr_t)host - (uintptr_t)s->host));
+	return s;
+}
+
 void *mem_host(struct mem *m, gpa_t at, uint64_t bytes)
 {
 	struct mem_slot *s = mem_find(m, at);

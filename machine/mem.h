@@ -96,6 +96,9 @@ void mem_free(struct vm *vm);
 /* The slot that holds `at`, or NULL: a device (or nothing) is there. */
 struct mem_slot *mem_find(struct mem *m, gpa_t at);
 
+/* The slot in whose memory `host` is, and the address there. NULL: none. */
+struct mem_slot *mem_find_host(struct mem *m, const void *host, gpa_t *at);
+
 /* Host bytes of [at, at + bytes), or NULL when they do not lie in one slot. */
 void *mem_host(struct mem *m, gpa_t at, uint64_t bytes);
 

@@ -101,34 +101,24 @@ void page_unwatch(struct block_cache *k, struct code_page *p)
 		unmark(p->slot, at);
 }
 
-static struct mem_slot *slot_of(struct mem *m, const uint8_t *host)
-{
-	struct mem_slot *s = m->slots;
-
-	while (s && (uintptr_t)host - (uintptr_t)s->host >= s->bytes)
-		s = s->next;
-	return s;
-}
-
 void cache_share_begin(struct interp *c, const struct block *b)
 {
 	const uint8_t *host = (const uint8_t *)(uintptr_t)(b->key >> 2);
-	struct mem_slot *slot = slot_of(&c->vcpu->vm->mem, host);
+	gpa_t at;
+	struct mem_slot *slot = mem_find_host(&c->vcpu->vm->mem, host, &at);
 
 	/* Of the block itself the page is watched already. */
 	if (slot)
-		__atomic_or_fetch(&slot->marks[(uint64_t)(host - slot->host) >> PAGE_SHIFT],
-				  MARK_CODE, __ATOMIC_SEQ_CST);
+		__atomic_or_fetch(mem_mark(slot, at), MARK_CODE, __ATOMIC_SEQ_CST);
 }
 
 void cache_share_end(struct interp *c, const uint8_t *host)
 {
-	struct mem_slot *slot = slot_of(&c->vcpu->vm->mem, host);
 	gpa_t at;
+	struct mem_slot *slot = mem_find_host(&c->vcpu->vm->mem, host, &at);
 
 	if (!slot)
 		return;
-	at = gpa(slot->start.v + (uint64_t)(host - slot->host));
 	if (slot->coders || !page_in_use(c->vcpu->vm, at.v >> PAGE_SHIFT))
 		unmark(slot, at);
 }

@@ -57,6 +57,7 @@ static int vcpu_open_interp(struct vcpu *vcpu, struct fail *why)
 	vcpu->engine = c;
 	vcpu->retired = &c->s.instructions;
 	err = tlb_init(&c->tlb);
+	c->tlb.lasting = vcpu->vm->clock.source == CLOCK_SOURCE_REAL;
 	c->decoder = decoder_new(vcpu->vm->cpu_model);
 	c->cache = cache_new(c);
 	if (err || !c->decoder || !c->cache)

@@ -383,29 +383,43 @@ static bool run_in_segment(const struct interp *c, enum seg seg, uint64_t off, b
 	return segment_allows(s, off, (unsigned)*room, write);
 }
 
-void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, uint64_t *bytes)
+/* Host memory of a page in one piece. told: not NULL: also where a write has to be told of. */
+static void *run_host(struct interp *c, uint64_t linear, enum access access, bool *told)
 {
-	bool write = access == ACCESS_WRITE;
-	uint64_t linear, room;
-	void *host;
+	struct place p;
+	void *host = tlb_hit(&c->tlb, linear, 1, access);
 
-	if (mem_fast_linear(c, seg, off, write, &linear))
-		room = PAGE_SIZE - (linear & PAGE_MASK);
-	else if (!run_in_segment(c, seg, off, write, &linear, &room))
-		return NULL;
-	host = tlb_hit(&c->tlb, linear, 1, access);
-	if (host)
-		*bytes = room;
-	return host;
+	if (!told || host)
+		return host;
+	*told = place_told(c, linear, 1, &p);
+	return *told ? p.host : NULL;
 }
 
-void *mem_run_down(struct interp *c, enum seg seg, uint64_t off, enum access access,
-		   uint64_t *bytes)
+void *mem_run(struct interp *c, enum seg seg, uint64_t off, uint64_t *bytes, bool *told)
 {
 	uint64_t linear;
 
-	if (!mem_fast_linear(c, seg, off, access == ACCESS_WRITE, &linear))
+	if (mem_fast_linear(c, seg, off, told, &linear))
+		*bytes = PAGE_SIZE - (linear & PAGE_MASK);
+	else if (!run_in_segment(c, seg, off, told, &linear, bytes))
+		return NULL;
+	return run_host(c, linear, told ? ACCESS_WRITE : ACCESS_READ, told);
+}
+
+void *mem_run_down(struct interp *c, enum seg seg, uint64_t off, uint64_t *bytes, bool *told)
+{
+	uint64_t linear;
+
+	if (!mem_fast_linear(c, seg, off, told, &linear))
 		return NULL;
 	*bytes = linear & PAGE_MASK;
-	return tlb_hit(&c->tlb, linear, 1, access);
+	return run_host(c, linear, told ? ACCESS_WRITE : ACCESS_READ, told);
+}
+
+void mem_run_written(struct interp *c, const void *host, uint64_t bytes)
+{
+	gpa_t at;
+
+	if (mem_find_host(&c->vcpu->vm->mem, host, &at))
+		cache_written_all(c->vcpu->vm, c->vcpu, at, bytes);
 }

@@ -67,15 +67,17 @@ void *mem_rmw_begin(struct interp *c, enum seg seg, uint64_t off, unsigned size,
 bool mem_rmw_end(struct interp *c, struct rmw *m);
 
 /* For block operations (rep movs, rep stos): host address and how many bytes up to the page
- * end, or NULL when the access has to go byte by byte (device, watched page, no right yet:
- * do one element with the ordinary functions, which fault or fill the TLB, and ask again). */
-void *mem_run(struct interp *c, enum seg seg, uint64_t off, enum access access, uint64_t *bytes);
+ * end, or NULL when the access has to go byte by byte (device, no right yet: do one element with
+ * the ordinary functions, which fault or fill the TLB, and ask again). told: NULL to read; to
+ * write, *told is false before, and may be true then: mem_run_written() when it is done. */
+void *mem_run(struct interp *c, enum seg seg, uint64_t off, uint64_t *bytes, bool *told);
 /* The same downwards: *bytes of the page lie below. NULL for segments with a limit, too. */
-void *mem_run_down(struct interp *c, enum seg seg, uint64_t off, enum access access,
-		   uint64_t *bytes);
+void *mem_run_down(struct interp *c, enum seg seg, uint64_t off, uint64_t *bytes, bool *told);
+/* The bytes from `host` on, within a page, were written. */
+void mem_run_written(struct interp *c, const void *host, uint64_t bytes);
 
 /* Applies segment base for the common cases without a call. true: *linear is right. */
-static inline bool mem_fast_linear(struct interp *c, enum seg seg, uint64_t off, bool write,
+static inline bool mem_fast_linear(const struct interp *c, enum seg seg, uint64_t off, bool write,
 				   uint64_t *linear)
 {
 	uint8_t flat = write ? c->flat_write : c->flat_read;

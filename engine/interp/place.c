@@ -114,6 +114,8 @@ static unsigned allowed(const struct interp *c, uint64_t linear, const struct me
 
 	if (slot->readonly || marks)
 		allow &= ~(1u << ACCESS_WRITE);
+	if (!slot->readonly && marks == MARK_CODE)
+		allow |= TLB_ALLOW_TOLD;
 	/* AC or not, the high half's entries are the same. */
 	if (linear >> 63 && w->user && c->s.cr4 & CR4_SMAP && c->tlb.context != TLB_USER)
 		allow &= 1u << ACCESS_EXEC;
@@ -133,6 +135,19 @@ static void will_write(const struct interp *c, struct mem_slot *slot, gpa_t at)
 		atomic_fetch_or(writers, me);
 }
 
+bool place_told(struct interp *c, uint64_t linear, unsigned size, struct place *p)
+{
+	const struct mem_slot *slot;
+
+	p->host = tlb_hit_told(&c->tlb, linear, size);
+	if (!p->host)
+		return false;
+	slot = mem_find_host(&c->vcpu->vm->mem, p->host, &p->gpa);
+	p->readonly = false;
+	p->watched = true;
+	return slot && mem_marks(slot, p->gpa) == MARK_CODE; /* not: a tag for writes is due */
+}
+
 bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access access,
 		struct place *p)
 {
@@ -148,6 +163,9 @@ bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access ac
 		p->readonly = p->watched = false;
 		return true;
 	}
+	if (access == ACCESS_WRITE && place_told(c, linear, size, p))
+		return true;
+	p->host = NULL;
 	walk_memory = walk_memory_of(&scratch, c);
 	if (!page_walk(&c->s, &walk_memory, gva(linear), access, c->tlb.context == TLB_USER,
 		       c->tlb.context == TLB_SUPERVISOR_AC, &w)) {

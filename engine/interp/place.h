@@ -24,6 +24,10 @@ struct place {
 bool place_find(struct interp *c, uint64_t linear, unsigned size, enum access access,
 		struct place *p);
 
+/* The same, without a walk, for a write that only has to be told of: it has a tag that says so.
+ * false: ask place_find(). */
+bool place_told(struct interp *c, uint64_t linear, unsigned size, struct place *p);
+
 void place_read(struct interp *c, const struct place *p, void *to, unsigned size);
 void place_write(struct interp *c, const struct place *p, const void *from, unsigned size);
 

@@ -43,15 +43,15 @@ static inline uint64_t one_element(const struct interp *c, uint64_t size)
 }
 
 /* Shortens *n to what lies at `reg` before the page or the address space ends, that way. The host
- * address of the element at `reg`, or NULL. */
+ * address of the element at `reg`, or NULL. told: see mem_run(). */
 static inline __attribute__((always_inline)) uint8_t *run_at(struct interp *c, enum seg seg,
 							     enum gpr reg, uint8_t asz,
-							     enum access access, unsigned size,
-							     uint64_t *n, bool down)
+							     unsigned size, uint64_t *n, bool down,
+							     bool *told)
 {
 	uint64_t off = index_of(c, reg, asz), bytes, end = down ? off : asz_mask(asz) - off;
-	uint8_t *host = down ? mem_run_down(c, seg, off, access, &bytes)
-			     : mem_run(c, seg, off, access, &bytes);
+	uint8_t *host =
+		down ? mem_run_down(c, seg, off, &bytes, told) : mem_run(c, seg, off, &bytes, told);
 
 	if (!host || (down && bytes + size > PAGE_SIZE))
 		return NULL;
@@ -141,14 +141,17 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 	uint64_t movs##bits##_along(struct interp *c, const struct insn *i, uint64_t n, bool down) \
 	{                                                                                          \
 		uint8_t *to, *from;                                                                \
-		from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, bits / 8, &n, down);            \
-		to = from ? run_at(c, ES, RDI, i->asz, ACCESS_WRITE, bits / 8, &n, down) : NULL;   \
+		bool told = false;                                                                 \
+		from = run_at(c, i->seg, RSI, i->asz, bits / 8, &n, down, NULL);                   \
+		to = from ? run_at(c, ES, RDI, i->asz, bits / 8, &n, down, &told) : NULL;          \
 		if (!to)                                                                           \
 			return 0;                                                                  \
 		if (down)                                                                          \
 			copy_run_down(to, from, n, bits / 8);                                      \
 		else                                                                               \
 			copy_run(to, from, n, bits / 8);                                           \
+		if (UNLIKELY(told))                                                                \
+			mem_run_written(c, down ? to - (n - 1) * (bits / 8) : to, n *(bits / 8));  \
 		advance_run(c, RSI, i->asz, n *(bits / 8), down);                                  \
 		advance_run(c, RDI, i->asz, n *(bits / 8), down);                                  \
 		return n;                                                                          \
@@ -166,7 +169,8 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 	uint64_t stos##bits##_along(struct interp *c, const struct insn *i, uint64_t n, bool down) \
 	{                                                                                          \
 		uint##bits##_t v = (uint##bits##_t)c->r[RAX];                                      \
-		uint8_t *to = run_at(c, ES, RDI, i->asz, ACCESS_WRITE, sizeof(v), &n, down);       \
+		bool told = false;                                                                 \
+		uint8_t *to = run_at(c, ES, RDI, i->asz, sizeof(v), &n, down, &told);              \
 		if (!to || !n)                                                                     \
 			return 0;                                                                  \
 		to -= down ? (n - 1) * sizeof(v) : 0;                                              \
@@ -175,6 +179,8 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		else                                                                               \
 			for (uint64_t k = 0; k < n; k++)                                           \
 				guest_store##bits(to + k * sizeof(v), v);                          \
+		if (UNLIKELY(told))                                                                \
+			mem_run_written(c, to, n * sizeof(v));                                     \
 		advance_run(c, RDI, i->asz, n * sizeof(v), down);                                  \
 		return n;                                                                          \
 	}                                                                                          \
@@ -192,7 +198,7 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 						uint64_t n)                                        \
 	{                                                                                          \
 		uint##bits##_t v;                                                                  \
-		uint8_t *from = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n, false); \
+		uint8_t *from = run_at(c, i->seg, RSI, i->asz, sizeof(v), &n, false, NULL);        \
 		if (!from || !n)                                                                   \
 			return 0;                                                                  \
 		v = guest_load##bits(from + (n - 1) * sizeof(v));                                  \
@@ -219,9 +225,8 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		bool while_equal = i->flags & INSN_REP;                                            \
 		uint##bits##_t v = 0, w = 0;                                                       \
 		uint64_t k = 0;                                                                    \
-		uint8_t *x = run_at(c, i->seg, RSI, i->asz, ACCESS_READ, sizeof(v), &n, false);    \
-		uint8_t *y =                                                                       \
-			x ? run_at(c, ES, RDI, i->asz, ACCESS_READ, sizeof(v), &n, false) : NULL;  \
+		uint8_t *x = run_at(c, i->seg, RSI, i->asz, sizeof(v), &n, false, NULL);           \
+		uint8_t *y = x ? run_at(c, ES, RDI, i->asz, sizeof(v), &n, false, NULL) : NULL;    \
 		if (!y || !n)                                                                      \
 			return 0;                                                                  \
 		do {                                                                               \
@@ -248,7 +253,7 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		bool while_equal = i->flags & INSN_REP;                                            \
 		uint##bits##_t v = (uint##bits##_t)c->r[RAX], w = 0;                               \
 		uint64_t k = 0;                                                                    \
-		uint8_t *y = run_at(c, ES, RDI, i->asz, ACCESS_READ, sizeof(v), &n, false);        \
+		uint8_t *y = run_at(c, ES, RDI, i->asz, sizeof(v), &n, false, NULL);               \
 		if (!y || !n)                                                                      \
 			return 0;                                                                  \
 		do                                                                                 \

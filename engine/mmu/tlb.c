@@ -46,6 +46,9 @@ static void set_large(struct tlb_array *a, unsigned i, bool on)
 static void new_generation(struct tlb *t, struct tlb_array *a)
 {
 	a->code_generation = ++t->generations;
+	a->gone_first = UINT64_MAX;
+	a->gone_last = 0;
+	a->gone_local = false;
 	for (unsigned half = 0; half < 2; half++)
 		if (t->code_now[half] == a->entry)
 			t->generation_now[half] = a->code_generation;
@@ -94,6 +97,13 @@ static void drop(struct tlb *t, struct tlb_array *a, unsigned i)
 	drop_word(t, a, i / 64, UINT64_C(1) << (i % 64));
 }
 
+/* Some of what made room for others may be flushed. */
+static void drop_gone(struct tlb *t, struct tlb_array *a)
+{
+	if (a->gone_first <= a->gone_last)
+		new_generation(t, a);
+}
+
 static void drop_mapped(struct tlb *t, struct tlb_array *a, const uint64_t *which)
 {
 	for (unsigned w = 0; w < TLB_WORDS; w++)
@@ -105,14 +115,19 @@ static void drop_low(struct tlb *t, unsigned slot)
 	if (!(t->filled >> slot & 1))
 		return;
 	t->filled &= (uint8_t) ~(1u << slot);
-	for (unsigned c = 0; c < TLB_KINDS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		drop_mapped(t, &t->low[slot][c], t->low[slot][c].used);
+		drop_gone(t, &t->low[slot][c]);
+	}
 }
 
 static void drop_high_local(struct tlb *t)
 {
-	for (unsigned c = 0; c < TLB_KINDS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		drop_mapped(t, &t->high[c], t->high[c].local);
+		if (t->high[c].gone_local)
+			drop_gone(t, &t->high[c]);
+	}
 }
 
 static void make_view(struct tlb *t, enum tlb_context context)
@@ -142,6 +157,7 @@ static void array_init(struct tlb *t, struct tlb_array *a, unsigned kind, unsign
 {
 	a->code = kind >= TLB_CONTEXTS;
 	a->half = (uint8_t)half;
+	new_generation(t, a);
 	for (unsigned i = 0; i < TLB_ENTRIES; i++)
 		drop(t, a, i);
 }
@@ -185,6 +201,23 @@ static struct tlb_array *array_for(struct tlb *t, uint64_t linear, enum access a
 	return linear >> 63 ? &t->high[kind] : &t->low[t->slot][kind];
 }
 
+/* The entry of code at `i` goes, but its generation stays. */
+static void make_room(struct tlb_array *a, unsigned i, uint64_t for_page)
+{
+	uint64_t first = a->entry[i].tag[ACCESS_EXEC], last = first | PAGE_MASK;
+
+	if (first == TLB_NEVER(i) || first == for_page)
+		return;
+	if (a->large[i / 64] >> (i % 64) & 1) {
+		first = first >> GIB_SHIFT << GIB_SHIFT;
+		last = first | ((UINT64_C(1) << GIB_SHIFT) - 1);
+	}
+	a->gone_first = first < a->gone_first ? first : a->gone_first;
+	a->gone_last = last > a->gone_last ? last : a->gone_last;
+	a->gone_local |= a->local[i / 64] >> (i % 64) & 1;
+	a->entry[i].tag[ACCESS_EXEC] = TLB_NEVER(i);
+}
+
 void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, enum access access,
 	      unsigned allow)
 {
@@ -199,10 +232,14 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
 		[ACCESS_EXEC] = w->executable && code,
 	};
 
+	if (code && t->lasting)
+		make_room(a, i, page);
 	untag(t, a, i);
 	for (unsigned k = 0; k < ACCESS_COUNT; k++)
 		if (granted[k] && (allow >> k & 1))
 			e->tag[k] = page;
+	if (granted[ACCESS_WRITE] && allow & TLB_ALLOW_TOLD)
+		e->tag[ACCESS_WRITE] = TLB_TOLD(page);
 	e->host = (uintptr_t)host_page;
 	set_bit(a->used, i, true);
 	set_bit(a->local, i, !w->global);
@@ -218,8 +255,10 @@ void tlb_flush_all(struct tlb *t)
 {
 	for (unsigned s = 0; s < TLB_PCIDS; s++)
 		drop_low(t, s);
-	for (unsigned c = 0; c < TLB_KINDS; c++)
+	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		drop_mapped(t, &t->high[c], t->high[c].used);
+		drop_gone(t, &t->high[c]);
+	}
 	t->pkru_bits = 0;
 	t->low_global = false;
 	t->flushes++;
@@ -238,14 +277,21 @@ void tlb_flush_local(struct tlb *t)
 	t->flushes++;
 }
 
+static bool is_told(uint64_t tag)
+{
+	return (tag >> 62 ^ tag >> 63) & 1;
+}
+
 /* The page an entry in use maps. The tags that are not TLB_NEVER agree. */
 static bool linear_of(const struct tlb_array *a, unsigned i, uint64_t *page)
 {
 	unsigned kinds = a->code ? ACCESS_COUNT : ACCESS_EXEC;
 
 	for (unsigned k = 0; k < kinds; k++) {
-		if (a->entry[i].tag[k] != TLB_NEVER(i)) {
-			*page = a->entry[i].tag[k];
+		uint64_t tag = a->entry[i].tag[k];
+
+		if (tag != TLB_NEVER(i)) {
+			*page = is_told(tag) ? TLB_TOLD(tag) : tag;
 			return true;
 		}
 	}
@@ -257,6 +303,8 @@ static void drop_page(struct tlb *t, struct tlb_array *a, uint64_t at)
 {
 	uint64_t page;
 
+	if (at >= a->gone_first && at <= a->gone_last)
+		drop_gone(t, a);
 	if (linear_of(a, index_of(at), &page) && page == (at & ~PAGE_MASK))
 		drop(t, a, index_of(at));
 	for (unsigned w = 0; w < TLB_WORDS && a->large_pieces; w++) {
@@ -368,7 +416,7 @@ static void protect(struct tlb *t, struct tlb_array *a, uint64_t host_page)
 			if (!maps_host(a, i, host_page))
 				continue;
 			kill_cells(t, a, i);
-			a->entry[i].tag[ACCESS_WRITE] = TLB_NEVER(i);
+			a->entry[i].tag[ACCESS_WRITE] = TLB_TOLD(a->entry[i].tag[ACCESS_WRITE]);
 			set_bit(a->write, i, false);
 		}
 	}
@@ -376,6 +424,7 @@ static void protect(struct tlb *t, struct tlb_array *a, uint64_t host_page)
 
 static void drop_host(struct tlb *t, struct tlb_array *a, uint64_t host_page)
 {
+	drop_gone(t, a);
 	for (unsigned w = 0; w < TLB_WORDS; w++) {
 		for (uint64_t left = a->used[w]; left; left &= left - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(left);

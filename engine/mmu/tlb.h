@@ -26,7 +26,7 @@
 
 #define TLB_BITS    12
 #define TLB_ENTRIES (1u << TLB_BITS) /* in each array */
-#define TLB_PCIDS   8 /* Linux uses 6 */
+#define TLB_PCIDS   8                /* Linux uses 6 */
 
 /*
  * The tag that entry number `index` of an array never matches: its page number
@@ -34,6 +34,12 @@
  * there - canonical or not, the guest chooses - tag ^ address is at least 4096.
  */
 #define TLB_NEVER(index) ((uint64_t)((index) ^ 1u) << PAGE_SHIFT)
+/*
+ * The tag for writes to a page that may be written, but whose writes somebody wants to be told of.
+ * It matches nothing for the same reason, and is no other tag's value: bit 62 makes it not
+ * canonical. Its own inverse.
+ */
+#define TLB_TOLD(linear) ((linear) ^ (PAGE_SIZE | UINT64_C(1) << 62))
 
 enum tlb_context { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
 /* Kinds of array: data by context, then code. */
@@ -60,8 +66,12 @@ struct tlb_array {
 	/* Another one, that no array ever had, whenever a tag for execution goes away: as long
 	 * as it stays, what was a hit for execution in this array still is, at the same place. */
 	uint64_t code_generation;
+	/* Where the mappings lie that it also vouches for, though they made room for others (see
+	 * `lasting`): all within these pages. None: first > last. */
+	uint64_t gone_first, gone_last;
+	bool gone_local;       /* one of them is not global */
 	unsigned large_pieces; /* bits set in large[] */
-	uint8_t half; /* 1: of the high half */
+	uint8_t half;          /* 1: of the high half */
 	bool code;
 };
 
@@ -79,9 +89,9 @@ struct tlb {
 	uint64_t generation_now[2]; /* code_generation of code_now */
 	enum tlb_context context;
 	struct tlb_view view[TLB_CONTEXTS]; /* of the current slot; see tlb_set_context() */
-	unsigned slot;                 /* which set of low arrays is current */
-	uint64_t slot_key[TLB_PCIDS];  /* the PCID it belongs to; TLB_NO_PCID: none */
-	uint64_t slot_used[TLB_PCIDS]; /* value of `uses` when it was last selected */
+	unsigned slot;                      /* which set of low arrays is current */
+	uint64_t slot_key[TLB_PCIDS];       /* the PCID it belongs to; TLB_NO_PCID: none */
+	uint64_t slot_used[TLB_PCIDS];      /* value of `uses` when it was last selected */
 	uint64_t uses;
 	struct tlb_array (*low)[TLB_KINDS]; /* [TLB_PCIDS] */
 	struct tlb_array *high;             /* [TLB_KINDS]; local entries are the current PCID's */
@@ -96,7 +106,11 @@ struct tlb {
 	void *cells_arg;
 	uint32_t pkru_bits; /* of PKRU, that tags depend on */
 	bool low_global;    /* an entry of the low half may be global */
-	uint8_t filled;     /* bit n: slot n's low arrays may have entries */
+	/* A mapping for execution whose entry is needed for another page stays good for those who
+	 * know it by its generation, until it is flushed. Then who goes where decides what is
+	 * walked, and so when A bits are set: not in a counted machine, where engines agree. */
+	bool lasting;
+	uint8_t filled; /* bit n: slot n's low arrays may have entries */
 	uint64_t fills, flushes;
 	uint64_t generations; /* the last code_generation given out; 0 is none */
 };
@@ -118,12 +132,14 @@ void tlb_fini(struct tlb *t);
 void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, enum access access,
 	      unsigned allow);
 #define TLB_ALLOW_ALL ((1u << ACCESS_COUNT) - 1)
+#define TLB_ALLOW_TOLD                                                                             \
+	(1u << ACCESS_COUNT) /* a write not, but all that is against it is MARK_CODE */
 
 /*
  * Each may forget more than it must, never less. Global entries survive only in the high half.
  */
-void tlb_flush_all(struct tlb *t);            /* global entries too; INVPCID types 2 and 3 */
-void tlb_flush_local(struct tlb *t);          /* current PCID: all but global */
+void tlb_flush_all(struct tlb *t);   /* global entries too; INVPCID types 2 and 3 */
+void tlb_flush_local(struct tlb *t); /* current PCID: all but global */
 /* PKRU changed in the bits `changed`: Linux does so from task to task, to no entry's harm. */
 void tlb_flush_keys(struct tlb *t, uint32_t changed);
 void tlb_flush_page(struct tlb *t, gva_t at); /* INVLPG: current PCID and global */
@@ -133,7 +149,7 @@ void tlb_flush_pcid(struct tlb *t, unsigned pcid);                /* INVPCID typ
 void tlb_flush_pcid_page(struct tlb *t, unsigned pcid, gva_t at); /* INVPCID type 0 */
 
 /* In every context and PCID, where `host` is any address in a host page:
- * takes the write tag off each entry that maps it (the page is now watched), */
+ * takes the write tag off each entry that maps it (the page is now watched: writes are told), */
 void tlb_protect_host(struct tlb *t, const void *host);
 /* or every tag (the page is going away, or debug registers moved). */
 void tlb_drop_host(struct tlb *t, const void *host);
@@ -166,8 +182,8 @@ static inline uint64_t tlb_code_generation(const struct tlb *t, uint64_t linear)
 static inline void *tlb_hit_as(const struct tlb *t, enum tlb_context context, uint64_t linear,
 			       unsigned size, enum access access)
 {
-	const struct tlb_entry *e = &t->view[context].now[linear >> 63][(linear >> PAGE_SHIFT) &
-									(TLB_ENTRIES - 1)];
+	const struct tlb_entry *e =
+		&t->view[context].now[linear >> 63][(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
 	uint64_t offset = linear ^ e->tag[access];
 
 	if (__builtin_expect(offset > PAGE_SIZE - size, 0))
@@ -185,6 +201,15 @@ static inline void *tlb_hit(struct tlb *t, uint64_t linear, unsigned size, enum 
 	if (__builtin_expect(offset > PAGE_SIZE - size, 0))
 		return (void *)0;
 	return (void *)(uintptr_t)(e->host + offset);
+}
+
+/* The same for a write that has to be told of. */
+static inline void *tlb_hit_told(struct tlb *t, uint64_t linear, unsigned size)
+{
+	const struct tlb_entry *e = tlb_at(t, linear, ACCESS_WRITE);
+	uint64_t offset = TLB_TOLD(linear) ^ e->tag[ACCESS_WRITE];
+
+	return offset > PAGE_SIZE - size ? (void *)0 : (void *)(uintptr_t)(e->host + offset);
 }
 
 #endif

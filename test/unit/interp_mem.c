@@ -399,12 +399,14 @@ static void test_runs(void **state)
 {
 	struct guest g = in_mode(0);
 	uint64_t bytes = 0;
+	bool told = false;
 
 	(void)state;
-	assert_null(mem_run(g.c, DS, PAGE_A + 16, ACCESS_WRITE, &bytes));
+	assert_null(mem_run(g.c, DS, PAGE_A + 16, &bytes, &told));
 	assert_true(mem_store8(g.c, DS, PAGE_A + 16, 1));
-	assert_ptr_equal(mem_run(g.c, DS, PAGE_A + 16, ACCESS_WRITE, &bytes), g.ram + PAGE_A + 16);
+	assert_ptr_equal(mem_run(g.c, DS, PAGE_A + 16, &bytes, &told), g.ram + PAGE_A + 16);
 	assert_int_equal(bytes, PAGE_SIZE - 16);
+	assert_false(told);
 	guest_close(&g);
 }
 

@@ -151,6 +151,55 @@ static void test_page_modifies_another(void **state)
 	guest_close(&g);
 }
 
+/* Writes to a page with code, many at once or one by one, up and down: each is known without a
+ * walk, kills the blocks that it hits, and no others. */
+static void test_many_writes_beside_code(void **state)
+{
+	static const char *const code[] = {
+		"\xf3\xa4\xf4",             /* rep movsb; hlt */
+		"\xf3\xaa\xf4",             /* rep stosb; hlt */
+		"\xaa\xff\xc9\x75\xfb\xf4", /* again: stosb; dec ecx; jnz again; hlt */
+		"\xa4\xfe\x07\xfe\x0f\xff\xc9\x75\xf7\xf4", /* movsb; inc, dec byte [rdi]; ... */
+	};
+	static const uint8_t other[] = { 0xb0, 0x01, 0xf4 }; /* mov al, 1; hlt */
+
+	(void)state;
+	for (unsigned n = 0; n < 16; n++) {
+		const char *what = code[n / 4];
+		bool down = n & 1, hits = n & 2;
+		struct guest g = guest_with(what, strlen(what));
+		struct x86_state s = guest_state64(0, AT(0x1800));
+		uint64_t fills, killed, from = down ? 0x200 : 0;
+
+		memset(g.ram + AT(0x2000), 0x90, 0x1000);
+		memcpy(g.ram + AT(0x1800), other, sizeof(other));
+		guest_set(&g, &s);
+		assert_int_equal(guest_run(&g, 100), EXIT_HLT);
+		assert_int_equal(g.c->r[RAX], 1);
+		s = guest_state64(0, GUEST_CODE);
+		s.rflags |= down ? FLAG_DF : 0;
+		s.gpr[RAX] = 0x90;
+		s.gpr[RCX] = 0x180;
+		from += hits ? 0x16c0 : 0x1200;
+		s.gpr[RSI] = AT(0x1000) + from;
+		s.gpr[RDI] = AT(from);
+		guest_set(&g, &s);
+		fills = g.c->tlb.fills;
+		killed = g.c->cache->killed;
+		assert_int_equal(guest_run(&g, 10000), EXIT_HLT);
+		assert_int_equal(g.c->r[RCX], 0);
+		assert_int_equal(g.ram[AT(from)], 0x90);
+		assert_in_range(g.c->tlb.fills - fills, 1, 8);
+		assert_int_equal(g.c->cache->killed - killed, hits);
+		s = guest_state64(0, AT(0x1800));
+		s.gpr[RAX] = 5;
+		guest_set(&g, &s);
+		assert_int_equal(guest_run(&g, 1 + !hits), hits ? EXIT_BUDGET : EXIT_HLT);
+		assert_int_equal(g.c->r[RAX], hits ? 5 : 1);
+		guest_close(&g);
+	}
+}
+
 /* mov eax, 0x11223344 at the last `n` bytes of a page. */
 static void place_straddler(struct guest *g, unsigned n)
 {
@@ -537,6 +586,7 @@ int main(void)
 		cmocka_unit_test(test_block_modifies_itself),
 		cmocka_unit_test(test_loop_modifies_itself),
 		cmocka_unit_test(test_page_modifies_another),
+		cmocka_unit_test(test_many_writes_beside_code),
 		cmocka_unit_test(test_straddling_instruction),
 		cmocka_unit_test(test_straddler_into_missing_page),
 		cmocka_unit_test(test_fetch_fault),

@@ -21,6 +21,8 @@ static struct walk walk_of(bool r, bool w, bool x, bool global, uint64_t bytes)
 	};
 }
 
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
 static void fill(struct tlb *t, uint64_t at, unsigned host_page, bool global)
 {
 	struct walk w = walk_of(true, true, true, global, PAGE_SIZE);
@@ -443,6 +445,46 @@ static void test_never_stale(void **state)
 	assert_true(held > 200); /* the test would pass with a TLB that forgets everything */
 }
 
+/* Writes that have to be told of: known without a walk, and never taken for plain ones. */
+static void test_told(void **state)
+{
+	static const uint64_t pages[] = {
+		0, 0x5000, 0x7ffffffff000, HIGH, HIGH + 0x9000, -PAGE_SIZE
+	};
+	struct walk w = walk_of(true, true, true, true, PAGE_SIZE),
+		    clean = walk_of(true, false, true, true, PAGE_SIZE);
+	struct tlb *t = *state;
+
+	for (unsigned n = 0; n < ARRAY_LEN(pages); n++) {
+		uint64_t page = pages[n];
+
+		tlb_fill(t, gva(page), host_base, &w, ACCESS_WRITE, TLB_ALLOW_TOLD);
+		assert_null(tlb_hit(t, page, 1, ACCESS_READ));
+		assert_null(tlb_hit(t, page, 1, ACCESS_WRITE));
+		assert_ptr_equal(tlb_hit_told(t, page + 8, 8), host_base + 8);
+		assert_null(tlb_hit_told(t, page + PAGE_SIZE - 7, 8));
+		assert_null(tlb_hit_told(t, page ^ TLB_ENTRIES << PAGE_SHIFT, 1));
+		assert_null(tlb_hit(t, TLB_TOLD(page), 1, ACCESS_WRITE));
+		tlb_flush_page(t, gva(page));
+		assert_null(tlb_hit_told(t, page, 1));
+		tlb_fill(t, gva(page), host_base, &w, ACCESS_WRITE, TLB_ALLOW_TOLD);
+		tlb_drop_host(t, host_base);
+		assert_null(tlb_hit_told(t, page, 1));
+		/* Not without the right. */
+		tlb_fill(t, gva(page), host_base, &clean, ACCESS_READ, TLB_ALLOW_TOLD);
+		assert_null(tlb_hit_told(t, page, 1));
+		/* Code was found where a plain write was. */
+		fill(t, page, 0, true);
+		assert_null(tlb_hit_told(t, page, 1));
+		tlb_protect_host(t, host_base);
+		assert_null(tlb_hit(t, page, 1, ACCESS_WRITE));
+		assert_ptr_equal(tlb_hit_told(t, page, 1), host_base);
+		assert_true(hits(t, page));
+		tlb_flush_all(t);
+		assert_null(tlb_hit_told(t, page, 1));
+	}
+}
+
 /* While an array's generation of code is the same, what was a hit for execution still is one, at
  * the same place. */
 static void test_code_generation(void **state)
@@ -481,6 +523,78 @@ static void test_code_generation(void **state)
 	assert_true(kept > 100);
 }
 
+/* 16 MiB apart, so that they want the same entry. */
+static uint64_t rival_page(void)
+{
+	static const uint64_t bases[] = { 0x400000, HIGH + 0x400000 };
+
+	return bases[rand() % 2] + (uint64_t)(rand() % 4) * TLB_ENTRIES * PAGE_SIZE;
+}
+
+static void forget_host(unsigned host)
+{
+	for (unsigned i = 0; i < modelled; i++)
+		if (model[i].host == host)
+			model[i].live = false;
+}
+
+/* The same with rivals for an entry, in a TLB whose mappings last: what was a hit was not flushed
+ * since, and whoever makes room does not end the generation. */
+static void test_lasting(void **state)
+{
+	struct {
+		uint64_t page, generation;
+		unsigned host, pcid;
+	} seen[256] = { 0 };
+	struct tlb *t = *state;
+	unsigned pcid = 0, lasted = 0, host;
+
+	srand(3);
+	modelled = 0;
+	t->lasting = true;
+	for (unsigned n = 0; n < 40000; n++) {
+		uint64_t page = rival_page();
+		unsigned at = (unsigned)(page >> 24 ^ page >> 60) % 16 * 16 + pcid;
+		void *p;
+
+		if (modelled == MODEL) {
+			tlb_flush_all(t);
+			modelled = 0;
+		}
+		if (rand() % 4 == 0) {
+			host = rand() % 8;
+			fill(t, page, host, page & 1 << 24);
+			model[modelled++] =
+				(struct remembered){ page, pcid,           TLB_SUPERVISOR,
+						     host, page & 1 << 24, true };
+		} else if (rand() % 16 == 0) {
+			random_step(t, &pcid);
+		} else if (rand() % 64 == 0) {
+			host = rand() % 8;
+			tlb_drop_host(t, host_base + host * PAGE_SIZE);
+			forget_host(host);
+		} else if (rand() % 32 == 0) {
+			tlb_flush_page(t, gva(page));
+			forget(page, pcid, false, false, true);
+		}
+		tlb_set_context(t, TLB_SUPERVISOR);
+		at = at / 16 * 16 + pcid;
+		p = tlb_hit(t, page, 1, ACCESS_EXEC);
+		if (seen[at].page == page && seen[at].generation == tlb_code_generation(t, page)) {
+			assert_true(may_hold(page, pcid, TLB_SUPERVISOR, seen[at].host));
+			lasted += !p;
+		} else {
+			seen[at].page = 0;
+		}
+		if (!p)
+			continue;
+		seen[at].page = page;
+		seen[at].generation = tlb_code_generation(t, page);
+		seen[at].host = (unsigned)(((uint8_t *)p - host_base) / (ptrdiff_t)PAGE_SIZE);
+	}
+	assert_true(lasted > 1000);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -503,6 +617,8 @@ int main(void)
 		T(test_protect_and_drop_host),
 		T(test_never_stale),
 		T(test_code_generation),
+		T(test_told),
+		T(test_lasting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
