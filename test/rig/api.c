@@ -154,7 +154,7 @@ static void memory_of(enum host_pages kind)
 		memcpy(&value, (uint8_t *)ram.at + at + odd, 4);
 		assert_int_equal(value, odd ? there - PAGE_SIZE : there);
 	}
-	assert_int_equal(ram.fd >= 0, kind == HOST_PAGES_SHARED);
+	assert_true(ram.fd >= 0 || kind != HOST_PAGES_SHARED);
 	if (ram.fd >= 0) {
 		assert_int_equal(pread(ram.fd, &value, 4, 0x2000), 4);
 		assert_int_equal(value, 0x1002000);
