@@ -31,7 +31,7 @@ static struct bt_place *new_place(struct translation *x, enum place_kind kind, i
 }
 
 /* Where an instruction in two pages lies on the host is not known, so nothing is in its page. */
-static bool is_same_page(const struct translation *x, int32_t target)
+bool bt_in_page(const struct translation *x, int32_t target)
 {
 	return target >= 0 && target < (int32_t)PAGE_SIZE && !block_straddles(x->b);
 }
@@ -86,11 +86,11 @@ struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t ta
 	struct bt_place *p;
 	struct cold *k;
 
-	if (flags == FLAGS_HOST && (x->exact || !is_same_page(x, target))) {
+	if (flags == FLAGS_HOST && (x->exact || !bt_in_page(x, target))) {
 		bt_flags_save(e);
 		flags = FLAGS_MEMORY;
 	}
-	if (is_same_page(x, target))
+	if (bt_in_page(x, target))
 		return same_page(x, i, target, NULL, flags);
 	if (flags == FLAGS_AGAIN && x->t->room->shared) { /* there is one jump only, see below */
 		bt_again(x);
@@ -204,7 +204,7 @@ static void check_push(struct translation *x)
 static void go_relative(struct translation *x)
 {
 	int32_t target = x->b->offset + (int32_t)x->i->imm;
-	bool same = is_same_page(x, target);
+	bool same = bt_in_page(x, target);
 	uint8_t *jump;
 
 	if (same)
@@ -292,24 +292,30 @@ bool bt_ends_segment(const struct translation *x)
 	return x->zi->meta.category == ZYDIS_CATEGORY_COND_BR && (int64_t)x->i->imm <= x->i->at;
 }
 
-static void jcc(struct translation *x)
+void bt_lead(struct translation *x, uint8_t cc)
 {
 	int32_t target = x->b->offset + (int32_t)x->i->imm;
-	bool loop = !x->exact && bt_ends_segment(x) && is_same_page(x, target);
+	bool loop = !x->exact && bt_ends_segment(x) && bt_in_page(x, target);
+	bool always = cc == CC_ALWAYS;
 	uint8_t *jump;
 	struct cold *k;
 
-	bt_flags_need(x);
 	if (loop)
-		patchable(x, 2);
-	jump = code_jump_if(&x->e, x->zi->opcode & 15);
+		patchable(x, always ? 1 : 2);
+	jump = always ? code_go(&x->e, OP_JMP, NULL) : code_jump_if(&x->e, cc);
 	if (loop) {
 		same_page(x, x->i, target, jump, x->flags);
-	} else {
-		k = bt_cold(x, COLD_TAKEN, jump);
-		k->save = x->flags == FLAGS_HOST;
-		k->target = target;
+		return;
 	}
+	k = bt_cold(x, COLD_TAKEN, jump);
+	k->save = x->flags == FLAGS_HOST;
+	k->target = target;
+}
+
+static void jcc(struct translation *x)
+{
+	bt_flags_need(x);
+	bt_lead(x, x->zi->opcode & 15);
 	if (!x->wanted[x->i->n])
 		x->flags = FLAGS_MEMORY;
 }
@@ -340,9 +346,10 @@ bool bt_branch(struct translation *x, bool *ended)
 	if (!near || x->i->osz != x->word || (relative && !is_near(x)))
 		return false;
 	if (x->zi->meta.category == ZYDIS_CATEGORY_COND_BR) {
-		if (is_jcc(x->zi))
-			jcc(x);
-		return is_jcc(x->zi);
+		if (!is_jcc(x->zi))
+			return bt_count(x);
+		jcc(x);
+		return true;
 	}
 	if (x->i->flags & INSN_MEM && !bt_address_known(x->i))
 		return false;

@@ -132,7 +132,7 @@ static void translate_again(struct interp *c, struct insn *i)
 int bt_slow(struct interp *c, uint32_t name)
 {
 	const struct insn *i = bt_named(c, name);
-	uint64_t low = c->tlb.generation_now[0], high = c->tlb.generation_now[1];
+	uint64_t generation = tlb_code_generation(&c->tlb, c->x.code_va);
 	struct bt *t = c->executor;
 	bool x87 = c->x.x87_live;
 	enum step step;
@@ -153,10 +153,11 @@ int bt_slow(struct interp *c, uint32_t name)
 			bt_cells_die(&c->tlb, half);
 	step = i->fn(c, i);
 	c->x.flags = (uint16_t)alu_pack(c->arith);
-	if (UNLIKELY(step != STEP_NEXT))
+	if (UNLIKELY(step != STEP_NEXT) && !(step == STEP_LEAVE && bt_stays(c, generation)))
 		return bt_hop(t, c, &step) ? BT_HOP : BT_STEP + (int)step;
-	if (UNLIKELY(bt_attention(c)) || low != c->tlb.generation_now[0] ||
-	    high != c->tlb.generation_now[1])
+	/* Where the code of the other half lies is asked on the way there. */
+	if (UNLIKELY(bt_attention(c)) ||
+	    UNLIKELY(tlb_code_generation(&c->tlb, c->x.code_va) != generation))
 		bt_come_back(t, c);
 	bt_hints_check(t, c, 8);
 	return go_on(t, c, i, x87);

@@ -307,6 +307,9 @@ void bt_hints_check(struct bt *t, struct interp *c, unsigned kept);
 /* hop.c: after the handler of an instruction that ended its block, or faulted: on with translated
  * code at x.target? Else *step is what the run loop has to be told. */
 bool bt_hop(struct bt *t, struct interp *c, enum step *step);
+/* The handler of a block's last instruction said STEP_LEAVE: may the translation go on behind its
+ * call? `generation`: of mappings of code there, when it was called. */
+bool bt_stays(const struct interp *c, uint64_t generation);
 
 /* straddle.c: an instruction in two pages, not one outside of memory? */
 bool bt_straddle_known(const struct block *b);

@@ -1,10 +1,12 @@
 /*
  * hop.c - from a handler on to other translated code, without the run loop.
  *
- * The idea: a handler that ended its block - IRET, a write of CR3 - or that faulted leaves the
+ * The idea: a handler that ended its block - IRET, a call gate - or that faulted leaves the
  * guest somewhere that is most likely translated, too. What the run loop would do between the two
  * is done here, if it is nothing out of the ordinary: the fault is delivered, and the one
  * instruction for which IRET sets RF executed. Else the run loop is told where things stand.
+ * A handler that ended its block without a jump - WRMSR, INVLPG, most writes of CR3 - returns to
+ * the code that called it, which goes on by its link, if code is where it was and nobody waits.
  *
  * Spec: engine/interp/run.c. Tested by test/unit/bt.c (rings, resumed).
  * SPDX-License-Identifier: MIT
@@ -26,6 +28,12 @@ static bool must_ask(const struct interp *c)
 	return bt_attention(c) || c->vcpu->want_window || c->has_breakpoints ||
 	       c->s.event_pending || c->s.activity != ACTIVITY_RUN ||
 	       (interp_debug_single(c) && !resumes(c));
+}
+
+bool bt_stays(const struct interp *c, uint64_t generation)
+{
+	return c->current[1].fn == op_end && c->mode == c->block->mode &&
+	       tlb_code_generation(&c->tlb, c->x.code_va) == generation && !must_ask(c);
 }
 
 /* RIP is where the guest goes on, after `done` instructions: what to tell the run loop. */

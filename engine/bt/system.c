@@ -1,9 +1,9 @@
 /*
  * system.c - what kernels do all the time, without leaving translated code.
  *
- * The idea: CLI, STI, SWAPGS, STAC, CLAC, PUSHF, the bases of FS and GS, PKRU and what is read of
- * control registers only move bits in struct interp, once it is known that nobody waits for the
- * change and no privilege is missing; else the handler does it.
+ * The idea: CLI, STI, SWAPGS, STAC, CLAC, PUSHF, POPF, the bases of FS and GS, PKRU and what is
+ * read of control registers only move bits in struct interp, once it is known that nobody waits for
+ * the change and no privilege is missing; else the handler does it.
  *
  * STI's shadow is never set: the instruction after it follows in the same piece of code, with
  * nothing between them. Where none follows, the handler does it.
@@ -40,6 +40,16 @@ static bool cli(struct translation *x)
 	return true;
 }
 
+/* The handler does it if somebody waits for IF. Flags given. */
+static void unless_window(struct translation *x)
+{
+	code_state(&x->e, OP_LOAD, RCX, AT(vcpu));
+	CODE(&x->e, 0x80); /* cmp byte [rcx + want_window], 0 */
+	code_modrm_mem(&x->e, 7, RCX, offsetof(struct vcpu, want_window));
+	code8(&x->e, 0);
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+}
+
 static bool sti(struct translation *x)
 {
 	unsigned first = x->colds;
@@ -48,11 +58,7 @@ static bool sti(struct translation *x)
 		return false;
 	bt_flags_give(x);
 	unless(x, AT(cpl), 0);
-	code_state(&x->e, OP_LOAD, RCX, AT(vcpu));
-	CODE(&x->e, 0x80); /* cmp byte [rcx + want_window], 0 */
-	code_modrm_mem(&x->e, 7, RCX, offsetof(struct vcpu, want_window));
-	code8(&x->e, 0);
-	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+	unless_window(x);
 	rflags(x, 1, FLAG_IF);
 	bt_join(x, first);
 	return true;
@@ -114,6 +120,67 @@ static bool pushf(struct translation *x)
 	code_state(e, OP_LOAD, RCX, AT(x.target));
 	code_mem_of(e, x->wide, OP_STORE, RCX, R11, 0);
 	code_lea(e, x->wide, home, home, NO_REGISTER, 0, -(int32_t)x->word);
+	bt_join(x, first);
+	return true;
+}
+
+/* May IF change as it likes, and is there nothing to be seen to? */
+static void popf_allowed(struct translation *x)
+{
+	if (x->variant & BT_USER) {
+		CODE(&x->e, PREFIX_GS, 0xf7); /* test dword [s.rflags], IOPL */
+		code_modrm_state(&x->e, 0, AT(s.rflags));
+		code32(&x->e, FLAG_IOPL);
+		bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+	} else {
+		unless(x, AT(cpl), 0);
+		unless_window(x);
+	}
+	/* mov ecx, r11d; xor ecx, [s.rflags]; test ecx, TF | AC: TF was 0 */
+	CODE(&x->e, 0x44, OP_STORE, 0xd9);
+	code_state32(&x->e, OP_XOR, RCX, AT(s.rflags));
+	CODE(&x->e, 0xf7, 0xc1);
+	code32(&x->e, FLAG_TF | FLAG_AC);
+	bt_cold(x, COLD_SLOW, code_jump_if(&x->e, CC_NE));
+}
+
+/* R11D becomes RFLAGS, as far as the CPL lets it. */
+static void flags_from(struct translation *x)
+{
+	uint32_t may = FLAG_DF | FLAG_NT | FLAG_ID;
+	struct code *e = &x->e;
+
+	if (!(x->variant & BT_USER))
+		may |= FLAG_IF | FLAG_IOPL;
+	rflags(x, 4, ~(may | FLAG_RF));
+	/* mov ecx, r11d; and ecx, may; or [s.rflags], ecx */
+	CODE(e, 0x44, OP_STORE, 0xd9, 0x81, 0xe1);
+	code32(e, may);
+	code_state32(e, 0x09, RCX, AT(s.rflags));
+	/* mov ecx, r11d; shr r11d, 11; and r11d, 1; and ecx, those of AH; or ecx, 2; shl ecx, 8 */
+	CODE(e, 0x44, OP_STORE, 0xd9, 0x41, 0xc1, 0xeb, 11, 0x41, 0x83, 0xe3, 1, 0x81, 0xe1);
+	code32(e, FLAG_ARITH & 0xff);
+	CODE(e, 0x83, 0xc9, FLAG_FIXED, 0xc1, 0xe1, 8);
+	/* or ecx, r11d; mov [x.flags], cx */
+	CODE(e, 0x44, 0x09, 0xd9, 0x66, PREFIX_GS, OP_STORE);
+	code_modrm_state(e, RCX, AT(x.flags));
+}
+
+static bool popf(struct translation *x)
+{
+	unsigned first = x->colds, home = bt_home(RSP);
+	struct code *e = &x->e;
+
+	if (x->i->osz != x->word)
+		return false;
+	bt_flags_lose(x);
+	code_move_of(e, x->wide, R11, home);
+	bt_check(x, x->word, ACCESS_READ, 1);
+	code_mem_of(e, false, OP_LOAD, R11, R11, 0);
+	popf_allowed(x);
+	flags_from(x);
+	code_lea(e, x->wide, home, home, NO_REGISTER, 0, (int32_t)x->word);
+	x->flags = FLAGS_MEMORY;
 	bt_join(x, first);
 	return true;
 }
@@ -245,6 +312,8 @@ bool bt_system(struct translation *x)
 	case ZYDIS_MNEMONIC_RDPKRU: return rdpkru(x);
 	case ZYDIS_MNEMONIC_PUSHFD:
 	case ZYDIS_MNEMONIC_PUSHFQ: return pushf(x);
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_POPFQ: return popf(x);
 	case ZYDIS_MNEMONIC_RDTSC:
 	case ZYDIS_MNEMONIC_RDTSCP: return bt_tsc(x);
 	default: return false;

@@ -199,8 +199,15 @@ bool bt_branch(struct translation *x, bool *ended); /* false: not one that is kn
 struct bt_place *bt_edge(struct translation *x, const struct insn *i, int32_t target,
 			 enum flags_at flags);
 bool bt_ends_segment(const struct translation *x); /* a loop's branch: nothing is paid beyond */
-void bt_warm_code(struct translation *x);          /* ways to other blocks: near what leads there */
+bool bt_in_page(const struct translation *x, int32_t target); /* the block's own */
+/* To the target of the branch at hand, if `cc`, or CC_ALWAYS; else on with what follows. */
+#define CC_ALWAYS 16
+void bt_lead(struct translation *x, uint8_t cc);
+void bt_warm_code(struct translation *x); /* ways to other blocks: near what leads there */
 void bt_cold_code(struct translation *x);
+
+/* count.c: as bt_insn(), of a branch by a count. */
+bool bt_count(struct translation *x);
 
 /* translate.c: instruction n becomes the one at hand. */
 void bt_take(struct translation *x, unsigned n);

@@ -88,6 +88,7 @@ static void drop_word(struct tlb *t, struct tlb_array *a, unsigned w, uint64_t w
 	}
 	a->used[w] &= ~which;
 	a->local[w] &= ~which;
+	set_bit(&a->locals, w, a->local[w]);
 	a->large[w] &= ~which;
 	a->write[w] &= ~which;
 }
@@ -121,12 +122,19 @@ static void drop_low(struct tlb *t, unsigned slot)
 	}
 }
 
+/* A kernel has hardly any, and each write of CR3 asks. */
 static void drop_high_local(struct tlb *t)
 {
 	for (unsigned c = 0; c < TLB_KINDS; c++) {
-		drop_mapped(t, &t->high[c], t->high[c].local);
-		if (t->high[c].gone_local)
-			drop_gone(t, &t->high[c]);
+		struct tlb_array *a = &t->high[c];
+
+		for (uint64_t left = a->locals; left; left &= left - 1) {
+			unsigned w = (unsigned)__builtin_ctzll(left);
+
+			drop_word(t, a, w, a->local[w]);
+		}
+		if (a->gone_local)
+			drop_gone(t, a);
 	}
 }
 
@@ -243,6 +251,7 @@ void tlb_fill(struct tlb *t, gva_t at, void *host_page, const struct walk *w, en
 	e->host = (uintptr_t)host_page;
 	set_bit(a->used, i, true);
 	set_bit(a->local, i, !w->global);
+	set_bit(&a->locals, i / 64, a->local[i / 64]);
 	set_large(a, i, w->page_bytes > PAGE_SIZE);
 	set_bit(a->write, i, e->tag[ACCESS_WRITE] == page);
 	t->pkru_bits |= w->pkru_bits;

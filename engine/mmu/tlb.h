@@ -61,6 +61,7 @@ struct tlb_array {
 	struct tlb_entry entry[TLB_ENTRIES];
 	uint64_t used[TLB_WORDS];  /* bitmaps over entry[] */
 	uint64_t local[TLB_WORDS]; /* not global */
+	uint64_t locals;           /* bitmap over local[]: words that are not 0 */
 	uint64_t large[TLB_WORDS]; /* 4 KiB out of a larger page */
 	uint64_t write[TLB_WORDS]; /* has a write tag */
 	/* Another one, that no array ever had, whenever a tag for execution goes away: as long

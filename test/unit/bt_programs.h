@@ -475,6 +475,97 @@ ASSEMBLE(loops,
 	 "3: add rbx, rax; sub ecx, 1; jnz 3b; add rax, 1; mov ecx, 4; 4: adc rdx, rax; loop 4b\n"
 	 "and edx, 0xfffff; 5: rol rdx, 7; test dl, 4; jz 5b; sub edx, ebx; dec r12d; jnz 1b; hlt")
 
+/* Branches by a count: with flags in registers, in memory, and read; in 64 and 32 bits of it; too
+ * far for one page. */
+ASSEMBLE(counts,
+	 "mov r12d, 150; 1: mov ecx, 6; 2: add rax, rcx; loop 2b; adc rbx, rax; mov ecx, 5\n"
+	 "3: mov rdx, [0x100000 + rcx * 8]; xor rax, rdx; cmp dl, 0x80; mov [0x100400], rdx; "
+	 "loopne 3b\n"
+	 "setc dl; add rbx, rdx; movabs rcx, 0x700000004; 4: add rbx, rcx; test cl, 2; loope 4b\n"
+	 "movabs rcx, 0x900000003; 5: sbb rbx, rcx; addr32 loop 5b; pushfq; pop rdx; add rbx, rdx\n"
+	 "mov ecx, r12d; and ecx, 1; cmp r12d, 77; jrcxz 6f; sbb rbx, 5; 6: adc rbx, 9\n"
+	 "movabs rcx, 0x500000000; addr32 jrcxz 7f; inc rbx; 7: jrcxz 8f; rol rbx, 3; 8: mov ecx, "
+	 "3\n"
+	 "mov rdi, 0x110000; 9: mov [rdi + rcx * 8], rbx; lea rdi, [rdi + 0xe00]; loop 9b\n"
+	 "mov ecx, 4; lea rax, [rip + 10f]; and rax, 0xfffff; jmp rax; 11: dec r12d; jnz 1b; hlt\n"
+	 ".org counts + 0xfe0; 10: add rbx, rcx; cmp ebx, 0x1234; .fill 20, 1, 0x90; adc rbx, 7\n"
+	 "loop 10b; jmp 11b")
+
+/* POPF: of every flag that it may change, at both levels, with IOPL 0 and 3; with its page missing;
+ * with TF, and AC. */
+ASSEMBLE(popping,
+	 "9: .set popping_pte, 0x9890; mov r12d, 150; mov ebx, 77; mov eax, 1\n"
+	 "1: call 7f; push rax; popfq; adc r8, rbx; call 6f\n"
+	 "call 7f; mov [0x112800], rax; call 8f; cmp ebx, eax; mov rsp, 0x112800; popfq; mov rsp, "
+	 "0x120000\n"
+	 "adc r8, 3; call 6f; pushfw; pop ax; add r9, rax; call 7f; push ax; popfw; adc r8, 7; "
+	 "call 6f\n"
+	 "test r12d, 3; jnz 2f; push 0x40202; popfq; call 6f; sahf; call 6f; push 2; popfq; call "
+	 "6f\n"
+	 "2: push 2; popfq; lea r15, [rip + 5f]; push 0x23; push 0x119000; mov eax, r12d; and eax, "
+	 "1\n"
+	 "neg eax; and eax, 0x3000; or eax, 2; push rax; push 0x2b; lea rax, [rip + 3f]; push rax; "
+	 "iretq\n"
+	 "3: call 7f; push rax; popfq; adc r8, 1; call 6f; call 7f; or eax, 0x40000; push rax; "
+	 "popfq; call 6f\n"
+	 "test r12d, 7; jnz 4f; push 0x102; popfq; nop; inc r9; 4: mov rsp, 0x112800; popfq; call "
+	 "6f; hlt\n"
+	 "5: push 2; popfq; lea r15, [rip + 51f]; test r12d, 15; jnz 51f; push 0x102; popfq; nop; "
+	 "51: dec r12d; jnz 1b; "
+	 "hlt\n"
+	 "6: lea rsi, [rip + 6b]; lodsb; add r9, rsi; cld; pushfq; pop rcx; rol r9, 5; add r9, "
+	 "rcx; ret\n"
+	 "7: imul ebx, ebx, 0x19660d; add ebx, 0x3c6ef35f; mov eax, ebx; ror eax, 5; and eax, "
+	 "0x203ed5; ret\n"
+	 "8: mov qword ptr [popping_pte], 0; invlpg [0x112000]; ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " test byte ptr [popping_pte], 1; jz 6f; rol r13, 5; add r13, [rsp]; xor r13, [rsp + 16]\n"
+	 " mov [rsp], r15; mov qword ptr [rsp + 8], 8; mov qword ptr [rsp + 32], 16\n"
+	 " mov qword ptr [rsp + 16], 2; mov qword ptr [rsp + 24], 0x120000; iretq\n"
+	 " 6: mov qword ptr [popping_pte], 0x112007; add r13, [rsp + 16]; add r13, r14; add r13, "
+	 "[rsp + 24]; "
+	 "iretq")
+
+/* What flushes the TLB, in code whose own page is led elsewhere by it now and then; MSRs and CPUID,
+ * at both levels. */
+ASSEMBLE(controls,
+	 "9: .set controls_pte, 0x9a00; mov r12d, 150; mov ebp, 0x140000\n"
+	 "1: mov rax, cr3; mov cr3, rax; add rbx, rax; invlpg [0x118000]; call 6f; mov cr2, rbx\n"
+	 "mov rax, cr2; add r8, rax; mov ecx, 0xc0000102; mov eax, r12d; xor edx, edx; wrmsr; add "
+	 "rbx, 7\n"
+	 "rdmsr; add r8, rax; call 6f; mov ecx, 0x48; rdmsr; adc r8, rax; mov eax, r12d; and eax, "
+	 "1; cpuid\n"
+	 "add r8, rax; mov rbx, r8; mov rax, cr0; xor eax, 8; mov cr0, rax; clts; mov rax, cr4; "
+	 "xor eax, 4\n"
+	 "mov cr4, rax; adc r8, 1; call rbp; lea r15, [rip + 2f]; mov ecx, 0x7777; wrmsr; hlt\n"
+	 "2: mov rsp, 0x120000; lea r15, [rip + 3f]; mov ecx, 0x7777; rdmsr; hlt\n"
+	 "3: mov rsp, 0x120000; push 0x23; push 0x119000; push 2; push 0x2b; lea rax, [rip + 4f]; "
+	 "push rax\n"
+	 "lea r15, [rip + 5f]; iretq; 4: xor eax, eax; cpuid; add r8, rax; test r12d, 3; jz 41f; "
+	 "jp 42f\n"
+	 "mov rax, cr3; 41: invlpg [0x118000]; 42: wrmsr; hlt\n"
+	 "5: mov rsp, 0x120000; dec r12d; jnz 1b; hlt; 6: add rbx, 3; ret\n"
+	 ".org . + 0x800 - (. - 9b)\n"
+	 " rol r13, 5; add r13, [rsp]; mov [rsp], r15; mov qword ptr [rsp + 8], 8\n"
+	 " mov qword ptr [rsp + 32], 16; mov qword ptr [rsp + 24], 0x120000; iretq")
+ASSEMBLE(controls_page,
+	 "xor dword ptr [controls_pte], 0x1000; add rbx, 1; invlpg [0x140000]; add rbx, 2; nop; "
+	 "nop\n"
+	 "xor dword ptr [controls_pte], 0x1000; mov rax, cr3; mov cr3, rax; add rbx, 4; ret")
+ASSEMBLE(controls_other,
+	 "xor dword ptr [controls_pte], 0x1000; sub rbx, 1; invlpg [0x140000]; xor rbx, 7; nop; "
+	 "nop\n"
+	 "xor dword ptr [controls_pte], 0x1000; mov rax, cr3; mov cr3, rax; rol rbx, 4; ret")
+
+static void setup_controls(struct guest *g, struct x86_state *s)
+{
+	_Static_assert(GUEST_PT + 0x140 * 8 == 0x9a00, "as in the program");
+	setup_rings(g, s);
+	s->cr0 &= ~(uint64_t)CR0_AM;
+	memcpy(g->ram + 0x140000, controls_page, (size_t)(controls_page_end - controls_page));
+	memcpy(g->ram + 0x141000, controls_other, (size_t)(controls_other_end - controls_other));
+}
+
 static const struct program programs[] = {
 #define PROGRAM(name, setup, most)                                                                 \
 	{                                                                                          \
@@ -514,6 +605,9 @@ static const struct program programs[] = {
 	PROGRAM(flags, NULL, 20000),
 	PROGRAM(faulting_flags, NULL, 20000),
 	PROGRAM(loops, NULL, 30000),
+	PROGRAM(counts, NULL, 40000),
+	PROGRAM(popping, setup_resumed, 60000),
+	{ "controls", controls, controls_end, setup_controls,  40000, true,  false},
 	PROGRAM(frames, setup_page_ends, 30000),
 	{ "again",    again,    again_end,    setup_page_ends, 40000, false, true },
 	{ "counter",  counter,  counter_end,  setup_rings,     20000, false, true },
