@@ -16,18 +16,24 @@ unsigned vm_turn(const struct vm *vm)
 	return atomic_load_explicit(&vm->turns.now, memory_order_relaxed);
 }
 
-void turns_set(struct vm *vm, unsigned index, uint64_t left)
+void turns_set(struct vm *vm, unsigned index, uint64_t left, unsigned aside)
 {
 	atomic_store(&vm->turns.now, index);
 	vm->turns.left = left;
-	vm->turns.after = (index + 1) % vm->vcpus;
+	vm->turns.after = (index + 1 + aside) % vm->vcpus;
+	vm->turns.named = -1;
 	if (vm->clock.instructions)
 		clock_count(&vm->clock, vm->vcpu[index]->retired);
 }
 
 void turns_reset(struct vm *vm)
 {
-	turns_set(vm, 0, vm->slice);
+	turns_set(vm, 0, vm->slice, 0);
+}
+
+unsigned turns_aside(const struct vm *vm)
+{
+	return (vm->turns.after + 2 * vm->vcpus - vm_turn(vm) - 1) % vm->vcpus;
 }
 
 void turns_count(struct vm *vm, uint64_t instructions)
@@ -49,23 +55,41 @@ void turns_give_up(struct vm *vm)
 void turns_give_to(struct vm *vm, unsigned index)
 {
 	turns_give_up(vm);
-	vm->turns.after = index;
+	if (turns_aside(vm) == 0)
+		vm->turns.named = (int)index;
+}
+
+static bool may_run(const struct vcpu *vcpu)
+{
+	return (!vcpu->halted && !vcpu->wait_sipi) || atomic_load(&vcpu->notice);
+}
+
+static void pass_to(struct vm *vm, unsigned next, unsigned aside)
+{
+	unsigned now = vm_turn(vm);
+
+	if (next != now)
+		steal_leave(vm->vcpu[now]);
+	turns_set(vm, next, vm->slice, aside);
 }
 
 bool turns_pass(struct vm *vm)
 {
-	unsigned now = vm_turn(vm);
+	unsigned after = vm->turns.after;
 
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		unsigned next = (vm->turns.after + i) % vm->vcpus;
-		struct vcpu *vcpu = vm->vcpu[next];
+	if (vm->turns.named >= 0 && may_run(vm->vcpu[vm->turns.named])) {
+		unsigned next = (unsigned)vm->turns.named;
 
-		if ((vcpu->halted || vcpu->wait_sipi) && !atomic_load(&vcpu->notice))
-			continue;
-		if (next != now)
-			steal_leave(vm->vcpu[now]);
-		turns_set(vm, next, vm->slice);
+		pass_to(vm, next, next == after ? 0 : (after + vm->vcpus - next - 1) % vm->vcpus);
 		return true;
+	}
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		unsigned next = (after + i) % vm->vcpus;
+
+		if (may_run(vm->vcpu[next])) {
+			pass_to(vm, next, 0);
+			return true;
+		}
 	}
 	return false;
 }

@@ -27,6 +27,7 @@ static const struct field machine_fields[] = {
 	FIELD(machine_values, bhi_control, 4),
 	FIELD(machine_values, turn, 2),
 	FIELD(machine_values, turn_left, 2),
+	FIELD(machine_values, turn_aside, 5),
 	FIELD_END,
 };
 /* clang-format on */
@@ -71,11 +72,12 @@ static void gather_machine(struct parts *p, struct vm *vm)
 		.cpu_model = cpu_model_id(vm->cpu_model),
 		.turn = vm_turn(vm),
 		.turn_left = vm->vcpus > 1 ? vm->turns.left : 0,
+		.turn_aside = turns_aside(vm),
 		.kvm_services = vm->kvm_services,
 		.bhi_control = vm->bhi_control,
 	};
 	memcpy(p->machine.irq_level, vm->irq.level, sizeof(p->machine.irq_level));
-	add(p, 4, machine_fields, &p->machine, "machine", "");
+	add(p, 5, machine_fields, &p->machine, "machine", "");
 }
 
 static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
@@ -160,7 +162,7 @@ static int apply_machine(const struct parts *p, struct vm *vm, struct fail *why)
 		return fail(why, -EINVAL, "the saved TSC frequency is impossible");
 	if (m->now_ns >= CLOCK_END)
 		return fail(why, -EINVAL, "the saved time is impossible");
-	if (m->turn >= vm->vcpus)
+	if (m->turn >= vm->vcpus || m->turn_aside >= vm->vcpus)
 		return fail(why, -EINVAL, "the saved turn is that of a CPU that there is not");
 	for (unsigned i = 0; i < IRQ_LINES; i++) {
 		if (m->irq_level[i] > 1)
@@ -253,7 +255,7 @@ int parts_apply(struct parts *p, struct vm *vm, struct fail *why)
 	/* After the CPUs: counted time is their instruction count and what was skipped. */
 	if (vm->clock.source == CLOCK_SOURCE_COUNTED && !counts_fit(vm, p->machine.now_ns))
 		return fail(why, -EINVAL, "the saved time is before the saved instruction count");
-	turns_set(vm, p->machine.turn, turn_left(vm, p->machine.turn_left));
+	turns_set(vm, p->machine.turn, turn_left(vm, p->machine.turn_left), p->machine.turn_aside);
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		steal_attach(vm->vcpu[i]);
 	clock_restore(&vm->clock, p->machine.now_ns);

@@ -19,6 +19,7 @@ struct machine_values {
 	uint8_t irq_level[IRQ_LINES];
 	uint32_t turn; /* index of the vCPU whose turn it is, */
 	uint64_t turn_left;
+	uint32_t turn_aside; /* turns_aside() */
 	bool kvm_services, bhi_control;
 };
 

@@ -159,19 +159,19 @@ static void sections(void **state)
 static void fields(void **state)
 {
 	struct place tsc = find("machine", "tsc_khz"), level = find("machine", "irq_level"),
-		     last = find("machine", "turn_left");
+		     last = find("machine", "turn_aside");
 	size_t payload = tsc.record_at;
 
 	(void)state;
 	change(tsc.record_at + 6, "T", 1, "section 'machine': field 'tsc_khz' is missing");
 	change(tsc.record_at + 1, "\4", 1, "field 'tsc_khz' has another size");
 	change(level.record_at + 2, "\27\0\0\0", 4, "field 'irq_level' has another size");
-	resize(last.section_at, last.at + 7, NULL, 0, 1,
-	       "section 'machine' ends inside field 'turn_left'");
-	resize(last.section_at, last.record_at + 4, NULL, 0, last.at + 8 - last.record_at - 4,
-	       "section 'machine' ends before field 'turn_left'");
+	resize(last.section_at, last.at + 3, NULL, 0, 1,
+	       "section 'machine' ends inside field 'turn_aside'");
+	resize(last.section_at, last.record_at + 4, NULL, 0, last.at + 4 - last.record_at - 4,
+	       "section 'machine' ends before field 'turn_aside'");
 	resize(tsc.section_at, payload, "\1\1\1\0\0\0zz", 8, 0, "field 'tsc_khz' is missing");
-	resize(last.section_at, last.at + 8, "\1\1\1\0\0\0zz", 8, 0,
+	resize(last.section_at, last.at + 4, "\1\1\1\0\0\0zz", 8, 0,
 	       "section 'machine' has a field too many");
 }
 
@@ -214,6 +214,7 @@ static void machine_values(void **state)
 	set("machine", "tsc_khz", UINT64_C(1) << 40, "the saved TSC frequency is impossible");
 	set("machine", "now_ns", UINT64_C(1) << 62, "the saved time is impossible");
 	set("machine", "turn", 1, "the saved turn is that of a CPU that there is not");
+	set("machine", "turn_aside", 1, "the saved turn is that of a CPU that there is not");
 	set("machine", "irq_level", 2, "a saved interrupt line is neither 0 nor 1");
 	set("cpu 0", "instructions", 12345, "the saved time is before the saved instruction count");
 	set("vcpu 0", "init_waiting", 2, "field 'init_waiting' is neither 0 nor 1");

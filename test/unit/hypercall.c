@@ -244,12 +244,12 @@ static void test_yield_to(void **state)
 	assert_int_equal(call4(vm, true, YIELD_TO, 2, 0, 0, 0), 0);
 	run(vm, 150); /* its whole turn is given away; then as always */
 	assert_int_equal(*vm->vcpu[2]->retired, 100);
-	assert_int_equal(*vm->vcpu[0]->retired, 50);
+	assert_int_equal(*vm->vcpu[1]->retired, 50);
 	assert_int_equal(call4(vm, true, YIELD_TO, 0, 0, 0, 0), 0); /* to itself; to nobody */
 	assert_int_equal(call4(vm, true, YIELD_TO, VCPUS, 0, 0, 0), 0);
 	run(vm, 50);
-	assert_int_equal(*vm->vcpu[0]->retired, 100);
-	run(vm, 210);
+	assert_int_equal(*vm->vcpu[1]->retired, 100);
+	run(vm, 110);
 	assert_int_equal(vm_turn(vm), 0);
 	vm->vcpu[1]->halted = true; /* who cannot run is passed over */
 	atomic_store(&vm->vcpu[1]->notice, false);

@@ -197,6 +197,34 @@ static void test_saved_with_the_machine(void **state)
 	vm_close(b);
 }
 
+/* CPU 0 names CPU 2, which names CPU 0 in vain: the round goes on with CPU 1. */
+static void test_turn_given_by_name(void **state)
+{
+	struct vm *a = open_vm(3, true), *b = open_vm(3, true);
+
+	(void)state;
+	for (unsigned i = 1; i < 3; i++)
+		((struct fake *)a->vcpu[i]->engine)->s.activity = ACTIVITY_RUN;
+	run(a, 30, VM_NONE);
+	turns_give_to(a, 2);
+	run(a, 40, VM_NONE);
+	ASSERT_RETIRED(a, 30, 0, 40);
+	save_copy(a, b); /* that it was given is part of the state */
+	turns_give_to(a, 0);
+	turns_give_to(b, 0);
+	run(a, 120, VM_NONE);
+	run(b, 120, VM_NONE);
+	ASSERT_RETIRED(a, 30, 100, 60);
+	ASSERT_RETIRED(b, 30, 100, 60);
+	turns_give_to(a, 0); /* who is next anyway: a turn of the round */
+	run(a, 10, VM_NONE);
+	turns_give_to(a, 2);
+	run(a, 10, VM_NONE);
+	ASSERT_RETIRED(a, 40, 100, 70);
+	vm_close(a);
+	vm_close(b);
+}
+
 static void test_reset(void **state)
 {
 	struct vm *vm = open_vm(3, true);
@@ -222,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_halted_for_ever),
 		cmocka_unit_test(test_woken_before_the_hlt),
 		cmocka_unit_test(test_saved_with_the_machine),
+		cmocka_unit_test(test_turn_given_by_name),
 		cmocka_unit_test(test_reset),
 	};
 
