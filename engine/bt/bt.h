@@ -85,7 +85,7 @@ struct bt_live {
 	struct tlb_entry *entry;
 };
 #define BT_LIVE  (1u << 14)
-#define BT_RAPID 64 /* instructions: a page change after fewer counts */
+#define BT_RAPID 112 /* instructions: a page change after fewer counts */
 
 /* A group that lay in two pages when its leader was executed. One that does so BT_CROSSINGS times,
  * with fewer than BT_SELDOM instructions between, is none any more. */
