@@ -275,6 +275,28 @@ static int own(struct qcow2 *q, uint64_t offset, uint64_t bytes)
 	return err;
 }
 
+/* What nobody reads but who goes back to a snapshot: its L1 table, if it is where a table can be.
+ */
+static int own_snapshots(struct qcow2 *q)
+{
+	uint64_t at = q->snapshots_offset, left = L1_BYTES_MAX, table, bytes;
+	uint8_t head[SNAPSHOT_HEAD];
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < q->snapshots && at + SNAPSHOT_HEAD <= q->end; i++) {
+		err = file_read(q->image.fd, at, head, SNAPSHOT_HEAD);
+		table = get64(head);
+		bytes = (uint64_t)get32(head + 8) * 8;
+		if (!err && table && bytes <= left && table_fits(q, table, bytes)) {
+			err = own(q, table, bytes);
+			left -= bytes;
+		}
+		err = err == -EEXIST ? 0 : err;
+		at += qcow2_snapshot_bytes(head);
+	}
+	return err;
+}
+
 /* The clusters of every table: none may be in use twice, and none may get guest data. */
 static int own_tables(struct qcow2 *q)
 {
@@ -303,7 +325,7 @@ static int own_tables(struct qcow2 *q)
 			err = own(q, q->l1[i] & ENTRY_OFFSET, q->cluster);
 		err = err == -EEXIST ? 0 : err;
 	}
-	return err;
+	return err ? err : own_snapshots(q);
 }
 
 /* An image that was not closed after its counts were let go: they are made true again. */

@@ -71,6 +71,7 @@ enum { COMPRESSION_ZLIB, COMPRESSION_ZSTD };
 #define L1_BYTES_MAX       (UINT64_C(32) << 20)
 #define REFTABLE_BYTES_MAX (UINT64_C(8) << 20)
 #define SNAPSHOTS_MAX      65536u
+#define SNAPSHOT_HEAD      40u /* of an entry of the snapshot table */
 
 /* A table of one cluster, cached: an L2 table or a refcount block. Entries are as in the file. */
 struct table {
@@ -151,6 +152,16 @@ static inline uint32_t get32(const uint8_t *at)
 
 	__builtin_memcpy(&v, at, 4);
 	return be32toh(v);
+}
+
+/* Bytes of the snapshot table's entry that begins so: its head, extra data, id and name. */
+static inline uint64_t qcow2_snapshot_bytes(const uint8_t head[SNAPSHOT_HEAD])
+{
+	uint64_t bytes = SNAPSHOT_HEAD + (uint64_t)get32(head + 36) +
+			 (uint64_t)(head[12] << 8 | head[13]) +
+			 (uint64_t)(head[14] << 8 | head[15]);
+
+	return (bytes + 7) & ~UINT64_C(7);
 }
 
 static inline uint64_t get64(const uint8_t *at)

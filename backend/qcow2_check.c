@@ -144,7 +144,7 @@ static int count_l1(struct check *c, const uint64_t *l1, uint64_t entries, bool 
 /* One entry of the snapshot table: its L1 table. *bytes: the entry's length. */
 static int count_snapshot(struct check *c, uint64_t offset, uint64_t *bytes)
 {
-	uint8_t head[40];
+	uint8_t head[SNAPSHOT_HEAD];
 	uint64_t at, entries, *l1;
 	int err = file_read(c->q->image.fd, offset, head, sizeof(head));
 
@@ -152,9 +152,7 @@ static int count_snapshot(struct check *c, uint64_t offset, uint64_t *bytes)
 		return err;
 	at = get64(head);
 	entries = get32(head + 8);
-	*bytes = 40 + (uint64_t)get32(head + 36) + (uint64_t)(head[12] << 8 | head[13]) +
-		 (uint64_t)(head[14] << 8 | head[15]);
-	*bytes = (*bytes + 7) & ~UINT64_C(7);
+	*bytes = qcow2_snapshot_bytes(head);
 	if (entries * 8 > L1_BYTES_MAX || (at & (c->q->cluster - 1)) ||
 	    !count_once(c, at, entries * 8)) {
 		wrong(c, "a snapshot's L1 table at %#llx is not in the file, or used twice",

@@ -281,6 +281,22 @@ static void patch64(const char *name, off_t at, uint64_t v)
 	patch(name, at, &v, 8);
 }
 
+static void peek(const char *name, off_t at, void *to, size_t bytes)
+{
+	int fd = open(model_path(name), O_RDONLY);
+
+	assert_int_equal(pread(fd, to, bytes, at), bytes);
+	close(fd);
+}
+
+static uint64_t peek64(const char *name, off_t at)
+{
+	uint64_t v;
+
+	peek(name, at, &v, sizeof(v));
+	return be64toh(v);
+}
+
 static void what_is_refused(void **state)
 {
 	static const struct {
@@ -475,6 +491,39 @@ static void shared_tables_are_not_given_up(void **state)
 	}
 }
 
+/* The L1 tables of two snapshots, which nobody reads: a write through an entry that leads to one of
+ * them would be its end. */
+static void tables_of_snapshots(void **state)
+{
+	static uint8_t data[65536];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t entry[SNAPSHOT_HEAD];
+		uint64_t at, l1;
+		struct blk *blk;
+
+		make("own.qcow2", "cluster_size=64k");
+		assert_int_equal(model_shell("qemu-io -c 'write -P 1 0 1M' own.qcow2 >/dev/null && "
+					     "qemu-img snapshot -c first own.qcow2 && "
+					     "qemu-img snapshot -c second own.qcow2 && "
+					     "qemu-io -c 'write -P 2 0 1M' own.qcow2 >/dev/null"),
+				 0);
+		at = peek64("own.qcow2", H_SNAPSHOTS_OFFSET);
+		peek("own.qcow2", (off_t)at, entry, sizeof(entry));
+		at += i ? qcow2_snapshot_bytes(entry) : 0;
+		l1 = peek64("own.qcow2", (off_t)at);
+		assert_true(l1 && l1 % 65536 == 0);
+		at = peek64("own.qcow2", (off_t)peek64("own.qcow2", H_L1_TABLE_OFFSET)) &
+		     ENTRY_OFFSET;
+		patch64("own.qcow2", (off_t)at + 8, ENTRY_COPIED | l1);
+		blk = open_disk((struct blk_options){ .say = silent }, "own.qcow2");
+		assert_int_equal(blk_run(blk, BLK_WRITE, 65536, data, 65536), -EIO);
+		blk_close(blk, NULL);
+		refused((struct blk_options){ 0 }, "own.qcow2", "marked damaged");
+	}
+}
+
 /* No memory for a list while a shared table is copied: the copy's place is the guest's then. */
 static void copy_without_memory(void **state)
 {
@@ -633,6 +682,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(damage_while_running),
 	cmocka_unit_test(tables_are_not_given_up),
 	cmocka_unit_test(shared_tables_are_not_given_up),
+	cmocka_unit_test(tables_of_snapshots),
 	cmocka_unit_test(copy_without_memory),
 	cmocka_unit_test(dirty_is_repaired),
 	cmocka_unit_test(our_own),
