@@ -383,8 +383,10 @@ static uint8_t *give_back(struct code *e, unsigned n)
 static void cold_slow(struct translation *x, const struct cold *k)
 {
 	bt_x87_fip(&x->e, k->fip);
-	if (k->extent)
+	if (k->extent) {
 		bt_group_call(x, k->name, k->extent);
+		code_aim(code_jump_if(&x->e, CC_NE), k->retry);
+	}
 	for (unsigned n = k->extent != 0; n <= k->row; n++)
 		bt_slow_call(x, k->name + n * (uint32_t)sizeof(struct insn));
 	if (!k->join)
@@ -479,6 +481,7 @@ static void cold_edge(struct translation *x, const struct cold *k)
 static void cold_cell(struct translation *x, const struct cold *k, struct cold *slow)
 {
 	code_rip(&x->e, OP_XOR, R11, k->memory + offsetof(struct bt_memory, tag));
+	slow->retry = x->e.at;
 	code_rip(&x->e, 0x8d, RCX, k->memory); /* lea */
 	if (x->t->room->shared)
 		code_state_set32(&x->e, AT(x.full), k->limit | (k->base != NO_REGISTER) << 16);
@@ -496,6 +499,7 @@ static void cold_cell(struct translation *x, const struct cold *k, struct cold *
 static void cold_table(struct translation *x, const struct cold *k, struct cold *slow)
 {
 	code_mem(&x->e, OP_XOR, R11, RCX, (int32_t)k->access * 8);
+	slow->retry = x->e.at;
 	code_constant(&x->e, RCX, k->limit);
 	code_go(&x->e, OP_CALL, x->t->either[k->access]);
 	slow->from = code_jump_if(&x->e, CC_A);

@@ -129,9 +129,22 @@ static void translate_again(struct interp *c, struct insn *i)
 	bt_share_again(c->executor, c, i, INSN_HOPS);
 }
 
-int bt_slow(struct interp *c, uint32_t name)
+/* Translated code has come to the instruction. */
+static const struct insn *arrive(struct interp *c, uint32_t name)
 {
 	const struct insn *i = bt_named(c, name);
+	const struct bt *t = c->executor;
+
+	c->block = (struct block *)(i - i->n) - 1;
+	c->current = i;
+	c->retired_before = t->end - c->x.left - ((name >> BT_PAID_SHIFT) + 1);
+	c->r[R_RIP] = c->x.code_va + c->block->offset;
+	return i;
+}
+
+int bt_slow(struct interp *c, uint32_t name)
+{
+	const struct insn *i = arrive(c, name);
 	uint64_t generation = tlb_code_generation(&c->tlb, c->x.code_va);
 	struct bt *t = c->executor;
 	bool x87 = c->x.x87_live;
@@ -139,10 +152,6 @@ int bt_slow(struct interp *c, uint32_t name)
 
 	if (x87)
 		bt_x87_take(c);
-	c->block = (struct block *)(i - i->n) - 1;
-	c->current = i;
-	c->retired_before = t->end - c->x.left - ((name >> BT_PAID_SHIFT) + 1);
-	c->r[R_RIP] = c->x.code_va + c->block->offset;
 	c->arith = alu_unpack(c->x.flags);
 	t->slows++;
 	t->figures.slow[i->tag]++;
@@ -181,14 +190,16 @@ static bool crosses_often(struct bt *t, const struct interp *c, const struct ins
 
 int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent)
 {
-	struct insn *i = (struct insn *)bt_named(c, name);
-	struct block *b = (struct block *)(i - i->n) - 1;
+	const struct insn *i = arrive(c, name); /* so the block stays if this has to wait */
 	struct bt *t = c->executor;
 
-	c->r[R_RIP] = c->x.code_va + b->offset;
-	c->current = i; /* so the block stays if this has to wait */
-	if (bt_group_crosses(c, i, extent) && crosses_often(t, c, i))
-		bt_share_again(c->executor, c, i, INSN_ALONE);
+	if (bt_group_crosses(c, i, extent)) {
+		if (crosses_often(t, c, i))
+			bt_share_again(c->executor, c, (struct insn *)i, INSN_ALONE);
+	} else if (bt_group_find(c, i, extent)) {
+		t->found++;
+		return BT_RETRY;
+	}
 	return t->torture ? bt_torture_slow(c, name) : bt_slow(c, name);
 }
 

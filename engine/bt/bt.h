@@ -145,8 +145,9 @@ struct bt_page_jumps {
 };
 
 /* Why translated code came back; above BT_STEP an enum step for the run loop. */
-/* BT_HOP: of bt_slow() only: on at x.target. */
-enum bt_kind { BT_BOUNDARY, BT_EDGE, BT_INDIRECT, BT_HOP, BT_STEP = 16 };
+/* BT_HOP: of bt_slow() only: on at x.target. BT_RETRY: of bt_group_slow(): the address is x.target.
+ */
+enum bt_kind { BT_BOUNDARY, BT_EDGE, BT_INDIRECT, BT_HOP, BT_RETRY, BT_STEP = 16 };
 
 struct translation;
 
@@ -189,7 +190,8 @@ struct bt {
 	bool vectors; /* the host has AVX */
 	bool exact;   /* a counted machine, see flow.c */
 	bool verify;  /* every block, before it can run: a debug build, tests */
-	uint64_t blocks, native, handled, links, exits[4], slows, hops, mismatches; /* figures */
+	uint64_t blocks, native, handled, links, exits[4], slows, hops, found,
+		mismatches; /* figures */
 	uint64_t evictions;
 	struct bt_crossing crossing[64]; /* by address of the instruction */
 	struct bt_figures figures;
@@ -327,7 +329,8 @@ void bt_come_back(struct bt *t, struct interp *c); /* translated code ends with 
 /* bt.c: executes the instruction `name` by its handler. 0: go on; else BT_STEP + step. Called
  * by t->slow. */
 int bt_slow(struct interp *c, uint32_t name);
-/* The same of a group's leader, which leads no more if it cannot. */
+/* The same of a group's leader, which leads no more if it cannot. Or it finds the group's page, and
+ * is tried again. */
 int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent);
 
 #endif

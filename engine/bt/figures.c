@@ -77,6 +77,7 @@ void bt_figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 	tell(arg, NULL, "links", t->links);
 	tell(arg, NULL, "evictions", t->evictions);
 	tell(arg, NULL, "hops", t->hops);
+	tell(arg, NULL, "groups_found", t->found);
 	tell(arg, NULL, "slow_calls", t->slows);
 	tell_slow(t, tell, arg);
 	tell_exits(t, tell, arg);

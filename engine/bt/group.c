@@ -5,7 +5,8 @@
  * the other. Where the next few instructions address memory by the same registers, the first of
  * them has the whole range checked, and R11 stays the host address for all: the group. Nothing in
  * it can come out but its first check; if that fails, all of its instructions are their handlers',
- * one after the other, so that no mapping can have changed where R11 is used.
+ * one after the other, so that no mapping can have changed where R11 is used. If the TLB only does
+ * not know the page, what the first handler would do about that is done, and the check tried again.
  *
  * A range over the end of a page fails each time, so whoever often leads one is told to lead none.
  *
@@ -15,6 +16,7 @@
 #include "engine/bt/group.h"
 
 #include "engine/bt/translation.h"
+#include "engine/interp/place.h"
 
 #define RANGE_MOST 128 /* bytes: a displacement of one byte reaches them all */
 
@@ -410,20 +412,44 @@ void bt_group_join(struct translation *x)
 
 /* --- what its first check came to ------------------------------------------------------------ */
 
+#define EXTENT_SIZE   0xffu
+#define EXTENT_WRITES 0x100u
+
 uint32_t bt_group_extent(const struct translation *x)
 {
 	const struct group *g = &x->group;
 	int32_t disp = x->i->flags & INSN_MEM ? (int32_t)x->i->disp : 0;
 
-	return (uint32_t)(uint16_t)(g->lo - disp) << 16 | g->size;
+	_Static_assert(RANGE_MOST <= EXTENT_SIZE, "it has a byte");
+	return (uint32_t)(uint16_t)(g->lo - disp) << 16 | g->size | (g->write ? EXTENT_WRITES : 0);
 }
 
-bool bt_group_crosses(const struct interp *c, const struct insn *i, uint32_t extent)
+/* Where it begins. */
+static uint64_t address(const struct interp *c, const struct insn *i, uint32_t extent)
 {
 	uint64_t of = i->flags & INSN_MEM ? insn_ea(c, i) : c->r[RSP];
 	uint64_t at = of + (uint64_t)(int64_t)(int16_t)(extent >> 16);
 
-	if (i->flags & INSN_MEM && i->seg >= FS)
-		at += c->s.seg[i->seg].base;
-	return (at & PAGE_MASK) + (extent & 0xffff) > PAGE_SIZE;
+	return i->flags & INSN_MEM && i->seg >= FS ? at + c->s.seg[i->seg].base : at;
+}
+
+bool bt_group_crosses(const struct interp *c, const struct insn *i, uint32_t extent)
+{
+	return (address(c, i, extent) & PAGE_MASK) + (extent & EXTENT_SIZE) > PAGE_SIZE;
+}
+
+/* Whoever is in it is executed, or is a read behind a branch, so nothing is looked for, and no bit
+ * set, that its handlers would not. */
+bool bt_group_find(struct interp *c, const struct insn *i, uint32_t extent)
+{
+	enum access access = extent & EXTENT_WRITES ? ACCESS_WRITE : ACCESS_READ;
+	uint64_t at = address(c, i, extent);
+	struct place p;
+
+	if (c->code_bits != 64 || (i->flags & INSN_MEM && i->asz != 8) || !gva_canonical(at) ||
+	    tlb_hit(&c->tlb, at, 1, ACCESS_READ) || !place_find(c, at, 1, access, &p) ||
+	    !tlb_hit(&c->tlb, at, 1, access))
+		return false;
+	c->x.target = at;
+	return true;
 }

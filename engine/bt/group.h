@@ -50,9 +50,13 @@ void bt_group_pass(struct translation *x);
 /* After an instruction with memory operand: the slow ways of all come back behind the last one. */
 void bt_group_join(struct translation *x);
 
-/* Where the range lies, relative to the first member's operand, in 32 bits. */
+/* Where the range lies, relative to the first member's operand, and whether one writes, in 32 bits.
+ */
 uint32_t bt_group_extent(const struct translation *x);
 /* Does it go over the end of a page now? c's registers are those before instruction i. */
 bool bt_group_crosses(const struct interp *c, const struct insn *i, uint32_t extent);
+/* The same of one that does not: has the TLB its page now, for all members, and had not before?
+ * Then x.target is where it begins. */
+bool bt_group_find(struct interp *c, const struct insn *i, uint32_t extent);
 
 #endif

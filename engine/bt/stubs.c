@@ -7,6 +7,8 @@
  * Spec: engine/bt/bt.h; System V ABI 3.2. Tested by test/unit/bt.c.
  * SPDX-License-Identifier: MIT
  */
+#include "engine/bt/stubs.h"
+
 #include "engine/bt/gate.h"
 #include "engine/bt/translation.h"
 
@@ -52,17 +54,6 @@ static const uint8_t *put_vectors_out(struct code *e)
 	return begin;
 }
 
-/* live: which byte says that it is */
-static void call_if_live(struct code *e, uint32_t live, const uint8_t *subroutine)
-{
-	uint8_t *skip;
-
-	code_state_cmp8(e, live, 0);
-	skip = code_jump_if(e, CC_E);
-	code_go(e, OP_CALL, subroutine);
-	code_here(e, skip);
-}
-
 static void put_enter(struct bt *t, struct code *e)
 {
 	union {
@@ -92,31 +83,13 @@ static const uint8_t *put_return(struct code *e)
 	return begin;
 }
 
-struct common {
-	const uint8_t *in, *out, *x87_in, *x87_out, *back, *leave;
-};
-
-static void to_host_stack(struct code *e)
-{
-	bt_store_all(e);
-	code_state(e, OP_STORE, RSP, AT(x.hint_rsp));
-	code_state(e, OP_LOAD, RSP, AT(x.host_rsp));
-}
-
-static void units_out(struct code *e, const struct common *s)
-{
-	if (s->out)
-		call_if_live(e, AT(x.vector_live), s->out);
-	call_if_live(e, AT(x.x87_live), s->x87_out);
-}
-
 /* x.kind says why. */
-static const uint8_t *put_leave(struct code *e, const struct common *s)
+static const uint8_t *put_leave(struct code *e, const struct bt_common *s)
 {
 	const uint8_t *begin = e->at;
 
-	to_host_stack(e);
-	units_out(e, s);
+	bt_to_host_stack(e);
+	bt_units_out(e, s);
 	code_state32(e, OP_LOAD, RAX, AT(x.kind));
 	code_go(e, OP_JMP, s->back);
 	return begin;
@@ -198,7 +171,7 @@ static void put_place_renew(const struct bt *t, struct code *e)
  * A place in R11D. It may be linked, only that mappings of code have changed since: if not those
  * that it needs, it goes on being linked.
  */
-static const uint8_t *put_edge(const struct bt *t, struct code *e, const struct common *s)
+static const uint8_t *put_edge(const struct bt *t, struct code *e, const struct bt_common *s)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *out[5];
@@ -230,7 +203,7 @@ static const uint8_t *put_edge(const struct bt *t, struct code *e, const struct 
 }
 
 /* RIP in R11. */
-static const uint8_t *put_rip(struct code *e, const struct common *s, enum bt_kind kind)
+static const uint8_t *put_rip(struct code *e, const struct bt_common *s, enum bt_kind kind)
 {
 	const uint8_t *begin = e->at;
 
@@ -269,7 +242,7 @@ static void put_jump_check(struct code *e, unsigned half, uint8_t *out[2])
 }
 
 /* Linear address in R11, of half `half`. */
-static const uint8_t *put_indirect(struct code *e, const struct common *s, unsigned half)
+static const uint8_t *put_indirect(struct code *e, const struct bt_common *s, unsigned half)
 {
 	const uint8_t *begin = e->at;
 	uint8_t *miss, *fresh, *out[2];
@@ -304,7 +277,7 @@ static const uint8_t *put_indirect(struct code *e, const struct common *s, unsig
 }
 
 /* A jump within its page, to R11 in it, whose table does not know. */
-static const uint8_t *put_page_miss(struct code *e, const struct common *s)
+static const uint8_t *put_page_miss(struct code *e, const struct bt_common *s)
 {
 	const uint8_t *begin = e->at;
 
@@ -472,38 +445,6 @@ static const uint8_t *put_either(struct code *e, enum access access)
 	return begin;
 }
 
-/* `slow` for the instruction that R11D names, with ECX; a subroutine. */
-static const uint8_t *put_slow(struct code *e, const struct common *s, uintptr_t slow)
-{
-	const uint8_t *begin = e->at;
-	uint8_t *out;
-
-	to_host_stack(e);
-	code_move32(e, RDX, RCX);
-	units_out(e, s);
-	code_state(e, OP_LOAD, RDI, AT(x.self));
-	code_move32(e, RSI, R11);
-	code_constant(e, RAX, slow);
-	CODE(e, 0xff, 0xd0, 0x85, 0xc0); /* call rax; test eax, eax */
-	out = code_jump_if(e, CC_NE);
-	if (s->in)
-		call_if_live(e, AT(x.vector_live), s->in);
-	call_if_live(e, AT(x.x87_live), s->x87_in);
-	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
-	bt_load_all(e);
-	code8(e, 0xc3);
-	code_here(e, out);
-	CODE(e, PREFIX_GS, 0x48, 0x83); /* add qword [x.hint_rsp], 8 */
-	code_modrm_state(e, 0, AT(x.hint_rsp));
-	CODE(e, 8, 0x83, 0xf8, BT_HOP); /* cmp eax, BT_HOP */
-	code_aim(code_jump_if(e, CC_NE), s->back);
-	code_state(e, OP_LOAD, RSP, AT(x.hint_rsp));
-	bt_load_all(e);
-	CODE(e, PREFIX_GS, 0xff); /* jmp [x.target] */
-	code_modrm_state(e, 4, AT(x.target));
-	return begin;
-}
-
 /*
  * A guest RET that went elsewhere than the hint said: R11 the address, ECX the RET. RSP has yet to
  * move, unless the address is not canonical.
@@ -548,7 +489,7 @@ static const uint8_t *put_underflow(struct bt *t, struct code *e)
 void bt_stubs(struct bt *t)
 {
 	struct code e = { t->code.write_at };
-	struct common s = { 0 };
+	struct bt_common s = { 0 };
 
 	if (t->vectors) {
 		t->vector = s.in = put_vectors_in(&e);
@@ -569,9 +510,9 @@ void bt_stubs(struct bt *t)
 	}
 	t->either[ACCESS_READ] = put_either(&e, ACCESS_READ);
 	t->either[ACCESS_WRITE] = put_either(&e, ACCESS_WRITE);
-	t->slow = put_slow(&e, &s, t->torture ? (uintptr_t)bt_torture_slow : (uintptr_t)bt_slow);
-	t->gate_slow = put_slow(&e, &s, (uintptr_t)bt_gate_slow);
-	t->group_slow = put_slow(&e, &s, (uintptr_t)bt_group_slow);
+	t->slow = bt_put_slow(&e, &s, t->torture ? (uintptr_t)bt_torture_slow : (uintptr_t)bt_slow);
+	t->gate_slow = bt_put_slow(&e, &s, (uintptr_t)bt_gate_slow);
+	t->group_slow = bt_put_group_slow(&e, &s);
 	t->syscall = bt_put_syscall(t, &e);
 	t->sysret = bt_put_sysret(t, &e);
 	t->tsc = bt_put_tsc(t, &e);

@@ -37,7 +37,9 @@ struct cold {
 	uint8_t *from, *join; /* join NULL: does not come back */
 	const struct insn *i;
 	unsigned row;    /* handlers of as many that follow come after i's */
-	uint32_t extent; /* of the group that i leads, see group.h; 0: none */
+	uint32_t extent; /* of the group that i leads, see group.h; 0: none. Where its address, in
+			    R11, */
+	uint8_t *retry;  /* is tried again */
 	uint32_t name;   /* of i */
 	enum cold_kind kind;
 	int32_t target;
