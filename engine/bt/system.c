@@ -185,21 +185,65 @@ static bool popf(struct translation *x)
 	return true;
 }
 
+/* movzx `to`, word [the selector] */
+static void selector(struct translation *x, unsigned to)
+{
+	CODE(&x->e, PREFIX_GS, code_rex(false, to, 0, 0), 0x0f, 0xb7);
+	code_modrm_state(&x->e, to,
+			 AT(s.seg) + x->i->op * (uint32_t)sizeof(struct x86_seg) +
+				 (uint32_t)offsetof(struct x86_seg, selector));
+}
+
+/* The lower 16 bits of guest register g, which lives in `home`. */
+static void selector_to_word(struct translation *x, unsigned g, unsigned home)
+{
+	struct code *e = &x->e;
+
+	selector(x, RCX);
+	if (home == NO_REGISTER) {
+		CODE(e, 0x66, PREFIX_GS, OP_STORE); /* mov [its place], cx */
+		code_modrm_state(e, RCX, AT_REGISTER(g));
+	} else {
+		CODE(e, 0x66, code_rex(false, RCX, 0, home), OP_STORE,
+		     (uint8_t)(0xc0 | RCX << 3 | (home & 7))); /* mov home, cx */
+	}
+}
+
+/* Of 16 bits, whatever the operand size. */
+static bool segment_to_memory(struct translation *x)
+{
+	unsigned first = x->colds;
+
+	if (!bt_address_known(x->i))
+		return false;
+	bt_address(x);
+	bt_check(x, 2, ACCESS_WRITE, 1);
+	selector(x, RCX);
+	CODE(&x->e, 0x66, code_rex(false, RCX, 0, R11), OP_STORE); /* mov [r11], cx */
+	code_modrm_mem(&x->e, RCX, R11, 0);
+	bt_join(x, first);
+	return true;
+}
+
 /* mov r32, segment register: the upper bits are zero, except of a 16-bit destination. */
 static bool mov_from_segment(struct translation *x)
 {
 	const ZydisDecodedOperand *to = &x->op[0], *from = &x->op[1];
 	unsigned g, home;
 
-	if (to->type != ZYDIS_OPERAND_TYPE_REGISTER || to->size < 32 ||
-	    ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_SEGMENT)
+	if (ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_SEGMENT)
 		return false;
+	if (to->type == ZYDIS_OPERAND_TYPE_MEMORY)
+		return segment_to_memory(x);
 	g = (unsigned)ZydisRegisterGetId(to->reg.value);
-	home = bt_home(g) == NO_REGISTER ? R11 : bt_home(g);
-	CODE(&x->e, PREFIX_GS, code_rex(false, home, 0, 0), 0x0f, 0xb7); /* movzx */
-	code_modrm_state(&x->e, home,
-			 AT(s.seg) + x->i->op * (uint32_t)sizeof(struct x86_seg) +
-				 (uint32_t)offsetof(struct x86_seg, selector));
+	home = bt_home(g);
+	if (to->size == 16) {
+		selector_to_word(x, g, home);
+		return true;
+	}
+	if (home == NO_REGISTER)
+		home = R11;
+	selector(x, home);
 	bt_write(&x->e, g, home);
 	return true;
 }

@@ -566,6 +566,45 @@ static void setup_controls(struct guest *g, struct x86_state *s)
 	memcpy(g->ram + 0x141000, controls_other, (size_t)(controls_other_end - controls_other));
 }
 
+/* Groups on a page that the TLB does not know: with A and D clear or set, of which the first member
+ * sets one or none; read-only and missing, so that a later one faults; pushed to. */
+ASSEMBLE(finding,
+	 "9: .set finding_pte, 0x9890; mov r12d, 160; mov ebp, 0x112000\n"
+	 "1: mov eax, r12d; and eax, 7; lea rdx, [rip + 8f]; mov edx, [rdx + rax * 4]; call 7f\n"
+	 "lea r15, [rip + 2f]; mov rcx, [rbp]; add rcx, [rbp + 8]; test r12b, 8; jz 2f; mov [rbp + "
+	 "16], rcx; adc rbx, "
+	 "[rbp + 24]\n"
+	 "2: call 6f; lea r15, [rip + 3f]; mov [rbp + 32], rbx; add rbx, [rbp + 40]; xor rcx, [rbp "
+	 "+ 16]\n"
+	 "3: call 6f; lea r15, [rip + 4f]; mov rsp, 0x112800; push rbx; push rcx; pop rax; add "
+	 "rbx, rax\n"
+	 "4: mov rsp, 0x120000; call 6f; lea r15, [rip + 5f]; cmp [rbp + 48], rbx; sbb [rbp + 56], "
+	 "rcx\n"
+	 "movups xmm0, [rbp + 64]; adc qword ptr [rbp + 72], 3\n"
+	 "5: call 6f; dec r12d; jnz 1b; hlt\n"
+	 "6: mov rax, [finding_pte]; rol rbx, 7; add rbx, rax; 7: mov [finding_pte], rdx\n"
+	 "invlpg [rbp]; ret\n"
+	 "8: .long 0x112007, 0x112027, 0x112067, 0x112025, 0, 0x112047, 0x112065, "
+	 "0x112005\n" PASS_OVER)
+
+static void setup_finding(struct guest *g, struct x86_state *s)
+{
+	_Static_assert(GUEST_PT + 0x112 * 8 == 0x9890, "as in the program");
+	(void)g;
+	s->cr0 |= CR0_WP;
+}
+
+/* Selectors go to memory as words, whatever the operand size. */
+ASSEMBLE(selectors,
+	 "9: .set selectors_pte, 0x9890; mov r12d, 150; mov r10d, 0x100100\n"
+	 "1: mov [r10 + 7], ds; mov [0x100200 + r12], cs; mov fs:[0x100300], ss; mov [r10d + 64], "
+	 "gs\n"
+	 "mov qword ptr [selectors_pte], 0; invlpg [0x112000]; lea r15, [rip + 2f]; cmp r12, rbx\n"
+	 "mov [0x112000], cs; adc rbx, 1\n"
+	 "2: mov qword ptr [selectors_pte], 0x112007; adc rbx, [0x100200 + r12]; mov eax, cs; add "
+	 "rbx, rax\n"
+	 "mov [0x111fff], ss; rol rbx, 3; dec r12d; jnz 1b; hlt\n" PASS_OVER)
+
 static const struct program programs[] = {
 #define PROGRAM(name, setup, most)                                                                 \
 	{                                                                                          \
@@ -606,6 +645,8 @@ static const struct program programs[] = {
 	PROGRAM(faulting_flags, NULL, 20000),
 	PROGRAM(loops, NULL, 30000),
 	PROGRAM(counts, NULL, 40000),
+	PROGRAM(finding, setup_finding, 40000),
+	PROGRAM(selectors, NULL, 20000),
 	PROGRAM(popping, setup_resumed, 60000),
 	{ "controls", controls, controls_end, setup_controls,  40000, true,  false},
 	PROGRAM(frames, setup_page_ends, 30000),

@@ -1,9 +1,10 @@
 /*
  * bt_system.c - the instructions that a kernel uses all the time stay in translated code: emitted,
- * or called from it and returned to; and POPF opens the interrupt window where it should.
+ * or called from it and returned to; POPF opens the interrupt window where it should; and a page
+ * that the TLB does not know costs a group of accesses one call.
  *
- * What they do is compared with the interpreter in bt.c (popping, counts, controls, gates, rings)
- * and bt_random.c; here it is counted how often translated code was left.
+ * What they do is compared with the interpreter in bt.c (popping, counts, controls, finding,
+ * selectors, gates, rings) and bt_random.c; here it is counted how often translated code was left.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,11 +30,13 @@ enum how { EMITTED, CALLED };
 	X(EMITTED, 64, true, "rdtsc; rdtscp") \
 	X(EMITTED, 64, false, "rdfsbase rax; wrfsbase rax; rdgsbase rax; wrgsbase rax") \
 	X(EMITTED, 64, false, "mov rax, cr0; mov rax, cr2; mov rax, cr3; mov rax, cr4") \
+	X(EMITTED, 64, false, "mov eax, ds; mov ax, fs; mov r10w, es; mov [rsp], cs") \
 	X(EMITTED, 64, false, "xor ecx, ecx; rdpkru") \
 	X(EMITTED, 64, false, "mov ecx, 3; 2: loop 2b") \
 	X(EMITTED, 64, false, "mov ecx, 3; cmp ecx, 7; 2: loopne 2b; mov ecx, 3; cmp ecx, 3; 3: loope 3b") \
 	X(EMITTED, 64, false, "mov ecx, 3; 2: dec eax; addr32 loop 2b") \
 	X(EMITTED, 64, false, "xor ecx, ecx; jrcxz 2f; 2: inc ecx; jrcxz 3f; 3: addr32 jrcxz 4f; 4:") \
+	X(EMITTED, 32, false, "mov [esp], cs; mov eax, ss; mov cx, gs") \
 	X(EMITTED, 32, false, "pushfd; popfd") \
 	X(EMITTED, 32, false, "pushfd; cli; popfd") \
 	X(EMITTED, 32, false, "cli; sti; nop") \
@@ -86,6 +89,15 @@ static uint64_t ways_out(const struct bt *t)
 	return all;
 }
 
+/* It runs high, on a page that is global, as a kernel does. */
+static void set_high(struct guest *g, struct x86_state *s)
+{
+	guest_put64(g, GUEST_PML4 + 511 * 8, GUEST_PDPT | PTE_P | PTE_W);
+	guest_put64(g, GUEST_PT + (GUEST_CODE >> 12) * 8, GUEST_CODE | PTE_P | PTE_G);
+	s->cr4 |= CR4_PGE | CR4_PCIDE;
+	s->rip = HIGH + GUEST_CODE;
+}
+
 static void set_form(struct guest *g, unsigned n)
 {
 	size_t bytes = (size_t)(system_code[n][1] - system_code[n][0]);
@@ -100,12 +112,8 @@ static void set_form(struct guest *g, unsigned n)
 	if (forms[n].width == 32)
 		s.seg[CS].attr ^= SEG_L | SEG_DB;
 	guest_tables(g);
-	if (strstr(forms[n].text, "mov cr3")) { /* from global code, high, as a kernel */
-		guest_put64(g, GUEST_PML4 + 511 * 8, GUEST_PDPT | PTE_P | PTE_W);
-		guest_put64(g, GUEST_PT + (GUEST_CODE >> 12) * 8, GUEST_CODE | PTE_P | PTE_G);
-		s.cr4 |= CR4_PGE | CR4_PCIDE;
-		s.rip = HIGH + GUEST_CODE;
-	}
+	if (strstr(forms[n].text, "mov cr3"))
+		set_high(g, &s);
 	guest_set(g, &s);
 }
 
@@ -140,6 +148,34 @@ static void test_in_translated_code(void **state)
 			if (!(counted && forms[n].real_time))
 				wrong += !stays(&forms[n], n, counted);
 	assert_int_equal(wrong, 0);
+}
+
+/* Pages that the TLB has to look for cost a group one call, not one for each of its members. */
+static void test_groups_found(void **state)
+{
+	static const uint8_t code[] = {
+		0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, /* mov rax, cr3; mov cr3, rax */
+		0x48, 0x8b, 0x13,                   /* mov rdx, [rbx] */
+		0x48, 0x03, 0x53, 0x08,             /* add rdx, [rbx + 8] */
+		0x48, 0x33, 0x53, 0x10,             /* xor rdx, [rbx + 16] */
+		0x48, 0x89, 0x53, 0x18,             /* mov [rbx + 24], rdx */
+		0xff, 0xcd, 0x75, 0xe7, 0xf4,       /* dec ebp; jnz; hlt */
+	};
+	struct guest g = guest_open_on(&bt_ops, true, (struct engine_options){ 0 });
+	const struct bt *t = g.c->executor;
+	struct x86_state s = guest_state64(0, GUEST_CODE);
+
+	(void)state;
+	guest_tables(&g);
+	memcpy(g.ram + GUEST_CODE, code, sizeof(code));
+	set_high(&g, &s);
+	s.gpr[RBX] = 0x100000;
+	s.gpr[RBP] = ROUNDS;
+	guest_set(&g, &s);
+	assert_int_equal(guest_run(&g, 100 * ROUNDS), EXIT_HLT);
+	assert_in_range(t->found, ROUNDS - FEW, ROUNDS);
+	assert_in_range(t->slows, ROUNDS - FEW, ROUNDS + FEW); /* of MOV CR3 */
+	guest_close(&g);
 }
 
 /* Somebody waits for IF: who sets it is the last before the window. */
@@ -192,6 +228,7 @@ static void test_window(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_in_translated_code),
+	cmocka_unit_test(test_groups_found),
 	cmocka_unit_test(test_window),
 };
 
