@@ -78,17 +78,28 @@ static inline uint64_t linear_of(const struct interp *c, uint64_t address)
 {
 	return x86_long_mode(&c->s) ? address : (uint32_t)address;
 }
+/* A number of bytes that the compiler does not know would be copied byte by byte, and what was
+ * stored whole waited for. */
 static inline void set_reg(struct interp *c, uint8_t offset, unsigned bytes, uint64_t value)
 {
-	if (bytes == 4)
-		value = (uint32_t)value;
-	__builtin_memcpy(reg_at(c, offset), &value, bytes == 4 ? 8 : bytes);
+	void *to = reg_at(c, offset);
+
+	switch (bytes) {
+	case 4: value = (uint32_t)value; /* fall through */
+	case 8: __builtin_memcpy(to, &value, 8); break;
+	default: __builtin_memcpy(to, &value, bytes); break;
+	}
 }
 static inline uint64_t get_reg(struct interp *c, uint8_t offset, unsigned bytes)
 {
+	const void *from = reg_at(c, offset);
 	uint64_t value = 0;
 
-	__builtin_memcpy(&value, reg_at(c, offset), bytes);
+	switch (bytes) {
+	case 8: __builtin_memcpy(&value, from, 8); break;
+	case 4: __builtin_memcpy(&value, from, 4); break;
+	default: __builtin_memcpy(&value, from, bytes); break;
+	}
 	return value;
 }
 

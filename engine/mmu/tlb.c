@@ -334,9 +334,9 @@ void tlb_flush_page(struct tlb *t, gva_t at)
 			drop_page(t, &t->high[c], at.v);
 			continue;
 		}
-		for (unsigned s = 0; s < TLB_PCIDS; s++)
-			if (s == t->slot || t->low_global)
-				drop_page(t, &t->low[s][c], at.v);
+		drop_page(t, &t->low[t->slot][c], at.v);
+		for (unsigned s = 0; s < TLB_PCIDS && t->low_global; s++)
+			drop_page(t, &t->low[s][c], at.v);
 	}
 }
 
