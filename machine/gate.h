@@ -52,7 +52,8 @@ void gate_take_down(struct vm *vm);
 /* vCPU's own thread. enter() waits while the gate is closed. */
 void gate_enter(struct vcpu *vcpu);
 void gate_leave(struct vcpu *vcpu);
-/* From a place that may be either: before it waits for a lock. Returns what gate_back() is told. */
+/* From a place that may be either: before it waits for a lock. Returns what
+ * gate_step_back() is told. */
 bool gate_step_out(struct vcpu *vcpu);
 void gate_step_back(struct vcpu *vcpu, bool was_inside);
 

@@ -144,7 +144,7 @@ static inline void copy_run_down(uint8_t *to, const uint8_t *from, uint64_t n, u
 		bool told = false;                                                                 \
 		from = run_at(c, i->seg, RSI, i->asz, bits / 8, &n, down, NULL);                   \
 		to = from ? run_at(c, ES, RDI, i->asz, bits / 8, &n, down, &told) : NULL;          \
-		if (!to)                                                                           \
+		if (!to || !n)                                                                     \
 			return 0;                                                                  \
 		if (down)                                                                          \
 			copy_run_down(to, from, n, bits / 8);                                      \

@@ -200,6 +200,44 @@ static void test_many_writes_beside_code(void **state)
 	}
 }
 
+/* An element over the end of a page is nobody's run: of a page where another vCPU has code, the
+ * others are stopped once for each element that is written, not for none. */
+static void test_straddling_elements(void **state)
+{
+	struct vm_config config = { .engine = &interp_ops, .vcpus = 2 };
+	struct guest g = guest_open_config(&config), other = g;
+	struct x86_state s = guest_state64(0, AT(0x3800));
+	uint64_t closings;
+
+	(void)state;
+	guest_tables(&g);
+	other.vcpu = g.vm->vcpu[1];
+	other.c = other.vcpu->engine;
+	g.ram[AT(0x3800)] = 0xf4; /* hlt */
+	guest_set(&other, &s);
+	gate_enter(other.vcpu);
+	assert_int_equal(guest_run(&other, 10), EXIT_HLT);
+	gate_leave(other.vcpu);
+
+	memcpy(g.ram + AT(0), "\xf3\x66\xa5\xf4", 4); /* rep movsw; hlt */
+	memcpy(g.ram + AT(0x1ffd), "\1\2\3\4", 4);
+	s = guest_state64(0, AT(0));
+	s.gpr[RCX] = 2;
+	s.gpr[RSI] = AT(0x1ffd);
+	s.gpr[RDI] = AT(0x3000);
+	guest_set(&g, &s);
+	closings = atomic_load(&g.vm->gate.closings);
+	gate_enter(g.vcpu);
+	/* Closing the gate has set its notice. */
+	while (guest_run(&g, 10) == EXIT_KICK)
+		atomic_store(&g.vcpu->notice, false);
+	gate_leave(g.vcpu);
+	assert_int_equal(g.c->r[RCX], 0);
+	assert_memory_equal(g.ram + AT(0x3000), "\1\2\3\4", 4);
+	assert_int_equal(atomic_load(&g.vm->gate.closings) - closings, 2);
+	guest_close(&g);
+}
+
 /* mov eax, 0x11223344 at the last `n` bytes of a page. */
 static void place_straddler(struct guest *g, unsigned n)
 {
@@ -587,6 +625,7 @@ int main(void)
 		cmocka_unit_test(test_loop_modifies_itself),
 		cmocka_unit_test(test_page_modifies_another),
 		cmocka_unit_test(test_many_writes_beside_code),
+		cmocka_unit_test(test_straddling_elements),
 		cmocka_unit_test(test_straddling_instruction),
 		cmocka_unit_test(test_straddler_into_missing_page),
 		cmocka_unit_test(test_fetch_fault),
