@@ -118,5 +118,5 @@ int kvm_dirty(void *arg, struct mem_slot *slot, enum dirty_step step)
 		return err < 0 ? err : 0;
 	}
 	s->region.flags = step == DIRTY_START ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-	return kvm_set_region(v, s);
+	return kvm_set_region(v, s, &v->vm->vcpu[0]->trouble);
 }

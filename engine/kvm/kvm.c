@@ -24,9 +24,9 @@
 /* What KVM must believe of its own local APIC, which it does not use: that CPUID shows one. */
 #define APIC_BASE_ON UINT64_C(0xfee00900)
 
-int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s)
+int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s, struct fail *why)
 {
-	return (int)KVM_DO(v->fd, KVM_SET_USER_MEMORY_REGION, &s->region, &v->vm->vcpu[0]->trouble);
+	return (int)KVM_DO(v->fd, KVM_SET_USER_MEMORY_REGION, &s->region, why);
 }
 
 struct kvm_slot *kvm_slot_of(struct kvm_vm *v, const struct mem_slot *slot)
@@ -73,7 +73,7 @@ static int map(struct vm *vm, const struct mem_slot *slot)
 		.memory_size = slot->bytes,
 		.userspace_addr = (uint64_t)(uintptr_t)slot->host,
 	};
-	err = kvm_set_region(v, s);
+	err = kvm_set_region(v, s, NULL); /* told by the caller */
 	if (!err)
 		s->slot = slot;
 	return err;
@@ -87,7 +87,7 @@ static void unmap(struct vm *vm, const struct mem_slot *slot)
 	if (!s)
 		return;
 	s->region.memory_size = 0;
-	kvm_set_region(v, s);
+	kvm_set_region(v, s, NULL); /* it goes away anyway, and the machine may go on elsewhere */
 	s->slot = NULL;
 }
 

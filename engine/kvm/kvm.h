@@ -142,7 +142,7 @@ struct kvm_vcpu {
 #define KVM_VCPU_DO(k, request, arg) KVM_DO((k)->fd, request, arg, &(k)->vcpu->trouble)
 
 /* kvm.c */
-int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s);
+int kvm_set_region(struct kvm_vm *v, const struct kvm_slot *s, struct fail *why);
 struct kvm_slot *kvm_slot_of(struct kvm_vm *v, const struct mem_slot *slot); /* NULL: none */
 
 /* dirty.c */

@@ -13,6 +13,7 @@
 #include <limits.h>
 
 #include "device/lapic.h"
+#include "engine/interp/engine_interp.h"
 #include "machine/bells.h"
 #include "machine/gate.h"
 #include "test/unit/kvm_rig.h"
@@ -224,6 +225,63 @@ static void test_every_call_fails(void **state)
 	}
 }
 
+/* --- A change of engines --- */
+
+static void goes_on(struct vm *vm, const char *when, unsigned n)
+{
+	struct fail why = { 0 };
+	int status = 0;
+
+	if (vm_run(vm, 10, &status, &why) == VM_NONE)
+		return;
+	print_error("%s, call %u, request 0x%lx: %s\n", when, n, fake.failed, why.text);
+	assert_true(false);
+}
+
+/* There and back. Whatever fails, the machine is whole on one of the two; but what KVM has of its
+ * state, and does not give, is lost. Returns how many calls that takes. */
+static unsigned change(unsigned fail_at)
+{
+	struct vm_config config = { .engine = &interp_ops, .vcpus = 1, .tsc_khz = 1000000 };
+	struct fail why = { 0 };
+	struct vm *vm;
+	unsigned calls;
+	int err;
+
+	fake_reset();
+	config.cpu = kvm_cpu_model(&why);
+	fake.calls = 0;
+	vm = vm_open(&config, &why);
+	assert_non_null(vm);
+	assert_int_equal(mem_add(vm, gpa(0), MEMORY, NULL, false, &why), 0);
+	assert_int_equal(vm_run(vm, 10, &err, &why), VM_NONE);
+	fake.fail_at = fail_at;
+	err = vm_switch(vm, &kvm_ops, &why);
+	assert_ptr_equal(vm->engine, err ? &interp_ops : &kvm_ops);
+	if (err) {
+		assert_in_range(strlen(why.text), 20, sizeof(why.text) - 1);
+		goes_on(vm, "there", fail_at);
+	} else {
+		vm_switch(vm, &interp_ops, &why);
+		if (!vm->vcpu[0]->trouble.code || fake.failed == KVM_SET_USER_MEMORY_REGION)
+			goes_on(vm, "and back", fail_at);
+	}
+	calls = fake.calls;
+	vm_close(vm);
+	assert_nothing_open();
+	return calls;
+}
+
+static void test_change_that_fails(void **state)
+{
+	unsigned calls = change(0);
+
+	(void)state;
+	assert_in_range(calls, 60, 300);
+	for (unsigned n = 1; n <= calls; n++)
+		change(n);
+}
+
 /* All that the engine asks of the kernel. */
 #define REQUESTS(X)                                                                                \
 	X(CHECK_EXTENSION)                                                                         \
@@ -304,6 +362,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_call_fails),
+		cmocka_unit_test(test_change_that_fails),
 		cmocka_unit_test(test_each_has_failed),
 	};
 
