@@ -238,10 +238,11 @@ uint64_t switch_due(const struct vm *vm)
 static bool is_due(struct vm *vm)
 {
 	const struct switches *s = &vm->switches;
-	const struct switch_point *p = &s->points[s->next];
+	const struct switch_point *p;
 
 	if (s->next == s->count)
 		return false;
+	p = &s->points[s->next];
 	if (p->instruction == UINT64_MAX)
 		return clock_now(&vm->clock) >= p->time_ns;
 	return vm_retired(vm) >= p->instruction;
