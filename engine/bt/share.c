@@ -194,10 +194,11 @@ static void adopt(const struct bt *t, struct block *b, const struct block *share
 
 void bt_share_add(struct bt *t, struct interp *c, struct block *b, struct block *shared)
 {
-	struct block **bucket = bucket_of(t->room, shared);
+	struct block **bucket;
 
 	if (!t->room->shared)
 		return;
+	bucket = bucket_of(t->room, shared);
 	for (unsigned n = 0; n <= shared->count; n++)
 		if (cache_owns(c->cache, shared->insn[n].aux)) /* the run loop's, of this vCPU */
 			shared->insn[n].aux = NULL;
