@@ -19,6 +19,11 @@ rig: $(RIG_BIN) $(OBJ)/test/rig/fail_ioctl.so $(BUILD)/trapeze
 
 RIG := $(BUILD)/rig
 
+$(RIG)/khz: test/rig/outer/khz.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu17 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
+
 $(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
 	@tools/guest/fetch-kernel $(RIG) test/rig/modules
 	@touch $(RIG)/vmlinuz $(RIG)/modules/list
@@ -27,7 +32,7 @@ $(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
 .PHONY: nested run-nested
 nested:
 	@tools/setup nested
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz $(RIG)/khz
 	@$(MAKE) --no-print-directory run-nested
 
 ## make nested-boots in there, RIG_BOOTS=20 boots each of 2 and 4 CPUs
