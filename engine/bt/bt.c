@@ -197,6 +197,10 @@ int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent)
 		if (crosses_often(t, c, i))
 			bt_share_again(c->executor, c, (struct insn *)i, INSN_ALONE);
 	} else if (bt_group_find(c, i, extent)) {
+		if (c->x.x87_live) { /* what was saved is what comes back */
+			bt_x87_take(c);
+			c->x.x87_live = 1;
+		}
 		t->found++;
 		return BT_RETRY;
 	}
