@@ -28,7 +28,15 @@
  */
 /* IRETQ to a 16-bit stack loads only SP: the rest of RSP is that of where it was executed, so
  * that is at a known place, and cases with such a stack begin with that in RSP. */
-#define ENTRY_AT      0x2b5a0000u
+#define ENTRY_AT 0x2b5a0000u
+/*
+ * All else that the native side has mapped: its program, and what both processes see. Fixed, and
+ * nothing beside it, so that an address that a case makes up is either always missing there or, in
+ * here, known to be found: such a case is not run natively.
+ */
+#define HOME_AT       UINT64_C(0x5a5a00000000) /* insn.mk has it, too */
+#define HOME_SHARED   (HOME_AT + 0x1000000)
+#define HOME_END      (HOME_AT + 0x8000000)
 #define SANDBOX_START 0x10000000u
 #define SANDBOX_END   0x10040000u
 #define CODE_AT       0x10001000u
@@ -68,7 +76,8 @@
 #define LDT_SEL(n) ((n) << 3 | 7)
 
 #define INSN_BYTES 15
-#define CODE_MOST  64 /* code bytes of a case */
+#define USER_END   ((UINT64_C(1) << 47) - PAGE_BYTES) /* TASK_SIZE_MAX */
+#define CODE_MOST  64                                 /* code bytes of a case */
 #define PATCHES    4
 #define PATCH_MOST 64
 #define DIFFS      64
@@ -186,7 +195,12 @@ struct mix {
 extern struct mix case_mix;
 void make_case(struct insn_case *c, uint64_t seed, uint64_t number);
 
-/* native.c: the child (bare/) runs `count` cases; outcomes of skipped ones are left alone. */
+/* native.c: the child (bare/) runs `count` cases; outcomes of skipped ones are left alone. It says
+ * that it is ready for cases, at first and after each range of them. */
+struct native_word {
+	int error;      /* errno, or 0 */
+	char lacks[60]; /* what this host does not have; "": ready */
+};
 struct native;
 #define NATIVE_WHY 200
 /* NULL: this host cannot run cases, for the reason in why[]. */
@@ -218,7 +232,7 @@ void guest_run(struct guest *g, const struct insn_case *c, struct outcome *o);
 
 /* compare.c. Has the mnemonic exceptions of its own there? Such come alone, not in blocks. */
 bool peculiar(ZydisMnemonic m);
-/* The bare CPU would not do the same: do not ask it. */
+/* The bare CPU would not do the same, or what is its own would suffer: do not ask it. */
 bool at_skipped(const struct insn_case *c, const struct outcome *g);
 /* NULL: equal; else what is not. */
 const char *compare(const struct insn_case *c, const struct outcome *native,

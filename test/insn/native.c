@@ -1,8 +1,7 @@
 /*
  * native.c - the bare CPU's side, from here: hands cases to the program in bare/, which runs them.
  *
- * A case that kills the child is reported as lost, and another child goes on. What the child says
- * first is one zero byte, or why this host cannot run it.
+ * A case that kills the child is reported as lost, and another child goes on.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,10 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The ELF program header's; cpu/state.h has the page fault's. */
+#undef PF_R
+#undef PF_W
 #include "test/insn/insn.h"
 
 #define PATIENCE_MS 5000
@@ -58,7 +61,7 @@ static void become_child(const struct native *n)
 /* false: why[] has the child's reason. */
 static bool start(struct native *n, char why[NATIVE_WHY])
 {
-	ssize_t got;
+	struct native_word word;
 
 	if (pipe2(n->order, O_CLOEXEC) || pipe2(n->answer, O_CLOEXEC))
 		die("pipe");
@@ -69,13 +72,13 @@ static bool start(struct native *n, char why[NATIVE_WHY])
 		become_child(n);
 	close(n->order[0]);
 	close(n->answer[1]);
-	got = read(n->answer[0], why, NATIVE_WHY - 1);
-	if (got < 1) {
+	if (read(n->answer[0], &word, sizeof(word)) != sizeof(word)) {
 		fprintf(stderr, "insn: insn-bare does not start\n");
 		exit(3);
 	}
-	why[got] = '\0';
-	return why[0] == '\0';
+	snprintf(why, NATIVE_WHY, "%s: %s", word.lacks,
+		 word.error ? strerror(word.error) : "not for programs on this host");
+	return !word.lacks[0];
 }
 
 static void stop(struct native *n)
@@ -91,6 +94,11 @@ struct native *native_open(unsigned most, char why[NATIVE_WHY])
 	struct native *n = calloc(1, sizeof(*n));
 	size_t bytes = native_shared_bytes(most);
 
+	/* What entry and signal handler execute. */
+	if (!(getauxval(AT_HWCAP2) & 2)) {
+		snprintf(why, NATIVE_WHY, "FSGSBASE: not for programs on this host");
+		return NULL;
+	}
 	if (!n)
 		die("memory");
 	n->most = most;
@@ -129,14 +137,15 @@ void native_run(struct native *n, unsigned count)
 {
 	unsigned range[2] = { 0, count };
 	char why[NATIVE_WHY];
+	struct native_word done;
 
 	while (range[0] < count) {
 		struct pollfd p = { .fd = n->answer[0], .events = POLLIN };
 		unsigned at;
-		char done;
 
 		if (write(n->order[1], range, sizeof(range)) == sizeof(range) &&
-		    poll(&p, 1, PATIENCE_MS) == 1 && read(n->answer[0], &done, 1) == 1)
+		    poll(&p, 1, PATIENCE_MS) == 1 &&
+		    read(n->answer[0], &done, sizeof(done)) == sizeof(done))
 			return;
 		/* It died, or it does not come back. */
 		stop(n);

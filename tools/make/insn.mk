@@ -7,11 +7,13 @@ INSN_SRC := $(sort $(wildcard test/insn/*.c))
 INSN := $(OBJ)/test/insn/insn
 INSN_TEST := $(addprefix $(INSN)-,$(INSN_SEEDS))
 
-# Never with a sanitizer: see test/insn/bare/child.c.
+# Never with a sanitizer, without a C library, at HOME_AT of test/insn/insn.h: see test/insn/bare/child.c.
 $(INSN)-bare: test/insn/bare/child.c test/insn/memory.c test/insn/insn.h cpu/state.h
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing -D_GNU_SOURCE -I. -o $@ $(filter %.c,$^)
+	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing -D_GNU_SOURCE -I. -ffreestanding -fPIE \
+		-fno-stack-protector -static -nostdlib -Wl,--build-id=none,--no-relax,-Ttext-segment=0x5a5a00000000 \
+		-o $@ $(filter %.c,$^)
 
 $(INSN): $(INSN)-bare
 $(INSN): $(INSN_SRC:%.c=$(OBJ)/%.o) $(LIB)
@@ -21,12 +23,14 @@ $(INSN): $(INSN_SRC:%.c=$(OBJ)/%.o) $(LIB)
 $(INSN_TEST): $(INSN)
 	@ln -sf insn $@
 
-$(OBJ)/test/insn/denied: test/insn/denied/denied.c $(INSN)
+# Of the native side itself, and of what a host may lack.
+INSN_OWN := $(OBJ)/test/insn/denied $(OBJ)/test/insn/home
+$(INSN_OWN): $(OBJ)/test/insn/%: test/insn/own/%.c $(INSN)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
-TESTS += $(INSN_TEST) $(OBJ)/test/insn/denied
-tests: $(INSN_TEST) $(OBJ)/test/insn/denied
+TESTS += $(INSN_TEST) $(INSN_OWN)
+tests: $(INSN_TEST) $(INSN_OWN)
 
 ## make fuzz-insn    random instructions on this CPU and on an engine, until one differs or
 ##                   for SECONDS=60 (0: no limit); SEED=N as printed; ENGINE=bt (default) or interp

@@ -3,40 +3,35 @@
  *
  * It enters a case by loading every register, the last ones with IRETQ, which user code may
  * use to go to any user code segment; it gets back control in a signal handler, which finds all
- * registers in the signal frame and jumps back into the loop. Nothing of the C library works
- * while the case's FS base is loaded, hence the assembly at both ends.
+ * registers in the signal frame and jumps back into the loop.
+ *
+ * Memory that cases do not have must be missing here, too. So this program is linked to HOME_AT
+ * (insn.h), keeps its stack in itself, unmaps all that the kernel put elsewhere, and has no C
+ * library, which would keep some.
  *
  * A case may not reach the system: a seccomp filter turns every system call from within the sandbox
- * into a signal. A program of its own, and never built with a sanitizer: those keep tables where
- * cases find nothing mapped, and their handlers know nothing of such registers.
+ * into a signal. Never built with a sanitizer: those keep tables where cases find nothing mapped,
+ * and their handlers know nothing of such registers.
  *
  * usage: insn-bare SHARED ORDER ANSWER MOST, file descriptors from native.c
  *
  * SPDX-License-Identifier: MIT
  */
 #include <asm/ldt.h>
-#include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
-#include <unistd.h>
 
-/* The ELF program header's; cpu/state.h has the page fault's. */
-#undef PF_R
-#undef PF_W
 #include "test/insn/insn.h"
 
-#define ALT_STACK 65536
+#define STACK_BYTES 65536
 
 struct xsave_area {
 	uint16_t fcw, fsw;
@@ -65,10 +60,13 @@ _Static_assert(offsetof(struct image, fs_base) == 160 && offsetof(struct image, 
 	       "as native_enter() has it");
 
 /* Left by the signal entry for caught(). */
-uint64_t insn_saved_rsp, insn_saved_fs, insn_caught_bases[2], insn_caught_selectors[4];
+uint64_t insn_saved_rsp, insn_caught_bases[2], insn_caught_selectors[4];
 void insn_enter(const struct image *image, const struct xsave_area *area);
 void insn_signal(int sig, siginfo_t *info, void *context);
 void insn_caught(int sig, siginfo_t *info, void *context);
+void insn_begin(const uint64_t *kernels);
+extern uint8_t insn_stack[];
+static __attribute__((noreturn)) void leave(int status);
 
 __asm__(".text\n"
 	".globl insn_enter\n"
@@ -76,8 +74,6 @@ __asm__(".text\n"
 	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n"
 	"	push %r14\n	push %r15\n	pushfq\n"
 	"	mov %rsp, insn_saved_rsp(%rip)\n"
-	"	rdfsbase %rax\n"
-	"	mov %rax, insn_saved_fs(%rip)\n"
 	"	mov $7, %eax\n"
 	"	xor %edx, %edx\n"
 	"	xrstor64 (%rsi)\n"
@@ -110,8 +106,6 @@ __asm__(".text\n"
 	"	rdgsbase %rax\n	mov %rax, insn_caught_bases+8(%rip)\n"
 	"	xor %eax, %eax\n"
 	"	mov %eax, %ds\n	mov %eax, %es\n	mov %eax, %fs\n	mov %eax, %gs\n"
-	"	mov insn_saved_fs(%rip), %rax\n"
-	"	wrfsbase %rax\n"
 	"	sub $8, %rsp\n"
 	"	and $-16, %rsp\n"
 	"	call insn_caught\n"
@@ -162,7 +156,7 @@ void insn_caught(int sig, siginfo_t *info, void *context)
 
 	(void)info;
 	if (!inside)
-		_exit(2); /* our own mistake */
+		leave(2); /* our own mistake */
 	inside = false;
 	o->how = sig == SIGSYS ? HOW_SYSCALL : HOW_EXCEPTION;
 	o->vector = (uint8_t)g[REG_TRAPNO];
@@ -227,31 +221,67 @@ static void fill_area(struct xsave_area *x, const struct x86_fpu *f)
 
 static int answer;
 
-/* What this host does not have: the reason goes to native.c instead of the word that all is well.
- */
-static void lacking(const char *what, const char *why)
+static long sys(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
 {
-	char text[NATIVE_WHY];
-	int n = snprintf(text, sizeof(text), "%s: %s", what, why);
+	register uint64_t r10 __asm__("r10") = d;
+	register uint64_t r8 __asm__("r8") = e;
+	register uint64_t r9 __asm__("r9") = 0;
+	long result = number;
 
-	if (write(answer, text, (size_t)n) < 0)
-		_exit(1);
-	_exit(0);
+	__asm__ volatile("syscall"
+			 : "+a"(result)
+			 : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
 }
 
-static void die(const char *what)
+static uint64_t place(const void *p)
 {
-	lacking(what, strerror(errno));
+	return (uint64_t)(uintptr_t)p;
 }
 
-static uint8_t *map_at(uint32_t at)
+static __attribute__((noreturn)) void leave(int status)
 {
-	void *p = mmap((void *)(uintptr_t)at, PAGE_BYTES, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	for (;;)
+		sys(SYS_exit_group, (uint64_t)status, 0, 0, 0, 0);
+}
 
-	if (p == MAP_FAILED)
-		die("sandbox");
-	return p;
+/* To native.c. error: what a system call returned, or 0. */
+static void tell(const char *lacks, long error)
+{
+	struct native_word w = { .error = (int)-error };
+
+	for (unsigned k = 0; lacks[k]; k++)
+		w.lacks[k] = lacks[k];
+	if (sys(SYS_write, (uint64_t)answer, place(&w), sizeof(w), 0, 0) != sizeof(w))
+		leave(1);
+}
+
+/* What this host may not have: `result` is a system call's. */
+static void need(long result, const char *what)
+{
+	if (result >= 0 || result < -4095)
+		return;
+	tell(what, result);
+	leave(0);
+}
+
+/* At exactly `at`. fd -1: memory of its own. */
+static void *map_at(uint64_t at, size_t bytes, int fd, const char *what)
+{
+	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | MAP_FIXED_NOREPLACE;
+
+	need(sys(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, (uint64_t)flags,
+		 (uint64_t)(int64_t)fd),
+	     what);
+	return (void *)(uintptr_t)at;
+}
+
+/* The kernel's stack and vDSO: nothing needs them any more. */
+static void unmap_all_else(void)
+{
+	need(sys(SYS_munmap, 0, HOME_AT, 0, 0, 0), "unmapping");
+	need(sys(SYS_munmap, HOME_END, USER_END - HOME_END, 0, 0, 0), "unmapping");
 }
 
 static void map_sandbox(struct view *v)
@@ -262,13 +292,13 @@ static void map_sandbox(struct view *v)
 #undef X
 
 	v->base = base;
-	map_at(ENTRY_AT);
+	map_at(ENTRY_AT, PAGE_BYTES, -1, "entry");
 	for (unsigned p = 0; p < PAGES; p++)
-		v->live[p] = map_at(page_at[p]);
+		v->live[p] = map_at(page_at[p], PAGE_BYTES, -1, "sandbox");
 	view_fill(v);
 	for (unsigned p = 0; p < PAGES; p++)
-		if (mprotect(v->live[p], PAGE_BYTES, prot[p]))
-			die("sandbox protection");
+		need(sys(SYS_mprotect, page_at[p], PAGE_BYTES, (uint64_t)prot[p], 0, 0),
+		     "sandbox protection");
 }
 
 static void set_ldt(void)
@@ -279,21 +309,36 @@ static void set_ldt(void)
 #undef X
 
 	for (unsigned n = 0; n < LDT_COUNT; n++)
-		if (syscall(SYS_modify_ldt, 0x11, &entry[n], sizeof(entry[n])))
-			die("modify_ldt");
+		need((int)sys(SYS_modify_ldt, 0x11, place(&entry[n]), sizeof(entry[n]), 0, 0),
+		     "modify_ldt");
+}
+
+/* As the kernel has it. */
+struct handler {
+	void (*entry)(int sig, siginfo_t *info, void *context);
+	uint64_t flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+/* Never returned to: insn_caught()'s caller goes back into the loop. */
+static void restorer(void)
+{
+	leave(2);
 }
 
 static void set_signals(void)
 {
 	static const int some[] = { SIGSEGV, SIGILL, SIGTRAP, SIGFPE, SIGBUS, SIGSYS };
-	stack_t stack = { .ss_sp = malloc(ALT_STACK), .ss_size = ALT_STACK };
-	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	static uint8_t alternate[STACK_BYTES];
+	const stack_t stack = { .ss_sp = alternate, .ss_size = sizeof(alternate) };
+	const struct handler h = { insn_signal, SA_SIGINFO | SA_ONSTACK | SA_NODEFER | 0x04000000,
+				   restorer, 0 };
 
-	sa.sa_sigaction = insn_signal;
-	if (!stack.ss_sp || sigaltstack(&stack, NULL))
-		die("alternate stack");
+	need(sys(SYS_sigaltstack, place(&stack), 0, 0, 0, 0), "alternate stack");
 	for (unsigned n = 0; n < sizeof(some) / sizeof(some[0]); n++)
-		sigaction(some[n], &sa, NULL);
+		need(sys(SYS_rt_sigaction, (uint64_t)some[n], place(&h), 0, sizeof(h.mask), 0),
+		     "signals");
 }
 
 #define LOAD(member, plus)                                                                         \
@@ -316,9 +361,8 @@ static void forbid_system_calls(void)
 	};
 	struct sock_fprog program = { sizeof(f) / sizeof(f[0]), f };
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		die("seccomp");
+	need(sys(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "seccomp");
+	need(sys(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, place(&program), 0, 0), "seccomp");
 }
 
 static void run_one(struct view *v, const struct insn_case *c, struct outcome *o)
@@ -337,20 +381,20 @@ static void run_one(struct view *v, const struct insn_case *c, struct outcome *o
 	view_end(v, c, o);
 }
 
-/* What the entry and the signal handler execute, and the segments of cases. */
+/* The segment of 32-bit cases. */
 static void check_host(void)
 {
 	uint64_t valid;
 
-	if (!(getauxval(AT_HWCAP2) & 2)) /* HWCAP2_FSGSBASE */
-		lacking("FSGSBASE", "not for programs on this host");
 	__asm__("xor %0, %0\n"
 		"lar %w1, %w1\n"
 		"setz %b0"
 		: "=&r"(valid)
 		: "r"(SEL_CODE32));
-	if (!valid)
-		lacking("32-bit code", "not on this kernel");
+	if (!valid) {
+		tell("32-bit code", 0);
+		leave(0);
+	}
 }
 
 static void run_range(struct native_shared *s, struct view *v, const unsigned range[2])
@@ -363,32 +407,83 @@ static void run_range(struct native_shared *s, struct view *v, const unsigned ra
 	s->current = range[1];
 }
 
-int main(int argc, char **argv)
+static uint64_t number(const char *text)
 {
-	struct native_shared *s;
-	struct view v = { 0 };
-	unsigned range[2];
-	int order;
+	uint64_t n = 0;
 
-	if (argc != 5)
-		return 2;
-	order = atoi(argv[2]);
-	answer = atoi(argv[3]);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	s = mmap(NULL, native_shared_bytes((unsigned)atoi(argv[4])), PROT_READ | PROT_WRITE,
-		 MAP_SHARED, atoi(argv[1]), 0);
-	if (s == MAP_FAILED)
-		die("shared memory");
+	for (; *text; text++)
+		n = n * 10 + (uint64_t)(*text - '0');
+	return n;
+}
+
+/* At the stack's end. Where the kernel made one are the count of arguments and they. */
+__attribute__((noreturn)) void insn_begin(const uint64_t *kernels)
+{
+	static struct view v;
+	char **argv = (char **)(uintptr_t)(kernels + 1);
+	struct native_shared *shared;
+	unsigned range[2];
+	uint64_t order;
+
+	if (kernels[0] != 5)
+		leave(2);
+	order = number(argv[2]);
+	answer = (int)number(argv[3]);
+	sys(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	shared = map_at(HOME_SHARED, native_shared_bytes((unsigned)number(argv[4])),
+			(int)number(argv[1]), "shared memory");
+	unmap_all_else();
 	check_host();
 	map_sandbox(&v);
 	set_ldt();
 	set_signals();
 	forbid_system_calls();
 	do {
-		if (write(answer, "", 1) != 1)
-			return 1;
-		if (read(order, range, sizeof(range)) != sizeof(range))
-			return 0;
-		run_range(s, &v, range);
+		tell("", 0);
+		if (sys(SYS_read, order, place(range), sizeof(range), 0, 0) != sizeof(range))
+			leave(0);
+		run_range(shared, &v, range);
 	} while (true);
+}
+
+uint8_t insn_stack[STACK_BYTES] __attribute__((aligned(16)));
+
+__asm__(".globl _start\n"
+	"_start:\n"
+	"	mov %rsp, %rdi\n"
+	"	lea insn_stack+65536(%rip), %rsp\n"
+	"	xor %ebp, %ebp\n"
+	"	call insn_begin\n");
+_Static_assert(STACK_BYTES == 65536, "as _start has it");
+
+/* What compilers take to be there. */
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
+{
+	void *at = to;
+
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(bytes) : : "memory");
+	return to;
+}
+
+void *memset(void *to, int value, size_t bytes)
+{
+	void *at = to;
+
+	__asm__ volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(value) : "memory");
+	return to;
+}
+
+int memcmp(const void *one, const void *other, size_t bytes)
+{
+	typedef uint64_t __attribute__((aligned(1), may_alias)) word;
+	const uint8_t *a = one, *b = other;
+
+	for (; bytes >= 8 && *(const word *)a == *(const word *)b; bytes -= 8) {
+		a += 8;
+		b += 8;
+	}
+	for (; bytes; bytes--, a++, b++)
+		if (*a != *b)
+			return *a - *b;
+	return 0;
 }
