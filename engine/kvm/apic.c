@@ -12,7 +12,7 @@
  * vCPU's thread tells it so itself, before its KVM_RUN: only then may messages have changed it.
  *
  * Spec: Linux Documentation/virt/kvm/api.rst, KVM_SET_LAPIC, KVM_SET_MP_STATE; SDM vol. 3 ch. 11.
- * Tested by test/rig/interrupts.c, test/rig/smp.c, test/rig/exits.c, test/unit/kvm.c.
+ * Tested by test/rig/interrupts.c, test/rig/smp.c, test/rig/exits.c, test/unit/kvm_apic.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

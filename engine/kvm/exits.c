@@ -8,7 +8,8 @@
  *
  * Not modelled: exits of features that are never switched on.
  *
- * Spec: Documentation/virt/kvm/api.rst, "The kvm_run structure". Tested by test/rig/exits.c.
+ * Spec: Documentation/virt/kvm/api.rst, "The kvm_run structure". Tested by
+ * test/unit/kvm_exits.c, test/rig/exits.c.
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>

@@ -10,7 +10,7 @@
  * Not modelled: ExtINT as a message.
  *
  * Spec: Linux Documentation/virt/kvm/api.rst, KVM_CAP_SPLIT_IRQCHIP; SDM vol. 3 11.11 (messages).
- * Tested by test/rig/interrupts.c, test/rig/smp.c, test/unit/kvm.c.
+ * Tested by test/rig/interrupts.c, test/rig/smp.c, test/unit/kvm_apic.c.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

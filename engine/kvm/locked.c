@@ -9,7 +9,7 @@
  *
  * Not modelled: that plain writes of other vCPUs wait, too.
  *
- * Spec: SDM vol. 3 9.1.2; vol. 2 2.1.1 (prefixes). Tested by test/unit/kvm.c,
+ * Spec: SDM vol. 3 9.1.2; vol. 2 2.1.1 (prefixes). Tested by test/unit/kvm_exits.c,
  * test/guest/bare/smp_memory.c on KVM.
  * SPDX-License-Identifier: MIT
  */

@@ -12,7 +12,7 @@
  * it, SPEC_CTRL.
  *
  * Spec: Documentation/virt/kvm/api.rst, KVM_X86_SET_MSR_FILTER, KVM_EXIT_X86_RDMSR.
- * Tested by test/unit/kvm.c, test/rig/exits.c.
+ * Tested by test/unit/kvm_exits.c, test/rig/exits.c.
  * SPDX-License-Identifier: MIT
  */
 #include "cpu/msr.h"

@@ -15,7 +15,7 @@
  * Not modelled: single stepping, exact instruction budgets.
  *
  * Spec: Documentation/virt/kvm/api.rst (KVM_RUN, immediate_exit, KVM_INTERRUPT, KVM_NMI).
- * Tested by test/unit/kvm.c, test/rig/.
+ * Tested by test/unit/kvm_exits.c, test/rig/.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>

@@ -8,7 +8,7 @@
  * Not modelled: a debug exception held back by MOV SS (KVM does not show it); SMM.
  *
  * Spec: Documentation/virt/kvm/api.rst; SDM vol. 3 25.4.1 (access rights), 7.5.
- * Tested by test/unit/kvm.c, test/rig/.
+ * Tested by test/unit/kvm_state.c, test/rig/.
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
