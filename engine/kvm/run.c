@@ -160,7 +160,7 @@ static int enter(struct kvm_vcpu *k)
 
 int kvm_finish(struct kvm_vcpu *k)
 {
-	struct exit exit;
+	struct exit exit = { .reason = EXIT_REASON_COUNT };
 	int r = 0;
 
 	while (r == 0 && (k->half_done || k->stale)) {
@@ -168,6 +168,11 @@ int kvm_finish(struct kvm_vcpu *k)
 		r = enter(k);
 		if (r == 0) /* one more piece of the same access */
 			kvm_exit(k, &exit);
+		/* Anything else that ends run() comes again when it is entered. */
+		if (exit.reason == EXIT_STUCK)
+			r = fail(&k->vcpu->trouble, -EIO,
+				 "KVM: exit %u in the middle of an instruction",
+				 k->run->exit_reason);
 	}
 	return r < 0 ? r : 0;
 }

@@ -331,6 +331,46 @@ static void test_half_done(void **state)
 	vm_close(vm);
 }
 
+/* KVM cannot go on with the instruction, and says so once. */
+static int finish_badly(struct kvm_run *run)
+{
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->internal.ndata = 0;
+	fake.finish = NULL;
+	return 0;
+}
+
+static void test_not_to_be_finished(void **state)
+{
+	const char *sentence = "engine kvm failed: KVM: exit 17 in the middle of an instruction";
+	struct vm *vm = open_whole();
+	struct fail why = { 0 };
+	int status = 0;
+
+	(void)state;
+	add_seen(vm);
+	fake.finish = finish_badly;
+	assert_int_equal(run_script(vm, script_in), VM_STUCK);
+	assert_int_equal(vm_run(vm, UINT64_MAX, &status, &why), VM_STUCK);
+	assert_string_equal(why.text, sentence);
+	vm_close(vm);
+
+	fake_reset(); /* a locked one, which is finished while it is handled */
+	vm = open_whole();
+	add_seen(vm);
+	mem_write(&vm->mem, gpa(0xfff0), "\xf0\x01\x07", 3);
+	assert_int_equal(gate_open_up(vm), 0);
+	fake.script = script_read;
+	fake.finish = finish_badly;
+	stopping = vm;
+	steps = 0;
+	assert_int_equal(vm_run(vm, UINT64_MAX, &status, &why), VM_STUCK);
+	assert_string_equal(why.text, sentence);
+	vm_close(vm);
+	assert_nothing_open();
+}
+
 /* --- Interrupts and kicks --- */
 
 static void test_injection(void **state)
@@ -440,11 +480,17 @@ static void test_alarms_at_every_moment(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		T(test_accesses),  T(test_locked),
-		T(test_msrs),      T(test_hypercall),
-		T(test_ends),      T(test_half_done),
-		T(test_injection), T(test_kick_from_another_thread),
-		T(test_alarm),     T(test_alarms_at_every_moment),
+		T(test_accesses),
+		T(test_locked),
+		T(test_msrs),
+		T(test_hypercall),
+		T(test_ends),
+		T(test_half_done),
+		T(test_not_to_be_finished),
+		T(test_injection),
+		T(test_kick_from_another_thread),
+		T(test_alarm),
+		T(test_alarms_at_every_moment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
