@@ -31,6 +31,7 @@ struct fake_kvm {
 	unsigned khz;
 	unsigned calls, fail_at; /* calls that can fail, counted from 1; 0: none fails */
 	unsigned long failed;    /* the request that did */
+	bool failed_removal;     /* and it would have removed a memory slot */
 	unsigned fds, maps;      /* open now */
 	int next_fd;
 	/* Ends a KVM_RUN: fills *run; 0 or -E*. Called with immediate_exit clear. */
@@ -321,8 +322,12 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 	long r;
 
 	(void)fd;
-	if (fake_fails(request))
+	if (fake_fails(request)) {
+		fake.failed_removal =
+			request == KVM_SET_USER_MEMORY_REGION &&
+			((struct kvm_userspace_memory_region *)p)->memory_size == 0;
 		return -EIO;
+	}
 	r = fake_pair(request, p, &found);
 	if (found)
 		return r;

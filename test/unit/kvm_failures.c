@@ -180,9 +180,9 @@ static int whole_life(struct fail *why)
  * locked instruction that is none then, and a log without which all counts as written. */
 static bool bearable(unsigned long request)
 {
-	return request == KVM_CHECK_EXTENSION || request == KVM_SET_USER_MEMORY_REGION ||
-	       request == KVM_IOEVENTFD || request == KVM_TRANSLATE || request == KVM_IRQFD ||
-	       request == KVM_GET_DIRTY_LOG || (request == KVM_SET_GSI_ROUTING && fake.routes != 0);
+	return request == KVM_CHECK_EXTENSION || fake.failed_removal || request == KVM_IOEVENTFD ||
+	       request == KVM_TRANSLATE || request == KVM_IRQFD || request == KVM_GET_DIRTY_LOG ||
+	       (request == KVM_SET_GSI_ROUTING && fake.routes != 0);
 }
 
 static void fail_at(unsigned n)
