@@ -46,6 +46,8 @@ static void start(struct session *s, const char *display)
 	char word[200];
 	char *argv[] = { (char *)session_need("TRAPEZE"),
 			 "run",
+			 "--engine",
+			 (char *)session_engine,
 			 "--disk",
 			 word,
 			 "--memory",

@@ -105,6 +105,7 @@ static void test_pause(void **state)
 static void test_pause_counted(void **state)
 {
 	(void)state;
+	session_need_counting();
 	paused("--counted");
 }
 

@@ -143,7 +143,7 @@ static void take_line(const char *line)
 /* Reads what the guest says, until its end; kills it at a random moment after the first write. */
 static void watch(pid_t pid, int output)
 {
-	double end = session_now() + GUEST_SECONDS, kill_at = 0;
+	double end = session_limit(GUEST_SECONDS), kill_at = 0;
 	static char text[65536];
 	size_t bytes = 0;
 

@@ -20,6 +20,8 @@ static inline void memtest_start(struct session *s, const char *memory)
 	static char kernel[4096];
 	char *argv[] = { (char *)session_need("TRAPEZE"),
 			 "run",
+			 "--engine",
+			 (char *)session_engine,
 			 "--kernel",
 			 kernel,
 			 "--memory",

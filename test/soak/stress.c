@@ -1,24 +1,15 @@
 /*
- * stress.c - stress-ng in the installed Debian on four CPUs, on each software engine: locks,
- * futexes, threads, TLB shootdowns, code that changes, CPUs going off-line; no worker fails, and
- * the kernel has no complaint.
+ * stress.c - stress-ng in the installed Debian on four CPUs, on each software engine, or on KVM:
+ * locks, futexes, threads, TLB shootdowns, code that changes, CPUs going off-line; no worker fails,
+ * and the kernel has no complaint.
  *
  * Debian's package and the libraries that a small system lacks come on a second disk, as a tar
- * archive.
+ * archive (tools/guest/make-stress).
  *
  * SPDX-License-Identifier: MIT
  */
 #include "test/guest/debian.h"
-#include "test/guest/package.h"
 #include "test/soak/each_engine.h"
-
-/* stress-ng first. */
-static const char *const packages[] = {
-	"stress-ng",       "libapparmor1",   "libbsd0",  "libdrm2",   "libegl1",
-	"libexpat1",       "libgbm1",        "libgles2", "libglvnd0", "libipsec-mb1",
-	"libjpeg62-turbo", "libjudydebian1", "libmd0",   "libsctp1",  "libwayland-server0",
-	"libxxhash0",
-};
 
 /* Each for so many workers; --verify has them check their own results. */
 #define LOADS                                                                                      \
@@ -27,31 +18,17 @@ static const char *const packages[] = {
 	"--pthread 2 --switch 4 --pipe 2 --icache 1 --sigq 2 --timer 2 --cpu-online 1"
 #define SECONDS "60"
 
-static void make_archive(const struct debian *d, char *archive, size_t room)
-{
-	char command[9000], path[4200];
-	size_t used;
-
-	snprintf(archive, room, "%s/stress.tar", d->directory);
-	used = (size_t)snprintf(command, sizeof(command), "tar cf '%s' --exclude=./usr/share",
-				archive);
-	for (size_t i = 0; i < sizeof(packages) / sizeof(packages[0]); i++) {
-		package_file(path, sizeof(path), packages[i], "");
-		used += (size_t)snprintf(command + used, sizeof(command) - used, " -C '%s' .",
-					 path);
-		assert_true(used < sizeof(command));
-	}
-	debian_host(command);
-}
-
 static void use(const char *engine)
 {
 	static struct debian d;
-	char archive[128], kernel[5000], initrd[5000];
+	const char *guest = session_need("GUEST");
+	char archive[5000], command[5000], kernel[5000], initrd[5000];
 
 	session_engine = engine;
 	debian_open(&d);
-	make_archive(&d, archive, sizeof(archive));
+	snprintf(command, sizeof(command), "tools/guest/make-stress '%s'", guest);
+	debian_host(command);
+	snprintf(archive, sizeof(archive), "%s/stress.tar,format=raw,readonly", guest);
 	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", d.made);
 	snprintf(initrd, sizeof(initrd), "%s/initrd", d.made);
 	debian_run(&d,
@@ -70,7 +47,6 @@ static void use(const char *engine)
 	debian_ask(&d, "echo cpus=$(nproc)", "cpus=4");
 	debian_well(&d);
 	debian_poweroff(&d);
-	remove(archive);
 	debian_close(&d);
 }
 

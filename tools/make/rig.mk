@@ -41,6 +41,13 @@ RIG_BOOTS ?= 20
 nested-boots:
 	@RIG_BOOTS=$(RIG_BOOTS) $(MAKE) --no-print-directory nested
 
+## make nested-soak  in there, what takes long: Debian from its disk, stress-ng, litmus tests, monitors killed; an hour or more
+.PHONY: nested-soak
+nested-soak:
+	@tools/setup test
+	@$(MAKE) --no-print-directory -j$(JOBS) $(SOAK_KVM)
+	@RIG_SOAK=1 $(MAKE) --no-print-directory nested
+
 run-nested:
 	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) RIG=$(CURDIR)/$(RIG) \
 		test/run $(OBJ)/log-nested 1 test/rig/nested
@@ -61,6 +68,7 @@ soak: soak-nested
 soak-nested:
 	@$(MAKE) --no-print-directory nested
 	@$(MAKE) --no-print-directory nested-boots
+	@$(MAKE) --no-print-directory nested-soak
 
 $(OBJ)/test/rig/fail_ioctl.so: test/rig/preload/fail_ioctl.c
 	@mkdir -p $(@D)

@@ -9,6 +9,11 @@ $(SOAK_BIN): $(OBJ)/%: $(OBJ)/%.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
+# Those that run on KVM, too, as those of ON_KVM in test.mk.
+SOAK_KVM := $(patsubst %,$(OBJ)/test/soak/%-kvm,litmus stress)
+$(SOAK_KVM): %-kvm: %
+	@ln -sf $(<F) $@
+
 ## make soak         kill disk writers, and machines whose guests write, SOAK_ROUNDS=200 times each; every
 ##                   image is whole, flushed data is there;
 ##                   a pass of memtest86+, Debian's installers (downloads them); kernels on several CPUs
@@ -24,6 +29,6 @@ soak-writers:
 
 soak-guests:
 	@tools/setup test
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(SOAK_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest bare $(SOAK_BIN) $(SOAK_KVM)
 	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) CC="$(CC)" \
-		test/run $(OBJ)/log-soak $(JOBS) $(SOAK_BIN)
+		test/run $(OBJ)/log-soak $(JOBS) $(SOAK_BIN) $(SOAK_KVM)

@@ -6,9 +6,10 @@ $(GUEST_BIN): $(OBJ)/%: $(OBJ)/%.o
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lcmocka
 
 # Some on each of the software engines, by its name behind theirs; the others on the default one. Those on KVM
-# skip where it is missing or only emulates; test/rig/nested runs them, too.
+# skip where it is missing or only emulates; test/rig/nested runs them, too. Only counted is not among
+# them: nothing counts the guest's instructions on KVM.
 ON_EACH := boot console smp
-ON_KVM := boot console disk firmware network share smp vconsole vsock
+ON_KVM := boot boot_loader console debian disk enospc firmware killed memory memtest mptable network share smp tap vconsole vsock
 GUEST_TEST := $(foreach t,$(GUEST_BIN),$(if $(filter $(ON_EACH),$(notdir $t)),$t-bt $t-interp,$t)) \
 	$(ON_KVM:%=$(OBJ)/test/guest/%-kvm)
 $(filter %-bt,$(GUEST_TEST)): %-bt: %
