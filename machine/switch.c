@@ -132,6 +132,25 @@ static void drop_code_marks(struct mem *m)
 	}
 }
 
+/* What the engine has failed in, and tells when it is next run. */
+static int trouble_of(const struct vm *vm, struct fail *why)
+{
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		const struct fail *trouble = &vm->vcpu[i]->trouble;
+
+		if (trouble->code)
+			return fail(why, trouble->code, "%s", trouble->text);
+	}
+	return 0;
+}
+
+/* *why has it: it is nothing to the engine that goes on. */
+static void drop_trouble(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		vm->vcpu[i]->trouble = (struct fail){ 0 };
+}
+
 static int exchange(struct vm *vm, const struct engine_ops *to, const struct x86_state *state,
 		    struct fail *why)
 {
@@ -141,24 +160,41 @@ static int exchange(struct vm *vm, const struct engine_ops *to, const struct x86
 	/* Until the new engine counts, counted time stands still. */
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		empty.retired[i] = &state[i].instructions;
-	mem_dirty_sync(&vm->mem);
 	bells_detach(vm);
 	sit_down(vm, &empty);
 	err = open_engine(vm, state, why);
 	new = seat_of(vm);
 	sit_down(vm, err ? &new : &old);
 	close_engine(vm);
-	if (!err)
+	if (err)
+		drop_trouble(vm);
+	else
 		drop_code_marks(&vm->mem);
 	sit_down(vm, err ? &old : &new);
 	bells_attach(vm);
 	return err;
 }
 
+/* All that the engine which runs has of the machine. Not all of it: the machine ends there. */
+static int collect(struct vm *vm, struct x86_state *state, struct fail *why)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < vm->vcpus; i++)
+		err = vcpu_settle(vm->vcpu[i]);
+	if (!err)
+		err = vm_rest(vm);
+	for (unsigned i = 0; !err && i < vm->vcpus; i++)
+		vcpu_get_state(vm->vcpu[i], &state[i]);
+	if (!err)
+		mem_dirty_sync(&vm->mem);
+	return trouble_of(vm, why);
+}
+
 int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why)
 {
 	struct x86_state *state;
-	int err = 0;
+	int err;
 
 	if (to == vm->engine)
 		return 0;
@@ -172,18 +208,7 @@ int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why)
 	state = host_alloc(vm->vcpus * sizeof(*state));
 	if (!state)
 		return fail(why, -ENOMEM, "no memory to change the engine");
-	for (unsigned i = 0; !err && i < vm->vcpus; i++) {
-		err = vcpu_settle(vm->vcpu[i]);
-		if (err)
-			fail(why, err, "%s", vm->vcpu[i]->trouble.text);
-	}
-	if (!err) {
-		err = vm_rest(vm);
-		if (err)
-			fail(why, err, "%s", vm->vcpu[0]->trouble.text);
-	}
-	for (unsigned i = 0; !err && i < vm->vcpus; i++)
-		vcpu_get_state(vm->vcpu[i], &state[i]);
+	err = collect(vm, state, why);
 	if (!err)
 		err = exchange(vm, to, state, why);
 	host_free(state);
@@ -266,8 +291,11 @@ static void take_asked(struct vm *vm)
 			(vm->crew.used ? ENGINE_THREADS : 0);
 	const struct engine_ops *to = choice(vm->engine, caps);
 	struct fail why = { 0, "there is no other that this host can run" };
+	int err = to ? vm_switch(vm, to, &why) : -ENODEV;
 
-	if (!to || vm_switch(vm, to, &why))
+	if (err && to && trouble_of(vm, NULL))
+		return; /* it does not even stay there, and the next run says so */
+	if (err)
 		host_warn("the machine stays on engine %s: %s", vm->engine->name, why.text);
 	else
 		host_warn("the machine now runs on engine %s", to->name);

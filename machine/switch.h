@@ -41,8 +41,8 @@ struct switches {
 
 /*
  * Moves the machine to engine `to` now. vCPUs parked: not while vm_run() is on the stack.
- * -E* and *why: it goes on with the old engine. -EINVAL: a counted machine, and an engine that
- * does not count.
+ * -E* and *why: it goes on with the old engine, or ends there in its next run, if that one cannot
+ * tell the machine's state any more. -EINVAL: a counted machine, and an engine that does not count.
  */
 int vm_switch(struct vm *vm, const struct engine_ops *to, struct fail *why);
 

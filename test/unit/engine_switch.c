@@ -57,6 +57,19 @@ static int no_state(struct vcpu *vcpu, const struct x86_state *in, struct fail *
 	return fail(why, -EINVAL, "no such state");
 }
 
+/* And it says it where the run loop looks, too. */
+static int no_state_and_trouble(struct vcpu *vcpu, const struct x86_state *in, struct fail *why)
+{
+	fail(&vcpu->trouble, -EINVAL, "no such state");
+	return no_state(vcpu, in, why);
+}
+
+static void trouble_instead_of_state(struct vcpu *vcpu, struct x86_state *out)
+{
+	interp_ops.get_state(vcpu, out);
+	fail(&vcpu->trouble, -EIO, "the state is lost");
+}
+
 /* Real mode: counts in AX, stores it, and writes over its own code now and then. */
 static const uint8_t code[] = {
 	0x40,                   /* inc ax */
@@ -187,9 +200,33 @@ static void test_failure_leaves_the_machine_running(void **state)
 	broken.map = interp_ops.map;
 	broken.set_state = no_state;
 	refused(vm, "no such state");
-	run(vm, 72);
+	broken.set_state = no_state_and_trouble;
+	refused(vm, "no such state");
+	run(vm, 65);
 	assert_int_equal(vm->switches.done, 0);
 	assert_same(vm, straight(100));
+	vm_close(vm);
+}
+
+/* Whose state is lost does not go on elsewhere with the last one known: it ends where it is. */
+static void test_state_that_is_lost(void **state)
+{
+	struct vm *vm = open_machine(&interp_ops, true);
+	struct fail why = { 0 };
+	int status = 0;
+
+	(void)state;
+	broken = interp_ops;
+	broken.name = "broken";
+	assert_int_equal(vm_switch(vm, &broken, &why), 0);
+	run(vm, 7);
+	broken.get_state = trouble_instead_of_state;
+	assert_int_equal(vm_switch(vm, &interp_ops, &why), -EIO);
+	assert_string_equal(why.text, "the state is lost");
+	assert_ptr_equal(vm->engine, &broken);
+	assert_int_equal(vm_run(vm, 1, &status, &why), VM_STUCK);
+	assert_string_equal(why.text, "engine broken failed: the state is lost");
+	assert_int_equal(status, -EIO);
 	vm_close(vm);
 }
 
@@ -325,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_at_every_instruction),
 		cmocka_unit_test(test_planned),
 		cmocka_unit_test(test_failure_leaves_the_machine_running),
+		cmocka_unit_test(test_state_that_is_lost),
 		cmocka_unit_test(test_counting),
 		cmocka_unit_test(test_asked),
 		cmocka_unit_test(test_halted_and_waiting),
