@@ -155,15 +155,22 @@ static void test_repeats(void)
 
 /* ---- Timers ---- */
 
+#define APIC(reg) (*(volatile uint32_t *)(0xfee00000 + (reg)))
+
+static volatile unsigned late;
+
 static bool on_timer(struct frame *f)
 {
-	if (f->vector != 0x20 && f->vector != 0x30)
+	if (f->vector != 0x20 && f->vector != 0x30 && f->vector != 0x31)
 		return false;
-	ticks++;
+	if (f->vector == 0x31)
+		late++;
+	else
+		ticks++;
 	if (f->vector == 0x20)
 		outb(0x20, 0x20);
 	else
-		*(volatile uint32_t *)0xfee000b0 = 0;
+		APIC(0xb0) = 0;
 	return true;
 }
 
@@ -175,6 +182,47 @@ static void wait_for(unsigned n)
 	while (ticks < n && until++ < 100000000)
 		__asm__ volatile("pause");
 	__asm__ volatile("cli");
+}
+
+/* One tick of the 8254, soon. */
+static void tick_once(uint8_t count)
+{
+	outb(0x43, 0x30);
+	outb(0x40, count);
+	outb(0x40, 0);
+}
+
+static void linger(unsigned n)
+{
+	for (volatile unsigned i = 0; i < n; i++)
+		;
+}
+
+/* One tick comes before, at, or after STI and HLT. If it is taken between the two, or lost, the CPU
+ * sleeps until the local APIC's timer, half a minute later. */
+#define SLEEPS 1200
+static void test_sleep(void)
+{
+	APIC(0xf0) = 0x1ff;
+	APIC(0x350) = 0x700; /* LINT0: the 8259 */
+	APIC(0x3e0) = 2;     /* a clock in eight */
+	APIC(0x320) = 0x31;
+	tick_once(1);
+	__asm__ volatile("sti");
+	linger(100000); /* no other waits */
+	__asm__ volatile("cli");
+	ticks = late = 0;
+	for (unsigned n = 1; n <= SLEEPS && !late; n++) {
+		APIC(0x380) = 0xffffffff;
+		tick_once(4);
+		linger(n & 1 ? n : n * n / 64); /* counted time; real time */
+		__asm__ volatile("sti\nhlt\ncli");
+		if (ticks != n)
+			break;
+	}
+	CHECK("STI and HLT", ticks, SLEEPS);
+	CHECK("STI and HLT lose no tick", late, 0);
+	APIC(0x380) = 0;
 }
 
 static void test_timers(void)
@@ -191,22 +239,16 @@ static void test_timers(void)
 	outb(0x40, 0x04);
 	wait_for(5);
 	CHECK("8254 through the 8259", ticks >= 5, true);
+	test_sleep();
 	outb(0x21, 0xff);
-	outb(0x21, 0xfe);
-	ticks = 0;
-	while (ticks < 8) /* no wake-up may be lost between the two; a late one may bring the next */
-		__asm__ volatile("sti\nhlt\ncli");
-	outb(0x21, 0xff);
-	CHECK("STI and HLT", ticks >= 8, true);
 
 	ticks = 0;
-	*(volatile uint32_t *)0xfee000f0 = 0x1ff;
-	*(volatile uint32_t *)0xfee003e0 = 0xb;
-	*(volatile uint32_t *)0xfee00320 = 0x20030; /* periodic */
-	*(volatile uint32_t *)0xfee00380 = 100000;
+	APIC(0x3e0) = 0xb;
+	APIC(0x320) = 0x20030; /* periodic */
+	APIC(0x380) = 100000;
 	wait_for(5);
 	CHECK("local APIC timer", ticks >= 5, true);
-	*(volatile uint32_t *)0xfee00320 = 0x10000;
+	APIC(0x320) = 0x10000;
 	on_trap = 0;
 }
 
