@@ -95,7 +95,8 @@ static bool leaves(const struct translation *x, unsigned n, unsigned mask)
 	switch (zi->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR: return true;
 	case ZYDIS_CATEGORY_CALL:
-	case ZYDIS_CATEGORY_UNCOND_BR: return x->all_op[n][0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+	case ZYDIS_CATEGORY_UNCOND_BR:
+		return x->all_op[n][0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE || bt_page_jump(x, n);
 	default: break;
 	}
 	switch (zi->mnemonic) {

@@ -128,11 +128,11 @@ static void landing(struct translation *x, int32_t back)
 	bt_edge(x, NULL, back, FLAGS_MEMORY);
 }
 
-/* R11 = value of the operand that an indirect branch names. Flags given. */
+/* R11 = value of the operand that an indirect branch names. Flags given, or can be made again. */
 static void indirect_target(struct translation *x)
 {
 	if (!(x->i->flags & INSN_MEM)) {
-		bt_flags_give(x);
+		bt_flags_lose(x);
 		bt_read(&x->e, R11, x->i->a / 8);
 		if (!x->wide)
 			code_move32(&x->e, R11, R11);
@@ -150,30 +150,50 @@ static void by_table(struct translation *x)
 }
 
 /* Did the indirect jump at hand stay in its page when it was last interpreted? */
-static bool stayed(const struct translation *x)
+static bool stayed(const struct translation *x, const struct insn *i)
 {
-	const struct block *to = x->i->aux;
+	const struct block *to = i->aux;
 
 	return to && !block_straddles(to) &&
 	       to->key >> (2 + PAGE_SHIFT) == x->b->key >> (2 + PAGE_SHIFT);
 }
 
+static const struct bt_page_jumps *table_of(const struct translation *x, unsigned n)
+{
+	return stayed(x, &x->b->insn[n]) ? bt_jumps_of(x->t, x->b, x->variant) : NULL;
+}
+
+bool bt_page_jump(const struct translation *x, unsigned n)
+{
+	const ZydisDecodedInstruction *zi = &x->all_zi[n];
+
+	return n + 1 == x->b->count && zi->mnemonic == ZYDIS_MNEMONIC_JMP &&
+	       x->b->insn[n].osz == x->word &&
+	       x->all_op[n][0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+	       zi->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR && table_of(x, n);
+}
+
 /* Jumps to R11 if that is in this page. Else goes on, R11 as it was. */
 static void within_page(struct translation *x)
 {
-	const struct bt_page_jumps *j;
+	const struct bt_page_jumps *j = table_of(x, x->i->n);
 	struct code *e = &x->e;
 	uint8_t *far;
 
-	j = stayed(x) ? bt_jumps_of(x->t, x->b, x->variant) : NULL;
 	if (!j)
 		return;
 	code_state(e, OP_XOR, R11, AT(x.code_va));
 	CODE(e, 0x49, 0x81, 0xfb); /* cmp r11, 4095 */
 	code32(e, PAGE_SIZE - 1);
 	far = code_jump_if(e, CC_A);
-	code_rip(e, 0x8d, RCX, bt_data(x->t, j)); /* lea */
-	CODE(e, 0x42, 0xff, 0x24, 0xd9);          /* jmp [rcx + r11 * 8] */
+	if (x->flags == FLAGS_AGAIN) {
+		code_state_set32(e, AT(x.insn), 0);
+		bt_cold(x, COLD_SETTLE, e->at);
+		code_rip(e, 0x8d, RCX, bt_data(x->t, j->plain)); /* lea */
+	} else {
+		code_rip(e, 0x8d, RCX, bt_data(x->t, j->native));
+	}
+	CODE(e, 0x42, 0xff, 0x24, 0xd9); /* jmp [rcx + r11 * 8] */
 	code_here(e, far);
 	code_state(e, OP_XOR, R11, AT(x.code_va));
 }
@@ -254,12 +274,15 @@ static bool call(struct translation *x, bool relative)
 
 static bool jump(struct translation *x, bool relative)
 {
+	if (bt_followed(x, x->i->n))
+		return true;
 	if (relative) {
 		bt_edge(x, x->i, x->b->offset + (int32_t)x->i->imm, x->flags);
 		return true;
 	}
 	indirect_target(x);
 	within_page(x);
+	bt_flags_give(x);
 	by_table(x);
 	code_go(&x->e, OP_JMP, x->t->indirect[x->half]);
 	return true;
@@ -353,7 +376,7 @@ bool bt_branch(struct translation *x, bool *ended)
 	}
 	if (x->i->flags & INSN_MEM && !bt_address_known(x->i))
 		return false;
-	*ended = true;
+	*ended = !bt_followed(x, x->i->n);
 	switch (x->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP: return jump(x, relative);
 	case ZYDIS_MNEMONIC_CALL: return call(x, relative);
@@ -441,6 +464,16 @@ static void save_flags(struct translation *x, const struct cold *k)
 		bt_flags_save(&x->e);
 }
 
+/* What a jump within its page leaves in x.insn: where its flags are saved. */
+static void cold_settle(struct translation *x, const struct cold *k)
+{
+	uint32_t at = (uint32_t)(x->e.at - x->t->code.write_at);
+
+	memcpy(k->from - 4, &at, 4);
+	save_flags(x, k);
+	code8(&x->e, 0xc3);
+}
+
 /* A jump that leaves its page may be linked to a block that needs the flags; its checks, which come
  * here to be renewed, may not. */
 static uint8_t *cold_checks(struct translation *x, const struct cold *k)
@@ -514,7 +547,8 @@ static bool makes_again(enum cold_kind kind)
 
 static void put_cold(struct translation *x, const struct cold *k, struct cold *next)
 {
-	code_here(&x->e, k->from);
+	if (k->kind != COLD_SETTLE)
+		code_here(&x->e, k->from);
 	x->maker = k->maker;
 	if (k->again && makes_again(k->kind)) {
 		bt_again(x);
@@ -535,6 +569,7 @@ static void put_cold(struct translation *x, const struct cold *k, struct cold *n
 		bt_edge(x, k->i, k->target, k->again ? FLAGS_AGAIN : FLAGS_MEMORY)->is_call = true;
 		break;
 	case COLD_EDGE: cold_edge(x, k); break;
+	case COLD_SETTLE: cold_settle(x, k); break;
 	}
 }
 

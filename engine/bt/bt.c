@@ -123,7 +123,7 @@ bool bt_fits(const struct interp *c, const struct block *b, uint64_t rip)
 }
 
 /* Next time the instruction looks into the TLB at once. The code that runs now stays readable. */
-static void translate_again(struct interp *c, struct insn *i)
+static void translate_again(struct interp *c, const struct insn *i)
 {
 	c->x.hops = NULL;
 	bt_share_again(c->executor, c, i, INSN_HOPS);
@@ -156,7 +156,7 @@ int bt_slow(struct interp *c, uint32_t name)
 	t->slows++;
 	t->figures.slow[i->tag]++;
 	if (UNLIKELY(c->x.hops != NULL))
-		translate_again(c, (struct insn *)i);
+		translate_again(c, i);
 	for (unsigned half = 0; half < 2; half++)
 		if (UNLIKELY(c->x.cells[half] == c->x.cells_end[half]))
 			bt_cells_die(&c->tlb, half);
@@ -195,7 +195,7 @@ int bt_group_slow(struct interp *c, uint32_t name, uint32_t extent)
 
 	if (bt_group_crosses(c, i, extent)) {
 		if (crosses_often(t, c, i))
-			bt_share_again(c->executor, c, (struct insn *)i, INSN_ALONE);
+			bt_share_again(t, c, i, INSN_ALONE);
 	} else if (bt_group_find(c, i, extent)) {
 		if (c->x.x87_live) { /* what was saved is what comes back */
 			bt_x87_take(c);
@@ -314,19 +314,31 @@ static enum step run_native(struct bt *t, struct interp *c, const struct block *
 	return at_boundary(t, c);
 }
 
-/* A translation that fits what the CPU is now. */
-static void prepare(struct bt *t, struct interp *c, struct block *b)
+/* What takes b's place if it is worth a translation. */
+static struct block *follow(struct interp *c, struct block *b)
+{
+	b = cache_follow(c->cache, b);
+	c->block = b;
+	c->current = b->insn;
+	return b;
+}
+
+/* Returns b or what took its place, with a translation that fits what the CPU is now, if possible.
+ */
+static struct block *prepare(struct bt *t, struct interp *c, struct block *b)
 {
 	if (LIKELY(b->native != NULL)) {
 		if (LIKELY(bt_fits(c, b, c->r[R_RIP])))
-			return;
+			return b;
 		bt_killed(c, b);
 	}
 	if (bt_share_adopt(t, c, b))
-		return;
+		return b;
 	if (b->runs++ < t->hot || (block_straddles(b) && !bt_straddle_known(b)))
-		return;
+		return b;
+	b = follow(c, b);
 	bt_translate(t, c, b);
+	return b;
 }
 
 enum step bt_execute(struct interp *c, struct block *b)
@@ -336,7 +348,7 @@ enum step bt_execute(struct interp *c, struct block *b)
 
 	if (UNLIKELY(!bt_translatable(c)))
 		return interp_run_block(c, b);
-	prepare(t, c, b);
+	b = prepare(t, c, b);
 	if (b->native && may_run(t, c, b)) {
 		if (t->pending || t->pending_indirect)
 			bt_link(t, c, b);

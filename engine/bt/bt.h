@@ -142,6 +142,7 @@ struct bt_jump { /* of the table of indirect jumps */
 /* Of indirect jumps that stay in their page, by where in it they lead (jumps.c). */
 struct bt_page_jumps {
 	const uint8_t *native[PAGE_SIZE];
+	const uint8_t *plain[PAGE_SIZE]; /* the same of those that need no flags, else bt_settle */
 };
 
 /* Why translated code came back; above BT_STEP an enum step for the run loop. */
@@ -159,7 +160,7 @@ struct bt {
 	struct insn left_by;  /* what ended a shared block */
 	/* Stubs, write addresses. */
 	const uint8_t *edge, *boundary, *slow, *gate_slow, *group_slow, *syscall, *sysret, *tsc,
-		*vector, *x87, *mismatch, *indirect[2], *page_miss;
+		*vector, *x87, *mismatch, *indirect[2], *page_miss, *settle;
 	const uint8_t *rep_movs[4], *rep_stos[4]; /* by log2 of the element's size */
 	const uint8_t *underflow;                 /* executable address */
 	const uint8_t *either[2];    /* by access: the host address of R11 in either half */

@@ -71,6 +71,8 @@ void bt_figures(const struct vcpu *vcpu, figure_fn tell, void *arg)
 	tell(arg, NULL, "blocks", t->blocks);
 	tell(arg, NULL, "blocks_adopted", t->figures.adopted);
 	tell(arg, NULL, "code_bytes", t->figures.bytes);
+	tell(arg, NULL, "traces", t->figures.traces);
+	tell(arg, NULL, "trace_bytes", t->figures.trace_bytes);
 	tell(arg, NULL, "native_instructions", t->native);
 	tell(arg, NULL, "handled_instructions", t->handled);
 	tell(arg, NULL, "retired_translated", t->figures.instructions);

@@ -19,7 +19,8 @@
 #define BT_TOP  20u /* mnemonics that are told, those with the most calls */
 
 struct bt_figures {
-	uint64_t bytes;        /* of host code, the cold parts too */
+	uint64_t bytes;               /* of host code, the cold parts too */
+	uint64_t traces, trace_bytes; /* blocks that go on where a JMP leads, and their host code */
 	uint64_t instructions; /* retired in translated code, or by a handler that it called */
 	uint64_t steps[STEP_END + 1]; /* ways out by what a handler said */
 	uint64_t slow[BT_TAGS];       /* calls of handlers */

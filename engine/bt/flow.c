@@ -66,6 +66,8 @@ static uint32_t before(struct translation *x, unsigned n, uint32_t live)
 
 	x->wanted[n] = live != 0;
 	x->need[n] = false;
+	if (bt_followed(x, n))
+		return live;
 	if (!x->known[n] || !is_native(x))
 		return FLAG_ARITH;
 	if (!f)

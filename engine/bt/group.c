@@ -264,6 +264,8 @@ static struct group find_on_stack(const struct translation *x)
 			branched = true;
 			continue;
 		}
+		if (bt_followed(x, n))
+			continue;
 		if (!stack_use(x, n, &u) || moved != (int16_t)moved)
 			break;
 		if (u.size && !extend(&g, &u, moved, branched))
@@ -295,6 +297,8 @@ static struct group find_by_registers(const struct translation *x)
 			branched = true;
 			continue;
 		}
+		if (bt_followed(x, n))
+			continue;
 		if (!insn_fits(x, n))
 			break;
 		if (x->b->insn[n].flags & INSN_MEM && x->all_zi[n].mnemonic != ZYDIS_MNEMONIC_LEA &&

@@ -89,7 +89,7 @@ static bool go_there(struct bt *t, struct interp *c, uint64_t done)
 {
 	struct block *b = fetch_recent(c);
 
-	if (!b || !b->native || !bt_fits(c, b, c->r[R_RIP]) || t->end - done < b->count)
+	if (!b || !b->native || !bt_fits(c, b, c->r[R_RIP]) || t->end - done < b->most)
 		return false;
 	c->s.instructions = done;
 	c->x.left = t->end - done;

@@ -6,6 +6,9 @@
  * with an entry for each of its bytes, as long as there are tables: the code to go to, or the stub
  * that asks. All other indirect jumps look into a table by linear address (stubs.c).
  *
+ * Such a jump saves flags only for code that needs them: a second table has that code's places lead
+ * to a stub, which has the jump's block save them and takes the first table.
+ *
  * A page's table is of one half of the address space, one privilege and one width of code, and
  * stays the page's until all translations go.
  *
@@ -36,11 +39,18 @@ static struct bt_page_jumps *find(const struct bt *t, uint64_t key)
 	return NULL;
 }
 
+/* Nothing is known at `offset`. */
+static void forget(const struct bt *t, struct bt_page_jumps *j, unsigned offset)
+{
+	j->native[offset] = bt_exec(t, t->page_miss);
+	j->plain[offset] = bt_exec(t, t->settle);
+}
+
 static void clear(const struct bt *t, unsigned tables)
 {
 	for (unsigned n = 0; n < tables; n++)
 		for (unsigned k = 0; k < PAGE_SIZE; k++)
-			t->page_jump[n].native[k] = bt_exec(t, t->page_miss);
+			forget(t, &t->page_jump[n], k);
 }
 
 void bt_jumps_open(struct bt *t)
@@ -74,8 +84,12 @@ void bt_jumps_add(struct bt *t, struct interp *c, struct block *b)
 				  .native = b->native,
 				  .host = (b->key >> 2 & ~PAGE_MASK) | c->user |
 					  (block_straddles(b) ? 2 : 0) };
-	if (j && !block_straddles(b))
+	if (j && !block_straddles(b)) {
+		forget(t, j, b->offset);
 		j->native[b->offset] = b->native;
+		if (!(b->native_flags & BT_FLAGS))
+			j->plain[b->offset] = b->native;
+	}
 	_Static_assert(BT_JUMPS == 1u << 12, "see bt_jumps_kill()");
 	__atomic_or_fetch(&bt_head(t, b->native)->b->native_flags, BT_JUMPED, __ATOMIC_RELAXED);
 	t->jumps_used = true;
@@ -94,10 +108,10 @@ void bt_jumps_kill(struct bt *t, const struct block *b)
 			*j = (struct bt_jump){ 0 };
 	}
 	for (unsigned n = 0; n < tables_of(t); n++) {
-		const uint8_t **native = &t->page_jump[n].native[b->offset];
+		struct bt_page_jumps *j = &t->page_jump[n];
 
-		if (*native == b->native)
-			*native = bt_exec(t, t->page_miss);
+		if (j->native[b->offset] == b->native)
+			forget(t, j, b->offset);
 	}
 }
 
@@ -120,10 +134,10 @@ void bt_jumps_drop(struct bt *t, const uint8_t *from, const uint8_t *end)
 			*jump = (struct bt_jump){ 0 };
 	}
 	for (unsigned n = 0; n < tables_of(t); n++) {
-		const uint8_t **native = t->page_jump[n].native;
+		struct bt_page_jumps *j = &t->page_jump[n];
 
 		for (unsigned k = 0; k < PAGE_SIZE; k++)
-			if (native[k] >= from && native[k] < end)
-				native[k] = bt_exec(t, t->page_miss);
+			if (j->native[k] >= from && j->native[k] < end)
+				forget(t, j, k);
 	}
 }

@@ -55,6 +55,7 @@ static unsigned list(const struct bt *t, struct stub stub[STUBS])
 		{ "bt_rep_stosw", exec(t, t->rep_stos[1]) },
 		{ "bt_rep_stosd", exec(t, t->rep_stos[2]) },
 		{ "bt_rep_stosq", exec(t, t->rep_stos[3]) },
+		{ "bt_settle", exec(t, t->settle) },
 		{ "bt_mismatch", exec(t, t->mismatch) },
 		{ "bt_underflow", t->underflow },
 	};

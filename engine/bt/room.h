@@ -44,6 +44,7 @@ struct bt_room {
 	unsigned ready;               /* bit n: region n has its memory, or will soon */
 	const uint8_t *half;          /* when `at` is there, the next region is made ready */
 	struct bt_tags tags;
+	struct bt_learnt learnt[BT_LEARNT];
 	struct interp *user[VCPUS_MAX];
 	unsigned users;
 	/* The rest with several vCPUs only, see share.h. */

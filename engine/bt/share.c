@@ -100,7 +100,7 @@ static void page_add(struct bt *t, struct interp *c, struct block *b)
 		SHOW(page_bucket(r, host), p);
 	}
 	b->next = p->first;
-	__atomic_or_fetch(&p->covered, pieces(b->offset, b->bytes), __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&p->covered, pieces(b->from, b->to - b->from), __ATOMIC_SEQ_CST);
 	SHOW(&p->first, b);
 	cache_share_begin(c, b);
 }
@@ -151,14 +151,15 @@ static void *take(struct bt_room *r, size_t bytes)
 static struct block *copy_block(struct bt_room *r, const struct block *b)
 {
 	size_t insns = (b->count + 1u) * sizeof(struct insn);
-	struct block *to = take(r, sizeof(*to) + insns + b->bytes);
+	unsigned bytes = b->to - b->from, before = b->offset - b->from;
+	struct block *to = take(r, sizeof(*to) + insns + bytes);
 	uint8_t *code = (uint8_t *)(to + 1) + insns;
 
 	*to = *b;
 	to->insn = (struct insn *)(to + 1);
 	memcpy(to->insn, b->insn, insns);
-	memcpy(code, b->code, b->bytes);
-	to->code = code;
+	memcpy(code, b->code - before, bytes);
+	to->code = code + before;
 	return to;
 }
 
@@ -190,6 +191,7 @@ static void adopt(const struct bt *t, struct block *b, const struct block *share
 {
 	b->native = bt_exec(t, shared->native);
 	b->native_flags = bt_native_flags(shared) & (uint8_t)~BT_JUMPED;
+	b->most = shared->count;
 }
 
 void bt_share_add(struct bt *t, struct interp *c, struct block *b, struct block *shared)
@@ -274,24 +276,43 @@ void bt_share_drop(struct bt *t, struct block *shared)
 	shared->live = false;
 }
 
-void bt_share_again(struct bt *t, struct interp *c, struct insn *i, uint8_t flag)
+/* Where what was learnt about instruction n of b is kept: by its place in the host's memory. */
+static struct bt_learnt *learnt_of(struct bt_room *r, const struct block *b, unsigned n,
+				   uint64_t *key)
 {
-	struct block *b = (struct block *)(i - i->n) - 1, *mine;
-	const struct bt_room *r = t->room;
+	*key = block_straddles(b) ? straddle_key(b) : (b->key >> 2) + (uint64_t)b->insn[n].at;
+	return &r->learnt[scatter(*key, BT_LEARNT)];
+}
 
-	i->flags |= flag;
-	if (!r->shared) {
-		if (b->native)
-			bt_killed(c, b);
-		return;
-	}
-	gate_close(c->vcpu->vm, c->vcpu);
-	for (unsigned k = 0; b->live && k < r->users; k++)
-		for (unsigned n = 0; (mine = own(r->user[k], b, &n));)
-			mine->insn[i->n].flags |= flag;
-	if (b->live)
+void bt_share_again(struct bt *t, struct interp *c, const struct insn *i, uint8_t flag)
+{
+	struct block *b = (struct block *)(i - i->n) - 1;
+	struct bt_room *r = t->room;
+	struct bt_learnt *l;
+	uint64_t key;
+
+	if (r->shared)
+		gate_close(c->vcpu->vm, c->vcpu);
+	l = learnt_of(r, b, i->n, &key);
+	*l = (struct bt_learnt){ .key = key, .flags = flag | (l->key == key ? l->flags : 0) };
+	if (!r->shared && b->native)
+		bt_killed(c, b);
+	else if (r->shared && b->live)
 		bt_share_drop(t, b);
-	gate_open(c->vcpu->vm, c->vcpu);
+	if (r->shared)
+		gate_open(c->vcpu->vm, c->vcpu);
+}
+
+void bt_share_learnt(struct bt *t, struct block *b)
+{
+	uint64_t key;
+
+	for (unsigned n = 0; n < b->count; n++) {
+		const struct bt_learnt *l = learnt_of(t->room, b, n, &key);
+
+		if (l->key == key)
+			b->insn[n].flags |= l->flags;
+	}
 }
 
 bool bt_share_in_use(const struct bt *t, size_t from, size_t to)
@@ -318,7 +339,7 @@ static const struct bt_room *room_of(const struct interp *c)
 
 static bool overlaps(const struct block *b, unsigned from, unsigned bytes)
 {
-	return b->offset < from + bytes && b->offset + b->bytes > from;
+	return block_overlaps(b, from, from + bytes);
 }
 
 static bool covers(const struct interp *c, const uint8_t *host, unsigned bytes)
@@ -362,6 +383,8 @@ static unsigned decoded(const struct interp *c, uint64_t key, struct insn *insn)
 	for (const struct block *s = LOOK(&r->table[scatter(key, TABLE)]); s; s = s->chain) {
 		if (s->key != key)
 			continue;
+		if (block_follows(s)) /* more than the interpreter wants */
+			return 0;
 		memcpy(insn, s->insn, (s->count + 1u) * sizeof(*insn));
 		for (unsigned n = 0; n <= s->count; n++)
 			if (insn[n].fn == op_stale) /* cut just now, see interp_exit() */

@@ -36,6 +36,12 @@ struct bt_page {
 	struct bt_page *chain;
 };
 
+#define BT_LEARNT 512u
+struct bt_learnt { /* about an instruction, see bt_share_again() */
+	uint64_t key;
+	uint8_t flags;
+};
+
 #define BT_FROZEN_ROOM (UINT64_C(4) << 10)   /* more than any shared block takes */
 #define BT_FROZEN_MOST (UINT64_C(120) << 20) /* names reach so far, see bt_name() */
 
@@ -55,9 +61,12 @@ bool bt_share_adopt(struct bt *t, const struct interp *c, struct block *b);
 
 /* Gate closed: the shared block's translation is no more. */
 void bt_share_drop(struct bt *t, struct block *shared);
-/* Instruction i of the block that is translated gets `flag`, and is to be translated anew; so
- * wherever it is known. Inside the gate, which it closes. */
-void bt_share_again(struct bt *t, struct interp *c, struct insn *i, uint8_t flag);
+/* The block of instruction i is to be translated anew, and whoever translates the instruction, in
+ * whatever block, gives it `flag`: which is advice, and may be forgotten. Inside the gate, which it
+ * closes. */
+void bt_share_again(struct bt *t, struct interp *c, const struct insn *i, uint8_t flag);
+/* Lock held: b's instructions get the flags that are known of them. */
+void bt_share_learnt(struct bt *t, struct block *b);
 /* Is some vCPU in the midst of an instruction at [from, to), of names? Gate closed. */
 bool bt_share_in_use(const struct bt *t, size_t from, size_t to);
 

@@ -286,6 +286,24 @@ static const uint8_t *put_page_miss(struct code *e, const struct bt_common *s)
 	return begin;
 }
 
+/*
+ * A jump within its page, to R11 in it, whose second table at RCX does not know, or knows that its
+ * flags are needed: x.insn says where they are saved, from the code's beginning.
+ */
+static const uint8_t *put_settle(struct code *e)
+{
+	const uint8_t *begin = e->at;
+
+	code8(e, 0x51); /* push rcx */
+	code_state32(e, OP_LOAD, RCX, AT(x.insn));
+	code_state(e, OP_ADD, RCX, AT(x.code));
+	CODE(e, 0xff, 0xd1, 0x59);       /* call rcx; pop rcx */
+	CODE(e, 0x42, 0xff, 0xa4, 0xd9); /* jmp [rcx + r11 * 8 - to the first table] */
+	code32(e, (uint32_t)((int32_t)offsetof(struct bt_page_jumps, native) -
+			     (int32_t)offsetof(struct bt_page_jumps, plain)));
+	return begin;
+}
+
 /* RAX = the TLB entry of the address in R11, of either half; RDX = which half. */
 static void put_entry(struct code *e)
 {
@@ -503,6 +521,7 @@ void bt_stubs(struct bt *t)
 	t->edge = put_edge(t, &e, &s);
 	t->boundary = put_rip(&e, &s, BT_BOUNDARY);
 	t->page_miss = put_page_miss(&e, &s);
+	t->settle = put_settle(&e);
 	for (unsigned half = 0; half < 2; half++) {
 		t->indirect[half] = put_indirect(&e, &s, half);
 		t->refill[half][ACCESS_READ] = put_refill(t, &e, half, ACCESS_READ);

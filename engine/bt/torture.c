@@ -40,7 +40,7 @@ static enum step execute(struct interp *c, struct block *b)
 
 	flush(t, c, 64);
 	if (t->torture & TORTURE(KICK))
-		t->slice = b->count;
+		t->slice = b->most;
 	if (t->torture & TORTURE(NO_LINK)) {
 		t->pending = NULL;
 		t->pending_indirect = false;

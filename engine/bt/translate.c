@@ -31,6 +31,7 @@ void bt_take(struct translation *x, unsigned n)
 
 static void decode_all(struct translation *x)
 {
+	bt_share_learnt(x->t, x->b);
 	x->first_vector = x->b->count;
 	for (unsigned n = 0; n < x->b->count; n++) {
 		x->known[n] = decode(x, n);
@@ -190,6 +191,8 @@ static void made(const struct translation *x)
 	struct bt *t = x->t;
 	size_t bytes = sizeof(struct bt_head) + (size_t)(x->piece[0].end - t->room->at);
 	struct bt_head *head = bt_head(t, x->b->native);
+	uint64_t emitted = (uint64_t)(x->piece[0].end - x->piece[0].begin) +
+			   (uint64_t)(x->piece[1].end - x->piece[1].begin);
 
 	bytes = (bytes + 15) & ~(size_t)15;
 	*head = (struct bt_head){
@@ -200,8 +203,11 @@ static void made(const struct translation *x)
 	};
 	t->room->at += bytes;
 	t->room->cold = x->e.at;
-	t->figures.bytes += (uint64_t)(x->piece[0].end - x->piece[0].begin) +
-			    (uint64_t)(x->piece[1].end - x->piece[1].begin);
+	t->figures.bytes += emitted;
+	if (block_follows(x->b)) {
+		t->figures.traces++;
+		t->figures.trace_bytes += emitted;
+	}
 }
 
 static bool is_stale(const struct block *b)

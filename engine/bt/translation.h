@@ -29,7 +29,8 @@ enum cold_kind {
 	COLD_VECTOR,
 	COLD_X87,
 	COLD_CALL,
-	COLD_EDGE
+	COLD_EDGE,
+	COLD_SETTLE
 };
 
 /* Code that goes behind the block. */
@@ -193,6 +194,15 @@ static inline struct bt_cell *bt_cell_new(struct bt *t)
 
 	*cell = (struct bt_cell){ 0 };
 	return cell;
+}
+
+/* Is it an indirect JMP, the block's last, that has a table of its page (jumps.c)? */
+bool bt_page_jump(const struct translation *x, unsigned n);
+
+/* Is instruction n a JMP to the one that follows it in the block? */
+static inline bool bt_followed(const struct translation *x, unsigned n)
+{
+	return n + 1 < x->b->count && insn_is_jump(&x->b->insn[n]);
 }
 
 /* branch.c */

@@ -87,13 +87,19 @@ static size_t block_room(unsigned count, unsigned code_bytes)
 
 static size_t block_bytes(const struct block *b)
 {
-	return block_room(b->count, b->bytes);
+	return block_room(b->count, b->to - b->from);
 }
 
-/* A block in the arena, of `count` instructions and their end; has_room() was asked. */
+/* The same of one that follows jumps: from the lowest to the highest. */
+#define FOLLOW_MOST 1024
+_Static_assert(FOLLOW_MOST >= CODE_MOST, "has_room() asks for one");
+
+/* A block in the arena, of `count` instructions and their end, that lies in [from, to) of its page,
+ * where `code` is; has_room() was asked. */
 static struct block *block_make(struct block_cache *k, const struct insn *insn, unsigned count,
-				const uint8_t *code, unsigned code_bytes)
+				const uint8_t *code, unsigned from, unsigned to)
 {
+	unsigned code_bytes = to - from;
 	struct block *b = (struct block *)(void *)(k->arena + k->region * k->region_bytes +
 						   k->used[k->region]);
 	uint8_t *copy = (uint8_t *)(b + 1) + (count + 1) * sizeof(*insn);
@@ -106,15 +112,16 @@ static struct block *block_make(struct block_cache *k, const struct insn *insn, 
 	memcpy(b->insn, insn, (count + 1) * sizeof(*insn));
 	b->code = copy;
 	memcpy(copy, code, code_bytes);
-	b->count = (uint16_t)count;
-	b->bytes = (uint16_t)code_bytes;
+	b->count = b->most = (uint16_t)count;
+	b->from = (uint16_t)from;
+	b->to = (uint16_t)to;
 	return b;
 }
 
 /* Is there room for one more block, and its page? */
 static bool has_room(const struct block_cache *k)
 {
-	return k->region_bytes - k->used[k->region] >= block_room(BLOCK_INSNS, CODE_MOST) &&
+	return k->region_bytes - k->used[k->region] >= block_room(BLOCK_INSNS, FOLLOW_MOST) &&
 	       (k->page_free || k->pages_used < k->pages_all);
 }
 
@@ -159,6 +166,19 @@ static void kill_block(struct block_cache *k, struct block *b)
 	k->killed++;
 }
 
+bool block_overlaps(const struct block *b, unsigned from, unsigned to)
+{
+	if (b->from >= to || b->to <= from || !block_follows(b))
+		return b->from < to && b->to > from;
+	for (unsigned n = 0; n < b->count; n++) {
+		unsigned at = (unsigned)(b->offset + b->insn[n].at);
+
+		if (at < to && at + b->insn[n].len > from)
+			return true;
+	}
+	return false;
+}
+
 void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 {
 	struct code_page *p = page_find(k, at.v >> PAGE_SHIFT);
@@ -171,7 +191,7 @@ void cache_written(struct block_cache *k, gpa_t at, uint64_t bytes)
 	for (link = &p->first; *link;) {
 		struct block *b = *link;
 
-		if (b->offset < to && b->offset + b->bytes > from) {
+		if (block_overlaps(b, from, to)) {
 			*link = b->next;
 			kill_block(k, b);
 		} else {
@@ -297,14 +317,14 @@ static unsigned decode_block(struct block_cache *k, const uint8_t *code, unsigne
 	while (n < BLOCK_INSNS && at < room) {
 		struct insn *i = &insn[n];
 
-		if (!decode_insn(k->c->decoder, k->c, mode, code + at, room - at, at, i))
+		if (!decode_insn(k->c->decoder, k->c, mode, code + at, room - at, (int)at, i))
 			break;
 		i->n = (uint8_t)n++;
 		at += i->len;
 		if (i->flags & INSN_LAST)
 			break;
 	}
-	insn[n] = (struct insn){ .fn = op_end, .at = (uint16_t)at, .n = (uint8_t)n };
+	insn[n] = (struct insn){ .fn = op_end, .at = (int16_t)at, .n = (uint8_t)n };
 	*bytes = at;
 	return n;
 }
@@ -323,20 +343,149 @@ static struct block *make_block(struct block_cache *k, gpa_t at, const uint8_t *
 	guest_copy(code, host, room);
 	n = k->c->share ? k->c->share->decoded(k->c, block_key(host, mode), insn) : 0;
 	if (n > 0)
-		bytes = insn[n].at;
+		bytes = (unsigned)insn[n].at;
 	else
 		n = decode_block(k, code, room, mode, insn, &bytes);
 	if (n == 0) {
 		page_unwatch_shared(k, at);
 		return NULL;
 	}
-	b = block_make(k, insn, n, code, bytes);
-	b->offset = at.v & PAGE_MASK;
+	b = block_make(k, insn, n, code, at.v & PAGE_MASK, (at.v & PAGE_MASK) + bytes);
+	b->offset = b->from;
+	b->bytes = (uint16_t)bytes;
 	b->mode = (uint8_t)mode;
 	b->key = block_key(host, mode);
 	link_block(k, page_make(k, at), b);
 	k->blocks++;
 	return b;
+}
+
+/* --- following jumps ----------------------------------------------------------------------------
+ */
+
+/* A block that grows: `count` instructions and their end, in [from, to) of the page. */
+struct follow {
+	const struct block *b;
+	struct insn insn[BLOCK_INSNS + 1];
+	unsigned count, from, to;
+	uint8_t code[PAGE_SIZE]; /* of the page, what it has */
+};
+
+static bool is_stale(const struct block *b)
+{
+	for (unsigned n = 0; n < b->count; n++)
+		if (b->insn[n].fn == op_stale)
+			return true;
+	return false;
+}
+
+static bool has_insn_at(const struct follow *f, int at)
+{
+	for (unsigned n = 0; n < f->count; n++)
+		if (f->insn[n].at == at)
+			return true;
+	return false;
+}
+
+/* Where in the page its last instruction leads; PAGE_SIZE: nowhere that it does not have yet. */
+static unsigned follow_target(const struct follow *f)
+{
+	const struct insn *last = &f->insn[f->count - 1];
+	int64_t to = f->b->offset + (int64_t)last->imm;
+
+	if (!insn_is_jump(last) || last->osz != (f->b->mode == DECODE_64 ? 8 : 4) || to < 0 ||
+	    to >= (int64_t)PAGE_SIZE || has_insn_at(f, (int)(int64_t)last->imm))
+		return PAGE_SIZE;
+	return (unsigned)to;
+}
+
+/* Where the jump led, if the instructions from `first` on were run in a block of their own. */
+static void follow_known(const struct block_cache *k, struct follow *f, const uint8_t *page,
+			 unsigned at, unsigned first)
+{
+	const struct block *b = cache_peek(k, block_key(page + at, f->b->mode));
+
+	for (unsigned n = 0; b && n < b->count && first + n < f->count; n++) {
+		struct insn *i = &f->insn[first + n];
+
+		if (b->insn[n].fn != i->fn || b->offset + b->insn[n].at != f->b->offset + i->at)
+			return;
+		if (i->flags & INSN_LAST)
+			i->aux = b->insn[n].aux;
+	}
+}
+
+/* Goes on at `at`, up to what it has. false: not one instruction more. */
+static bool follow_from(struct block_cache *k, struct follow *f, const uint8_t *page, unsigned at)
+{
+	unsigned was = f->count, begin = at, end = at + (BLOCK_INSNS - was) * INSN_BYTES_MAX;
+	unsigned lowest = at < f->from ? at : f->from;
+
+	if (end > PAGE_SIZE)
+		end = PAGE_SIZE;
+	if (end > lowest + FOLLOW_MOST)
+		end = lowest + FOLLOW_MOST;
+	if (at >= end || f->to > lowest + FOLLOW_MOST)
+		return false;
+	guest_copy(f->code + at, page + at, end - at);
+	while (f->count < BLOCK_INSNS && at < end) {
+		struct insn *i = &f->insn[f->count];
+		int where = (int)at - f->b->offset;
+
+		if (has_insn_at(f, where) ||
+		    !decode_insn(k->c->decoder, k->c, f->b->mode, f->code + at, end - at, where, i))
+			break;
+		i->n = (uint8_t)f->count++;
+		at += i->len;
+		if (i->flags & INSN_LAST)
+			break;
+	}
+	f->insn[f->count] = (struct insn){ .fn = op_end,
+					   .at = (int16_t)((int)at - f->b->offset),
+					   .n = (uint8_t)f->count };
+	follow_known(k, f, page, begin, was);
+	f->from = begin < f->from ? begin : f->from;
+	f->to = at > f->to ? at : f->to;
+	return f->count > was;
+}
+
+/* The block of f takes the place of the one it grew from. */
+static struct block *follow_made(struct block_cache *k, const struct follow *f, struct block *was)
+{
+	struct block *b = block_make(k, f->insn, f->count, f->code + f->from, f->from, f->to);
+	struct block **link = &was->page->first;
+
+	b->code += was->offset - b->from;
+	b->offset = was->offset;
+	b->bytes = was->bytes;
+	b->mode = was->mode;
+	b->key = was->key;
+	b->runs = was->runs;
+	while (*link != was)
+		link = &(*link)->next;
+	*link = was->next;
+	kill_block(k, was);
+	link_block(k, was->page, b);
+	return b;
+}
+
+struct block *cache_follow(struct block_cache *k, struct block *b)
+{
+	const uint8_t *page = (const uint8_t *)(uintptr_t)(b->key >> 2 & ~(uint64_t)PAGE_MASK);
+	struct follow f = { .b = b, .count = b->count, .from = b->from, .to = b->to };
+	bool more = false;
+	unsigned at;
+
+	if (block_straddles(b) || block_follows(b) || !insn_is_jump(&b->insn[b->count - 1]) ||
+	    is_stale(b) || !has_room(k))
+		return b;
+	memcpy(f.insn, b->insn, (b->count + 1u) * sizeof(*f.insn));
+	memcpy(f.code + b->offset, b->code, b->bytes);
+	while (f.count < BLOCK_INSNS && (at = follow_target(&f)) < PAGE_SIZE &&
+	       follow_from(k, &f, page, at))
+		more = true;
+	/* Without room for what a binder needs all blocks will go soon. */
+	return more && !k->c->flush_wanted ? follow_made(k, &f, b) : b;
 }
 
 struct block *cache_peek(const struct block_cache *k, uint64_t key)
@@ -439,6 +588,7 @@ struct block *cache_straddle(struct block_cache *k, uint64_t linear, enum decode
 	s->insn[1] = (struct insn){ .fn = op_end, .at = s->insn[0].len, .n = 1 };
 	s->block = (struct block){ .insn = s->insn,
 				   .count = 1,
+				   .most = 1,
 				   .bytes = s->insn[0].len,
 				   .offset = (uint16_t)(linear & PAGE_MASK),
 				   .mode = (uint8_t)mode,

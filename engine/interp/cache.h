@@ -27,9 +27,13 @@ struct code_page;
 struct block {
 	struct insn *insn; /* count of them, then one that returns STEP_END */
 	uint16_t count;
-	uint16_t bytes;  /* guest bytes */
+	uint16_t bytes;  /* guest bytes from the first one on, without a gap */
 	uint16_t offset; /* of the first byte in its page */
-	uint8_t mode;    /* enum decode_mode */
+	/* Its instructions lie in [from, to) of the page: `bytes` from `offset` on, and with
+	 * several parts (cache_follow()) not only there. */
+	uint16_t from, to;
+	uint16_t most; /* instructions that running it may retire: count, or more of its `native` */
+	uint8_t mode;  /* enum decode_mode */
 	bool live;
 	/* While the TLB's generation of code for `rip` is this one, `rip` leads here (64-bit code;
 	 * 0: not known). */
@@ -72,7 +76,17 @@ static inline uint64_t block_key(const void *host, enum decode_mode mode)
 	return (uint64_t)(uintptr_t)host << 2 | mode;
 }
 
-/* The bytes that were decoded, whatever has become of them in memory. */
+/* Does it go on where a JMP leads, see cache_follow()? */
+static inline bool block_follows(const struct block *b)
+{
+	return b->to - b->from != b->bytes;
+}
+
+/* Is one of its bytes in [from, to) of the page? */
+bool block_overlaps(const struct block *b, unsigned from, unsigned to);
+
+/* The bytes that were decoded, whatever has become of them in memory. Of one that follows jumps all
+ * those in [from, to) can be read, `from` of them before the first. */
 static inline const uint8_t *block_code(const struct block *b)
 {
 	return block_straddles(b) ? ((const struct straddle *)b)->bytes : b->code;
@@ -128,6 +142,13 @@ struct block *cache_find(struct block_cache *k, const void *host, enum decode_mo
  * forget any block, including the one that ran last.
  */
 struct block *cache_block(struct block_cache *k, gpa_t at, uint8_t *host, enum decode_mode mode);
+
+/*
+ * For who translates it: a block that goes on where the JMP at the end of `b` leads in its page,
+ * and so on, in place of `b`, which dies; `b` if there is no such. The interpreter leaves it by
+ * that JMP. Only between blocks.
+ */
+struct block *cache_follow(struct block_cache *k, struct block *b);
 
 /* Without a trace: the block of that key, or NULL. */
 struct block *cache_peek(const struct block_cache *k, uint64_t key);

@@ -219,12 +219,20 @@ bool page_covers(const struct code_page *p, unsigned from, unsigned to)
 	return false;
 }
 
-void page_cover(struct code_page *p, const struct block *b)
+static void cover(struct code_page *p, unsigned from, unsigned to)
 {
-	unsigned from = b->offset, to = from + b->bytes;
-
 	for (unsigned w = from / 64; w * 64 < to; w++)
 		p->covered[w] |= word_mask(w, from, to);
+}
+
+void page_cover(struct code_page *p, const struct block *b)
+{
+	cover(p, b->offset, b->offset + b->bytes);
+	for (unsigned n = 0; block_follows(b) && n < b->count; n++) {
+		unsigned at = (unsigned)(b->offset + b->insn[n].at);
+
+		cover(p, at, at + b->insn[n].len);
+	}
 }
 
 /* --- writes ------------------------------------------------------------------------------- */

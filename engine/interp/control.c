@@ -11,6 +11,7 @@
  * Tested by test/unit/integer.c and the instruction test.
  * SPDX-License-Identifier: MIT
  */
+#include "engine/interp/decode.h"
 #include "engine/interp/integer.h"
 #include "engine/interp/stack.h"
 
@@ -38,6 +39,11 @@ static inline uint64_t relative(const struct interp *c, const struct insn *i)
 static enum step jmp_relative(struct interp *c, const struct insn *i)
 {
 	return go(c, relative(c, i));
+}
+
+bool insn_is_jump(const struct insn *i)
+{
+	return i->fn == jmp_relative;
 }
 
 /* The target of an indirect branch: register a or memory. */

@@ -256,7 +256,7 @@ static bool bind(struct decoder *d, struct insn *i)
 /* An instruction that only faults. It depends on all the bytes that were looked at. */
 static void faulting(struct insn *i, insn_fn fn, unsigned count)
 {
-	uint16_t at = i->at;
+	int16_t at = i->at;
 
 	memset(i, 0, sizeof(*i));
 	i->fn = fn;
@@ -283,7 +283,7 @@ static ZyanStatus decode_sysenter(struct decoder *d, const uint8_t *bytes, unsig
 }
 
 bool decode_insn(struct decoder *d, struct interp *c, enum decode_mode mode, const uint8_t *bytes,
-		 unsigned count, unsigned at, struct insn *i)
+		 unsigned count, int at, struct insn *i)
 {
 	static const uint8_t bits[DECODE_MODES] = { 16, 16, 32, 64 };
 	struct decoding *w = &d->work;
@@ -292,7 +292,7 @@ bool decode_insn(struct decoder *d, struct interp *c, enum decode_mode mode, con
 	if (count > INSN_BYTES_MAX)
 		count = INSN_BYTES_MAX;
 	memset(i, 0, sizeof(*i));
-	i->at = (uint16_t)at;
+	i->at = (int16_t)at;
 	status = ZydisDecoderDecodeFull(&d->zydis[mode], bytes, count, &w->zi, w->op);
 	if (!ZYAN_SUCCESS(status) && status != ZYDIS_STATUS_NO_MORE_DATA && mode == DECODE_REAL16)
 		status = decode_sysenter(d, bytes, count);

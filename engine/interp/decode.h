@@ -30,7 +30,10 @@ void decoder_free(struct decoder *d);
  * after the `count` bytes given (count < INSN_BYTES_MAX).
  */
 bool decode_insn(struct decoder *d, struct interp *c, enum decode_mode mode, const uint8_t *bytes,
-		 unsigned count, unsigned at, struct insn *i);
+		 unsigned count, int at, struct insn *i);
+
+/* Is it a JMP to an address relative to it (imm)? */
+bool insn_is_jump(const struct insn *i);
 
 /* Handlers of things that are not instructions. */
 enum step op_invalid(struct interp *c, const struct insn *i); /* #UD */

@@ -67,7 +67,7 @@ struct insn {
 	int64_t disp;  /* RIP-relative: already relative to the block start; moffs: the address */
 	void *aux;     /* belongs to the handler; lives as long as the block (vector thunks). Where
 			* the block is left by STEP_BRANCH or STEP_END: the run loop's, see run.c */
-	uint16_t at;   /* bytes from the block start */
+	int16_t at;    /* bytes from the block start */
 	uint8_t len;   /* bytes */
 	uint8_t a, b;  /* register operands as byte offsets into interp.r (AH is 1) */
 	uint8_t base, index; /* indices into interp.r; R_ZERO: none */

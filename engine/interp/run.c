@@ -331,7 +331,7 @@ static enum exit_reason run_until(struct interp *c, uint64_t end)
 				return reason;
 			continue;
 		}
-		if (UNLIKELY(left < b->count))
+		if (UNLIKELY(left < b->most))
 			step = run_part(c, b->insn, left);
 		else if (c->execute)
 			step = c->execute(c, b);

@@ -69,6 +69,26 @@ static uint64_t figure(const char *part, const char *name)
 	return 0;
 }
 
+/* Blocks that go on where a JMP leads, and are not left there. */
+static void test_traces(void **state)
+{
+	/* mov ecx, ROUNDS; L: jmp M; ud2; N: dec ecx; jnz L; hlt; M: add eax, ecx; jmp N */
+	static const uint8_t jumps[] = { 0xb9, ROUNDS & 255, ROUNDS >> 8, 0,    0,    0xeb,
+					 7,    0x0f,         0x0b,        0xff, 0xc9, 0x75,
+					 0xf8, 0xf4,         0x01,        0xc8, 0xeb, 0xf7 };
+	struct guest g = open_program(TORTURE(HOT));
+
+	(void)state;
+	memcpy(g.ram + GUEST_CODE, jumps, sizeof(jumps));
+	assert_int_equal(guest_run(&g, 100000), EXIT_HLT);
+	assert_int_equal(g.c->r[RAX], ROUNDS * (ROUNDS + 1) / 2);
+	ask(&g);
+	assert_in_range(figure(NULL, "traces"), 1, figure(NULL, "blocks"));
+	assert_in_range(figure(NULL, "trace_bytes"), 20, figure(NULL, "code_bytes"));
+	assert_in_range(figure("exits", "unlinked"), 0, 4);
+	guest_close(&g);
+}
+
 static void test_figures(void **state)
 {
 	struct guest g = open_program(TORTURE(HOT));
@@ -231,9 +251,8 @@ static void test_trace_translate(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_code_made),
-	cmocka_unit_test(test_trace_translate),
-	cmocka_unit_test(test_figures),
+	cmocka_unit_test(test_code_made),    cmocka_unit_test(test_trace_translate),
+	cmocka_unit_test(test_figures),      cmocka_unit_test(test_traces),
 	cmocka_unit_test(test_tags_run_out),
 };
 

@@ -605,6 +605,26 @@ ASSEMBLE(selectors,
 	 "rbx, rax\n"
 	 "mov [0x111fff], ss; rol rbx, 3; dec r12d; jnz 1b; hlt\n" PASS_OVER)
 
+/* JMPs in their page, which a block follows: on and back, ways out between, a fault behind one, and
+ * writes to the part ahead, to one behind and between the parts. */
+ASSEMBLE(followed,
+	 "9: mov r12d, 300; mov ebp, 0x100000\n"
+	 "1: mov eax, r12d; add rbx, rax; jmp 4f; 30: .quad 0\n"
+	 "2: test r12d, 3; jnz 20f; mov [rip + 5f + 1], r12b; 20: jmp 5f; .quad 0\n"
+	 "3: add rdx, 5; inc dword ptr [rip + 30b]; dec r12d; jz 8f; jmp 1b\n"
+	 "4: mov rcx, [rbp + 8]; test r12d, 8; jnz 6f; xor rcx, rbx; add [rbp + 16], rcx; jmp 2b\n"
+	 "5: mov al, 0; adc rdx, rax; lea r15, [rip + 7f]; test r12d, 14; jnz 7f; ud2; 7: jmp 3b\n"
+	 "6: sub rbx, rcx; test r12d, 32; jz 3b; mov al, [rip + 4b + 3]; mov [rip + 4b + 3], al\n"
+	 "jmp 3b; 8: hlt" PASS_OVER)
+
+/* The same one instruction at a time, now and then. */
+ASSEMBLE(followed_steps,
+	 "9: mov r12d, 200; 1: add rax, 3; jmp 3f; 2: test r12d, 7; jnz 4f; pushfq\n"
+	 "or dword ptr [rsp], 0x100; popfq; jmp 5f; 3: add rbx, rax; mov eax, ss; jmp 6f\n"
+	 "4: dec r12d; jnz 1b; hlt; 5: add rcx, rbx; jmp 7f; 6: mov ss, eax; jmp 2b\n"
+	 "7: pushfq; and dword ptr [rsp], 0xfffffeff; popfq; jmp 4b\n"
+	 ".org . + 0x800 - (. - 9b)\n add r13, [rsp]; iretq")
+
 static const struct program programs[] = {
 #define PROGRAM(name, setup, most)                                                                 \
 	{                                                                                          \
@@ -644,6 +664,8 @@ static const struct program programs[] = {
 	PROGRAM(flags, NULL, 20000),
 	PROGRAM(faulting_flags, NULL, 20000),
 	PROGRAM(loops, NULL, 30000),
+	PROGRAM(followed, NULL, 20000),
+	PROGRAM(followed_steps, NULL, 20000),
 	PROGRAM(counts, NULL, 40000),
 	PROGRAM(finding, setup_finding, 40000),
 	PROGRAM(selectors, NULL, 20000),

@@ -42,6 +42,12 @@ ASSEMBLE(gives_2, "mov edx, 2; ret");
 ASSEMBLE(many, "1: mov edi, 0x150000; 2: call rdi; add edi, 37; cmp edi, 0x19f000; jb 2b\n"
 	       "dec ebx; jnz 1b; hlt");
 ASSEMBLE(writes, "mov byte ptr [0x11001], 2; hlt");
+/* A trace: what it is for the interpreter ends at the first JMP. */
+ASSEMBLE(follows, "mov ecx, 100; 1: inc rax; jmp 3f; 2: inc rax; inc rax; dec ecx; jnz 1b; hlt\n"
+		  "3: inc rax; inc rax; inc rax; jmp 2b");
+/* The second part of one reads from two pages; and the only part of the same in between. */
+ASSEMBLE(crosses, "mov ecx, 4000; mov ebx, 0x150ffc; 1: inc rdx; jmp 3f; 2: dec ecx; jnz 1b; hlt\n"
+		  "3: add rax, [rbx]; add rdx, [rbx + 8]; jmp 2b");
 
 struct pair {
 	struct guest g[2];
@@ -195,6 +201,45 @@ static void test_written(void **state)
 	guest_close(&p.g[0]);
 }
 
+/* Turns shorter than the trace that was made elsewhere. */
+static void test_short_turns(void **state)
+{
+	struct pair p = open_pair((struct engine_options){ .torture = TORTURE(HOT) });
+	unsigned turns = 0;
+
+	(void)state;
+	put(&p, GUEST_CODE, follows, follows_end);
+	for (unsigned n = 0; n < 2; n++)
+		set(&p, n, GUEST_CODE, 0);
+	assert_int_equal(run(&p, 0), 600);
+	assert_in_range(p.t[0]->figures.traces, 1, 4);
+	while (guest_run(&p.g[1], 1 + turns % 12) == EXIT_BUDGET)
+		turns++;
+	assert_int_equal(guest_get(&p.g[1]).gpr[RAX], 600);
+	assert_in_range(turns, 100, 200);
+	assert_in_range(p.t[1]->figures.adopted, 1, 10);
+	guest_close(&p.g[0]);
+}
+
+/* What one learnt of an instruction that the other's block does not have: translated again once. */
+static void test_learnt(void **state)
+{
+	struct pair p = open_pair((struct engine_options){ 0 });
+
+	(void)state;
+	put(&p, GUEST_CODE, crosses, crosses_end);
+	for (unsigned n = 0; n < 2; n++)
+		set(&p, n, GUEST_CODE, 0);
+	for (unsigned n = 0; n < 600; n++)
+		for (unsigned k = 0; k < 2; k++)
+			assert_int_equal(guest_run(&p.g[k], 30), EXIT_BUDGET);
+	assert_in_range(p.t[0]->blocks + p.t[1]->blocks, 3, 20);
+	for (unsigned n = 0; n < 2; n++)
+		run(&p, n);
+	assert_in_range(p.t[0]->blocks + p.t[1]->blocks, 3, 20);
+	guest_close(&p.g[0]);
+}
+
 /* A page of code whose next page is another one for each. */
 static void test_leads_elsewhere(void **state)
 {
@@ -257,6 +302,7 @@ int main(void)
 		cmocka_unit_test(test_translated_once), cmocka_unit_test(test_data_of_its_own),
 		cmocka_unit_test(test_written),         cmocka_unit_test(test_leads_elsewhere),
 		cmocka_unit_test(test_bounded),         cmocka_unit_test(test_aimed_at_once),
+		cmocka_unit_test(test_short_turns),     cmocka_unit_test(test_learnt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
