@@ -32,7 +32,7 @@ $(RIG)/vmlinuz $(RIG)/modules/list &: test/rig/modules
 .PHONY: nested run-nested
 nested:
 	@tools/setup nested
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz $(RIG)/khz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(OBJ)/test/rig/fail_ioctl.so $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz $(RIG)/khz
 	@$(MAKE) --no-print-directory run-nested
 
 ## make nested-boots in there, RIG_BOOTS=20 boots each of 2 and 4 CPUs
@@ -56,7 +56,7 @@ run-nested:
 .PHONY: nightly run-nightly
 nightly:
 	@tools/setup nightly
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/trapeze guest guest-stock bare $(RIG_BIN) $(OBJ)/test/rig/fail_ioctl.so $(filter %-kvm,$(GUEST_TEST)) $(RIG)/vmlinuz
 	@$(MAKE) --no-print-directory run-nightly
 
 run-nightly:
