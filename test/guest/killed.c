@@ -12,6 +12,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "test/directory.h"
 #include "test/guest/guest.h"
 
 #define BLOCK     32768u
@@ -22,7 +23,6 @@
 #define PENDING   65536 /* writes that no fsync has covered */
 
 static unsigned rounds = 10;
-static char dir[] = "/tmp/trapeze-killed-XXXXXX";
 
 /* Generations go on from the last round's. */
 static const char script[] = "scribble /dev/vdb 0 %u & scribble /dev/vdb 1 %u & wait\n";
@@ -58,7 +58,7 @@ static void make_image(unsigned kind)
 
 	assert_int_equal(shell("cd %s && rm -f disk.qcow2 && truncate -s %u base.raw && "
 			       "qemu-img create -q -f qcow2 %s %s",
-			       dir, BLOCKS * BLOCK, options[kind % 3],
+			       directory, BLOCKS * BLOCK, options[kind % 3],
 			       kind % 3 == 2 ? "" : "8388608"),
 			 0);
 	memset(held, 0, sizeof(held));
@@ -67,14 +67,10 @@ static void make_image(unsigned kind)
 static void make_script(void)
 {
 	char path[100];
-	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/script", dir);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fprintf(f, script, newest, newest);
-	assert_int_equal(ftruncate(fileno(f), 65536), 0);
-	assert_int_equal(fclose(f), 0);
+	directory_put("script", script, newest, newest);
+	snprintf(path, sizeof(path), "%s/script", directory);
+	assert_int_equal(truncate(path, 65536), 0);
 }
 
 static pid_t start(int *output)
@@ -83,8 +79,8 @@ static pid_t start(int *output)
 	int pipes[2];
 	pid_t pid;
 
-	snprintf(text, sizeof(text), "%s/script,format=raw,readonly", dir);
-	snprintf(disk, sizeof(disk), "%s/disk.qcow2", dir);
+	snprintf(text, sizeof(text), "%s/script,format=raw,readonly", directory);
+	snprintf(disk, sizeof(disk), "%s/disk.qcow2", directory);
 	argv = guest_command("console=ttyS0 quiet trapeze.script",
 			     GUEST_WORDS("--disk", text, "--disk", disk));
 	assert_int_equal(pipe(pipes), 0);
@@ -210,17 +206,18 @@ static void check_image(void)
 	/* The kernel ends the I/O of a killed process after it, and its locks with that: our check
 	 * takes a lock and waits for it, QEMU's would not. */
 	status = shell("%s image check %s/disk.qcow2 >%s/check.txt 2>&1", session_need("TRAPEZE"),
-		       dir, dir);
+		       directory, directory);
 	if (status != 0 && WEXITSTATUS(status) != 3)
-		shell("cat %s/check.txt", dir);
+		shell("cat %s/check.txt", directory);
 	assert_true(status == 0 || WEXITSTATUS(status) == 3);
-	status = shell("cd %s && qemu-img check disk.qcow2 >check.txt 2>&1", dir);
+	status = shell("cd %s && qemu-img check disk.qcow2 >check.txt 2>&1", directory);
 	/* 3: leaked clusters, and nothing else. */
 	if (status != 0 && WEXITSTATUS(status) != 3)
-		shell("cat %s/check.txt", dir);
+		shell("cat %s/check.txt", directory);
 	assert_true(status == 0 || WEXITSTATUS(status) == 3);
-	assert_int_equal(shell("cd %s && qemu-img convert -O raw disk.qcow2 plain.raw", dir), 0);
-	snprintf(path, sizeof(path), "%s/plain.raw", dir);
+	assert_int_equal(shell("cd %s && qemu-img convert -O raw disk.qcow2 plain.raw", directory),
+			 0);
+	snprintf(path, sizeof(path), "%s/plain.raw", directory);
 	fd = open(path, O_RDONLY);
 	assert_true(fd >= 0);
 	for (unsigned b = 0; b < BLOCKS; b++) {
@@ -253,10 +250,10 @@ static void test_killed(void **state)
 	assert_true(flushes > 0);
 }
 
-static int remove_dir(void **state)
+static int remove_all(void **state)
 {
 	(void)state;
-	return shell("rm -rf %s", dir);
+	return shell("rm -rf %s", directory);
 }
 
 int main(int argc, char **argv)
@@ -266,7 +263,5 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		rounds = (unsigned)atoi(argv[1]);
 	srandom((unsigned)getpid());
-	if (!mkdtemp(dir))
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, remove_dir);
+	return cmocka_run_group_tests(tests, directory_make, remove_all);
 }

@@ -5,9 +5,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "test/directory.h"
 #include "test/guest/guest.h"
-
-static char directory[] = "/tmp/trapeze-mptable-XXXXXX";
 
 static void command(struct session *s, const char *text, const char *answer)
 {
@@ -16,25 +15,13 @@ static void command(struct session *s, const char *text, const char *answer)
 	session_expect(s, GUEST_PROMPT, GUEST_SECONDS);
 }
 
-static void put_file(void)
-{
-	char path[100];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/file", directory);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fputs("by a pin\n", f);
-	fclose(f);
-}
-
 static void test_without_acpi(void **state)
 {
 	char share[100];
 	struct session s;
 
 	(void)state;
-	put_file();
+	directory_put("file", "by a pin\n");
 	snprintf(share, sizeof(share), "%s:tag", directory);
 	session_start(&s, guest_command("console=ttyS0 acpi=off pci=nomsi",
 					GUEST_WORDS("--cpus", "4", "--share", share)));
@@ -56,14 +43,13 @@ static void test_without_acpi(void **state)
 	session_close(&s);
 }
 
-static int remove_directory(void **state)
+static int tear_down(void **state)
 {
 	char path[100];
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s/file", directory);
 	unlink(path);
-	return rmdir(directory);
+	return directory_remove(state);
 }
 
 int main(void)
@@ -72,7 +58,5 @@ int main(void)
 
 	guest_kernel = "stock/vmlinuz";
 	guest_initrd = "stock/initramfs.gz";
-	if (!mkdtemp(directory))
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, remove_directory);
+	return cmocka_run_group_tests(tests, directory_make, tear_down);
 }

@@ -9,11 +9,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "test/directory.h"
 #include "test/guest/guest.h"
 
 #define BYTES 300000
 
-static char directory[] = "/tmp/trapeze-vconsole-XXXXXX";
 static char socket_word[100], file_word[100], socket_path[100], file_path[100];
 
 /* The terminal is hvc0; its size is the guest's, also when it changes. */
@@ -161,10 +161,15 @@ static void test_all(void **state)
 	unlink(file_path);
 }
 
-static int remove_directory(void **state)
+static int set_up(void **state)
 {
-	(void)state;
-	return rmdir(directory);
+	int err = directory_make(state);
+
+	snprintf(socket_path, sizeof(socket_path), "%s/s", directory);
+	snprintf(file_path, sizeof(file_path), "%s/f", directory);
+	snprintf(socket_word, sizeof(socket_word), "org.test.talk=socket:%s/s", directory);
+	snprintf(file_word, sizeof(file_word), "log=file:%s/f", directory);
+	return err;
 }
 
 int main(void)
@@ -176,11 +181,5 @@ int main(void)
 		cmocka_unit_test(test_all),
 	};
 
-	if (!mkdtemp(directory))
-		return 1;
-	snprintf(socket_path, sizeof(socket_path), "%s/s", directory);
-	snprintf(file_path, sizeof(file_path), "%s/f", directory);
-	snprintf(socket_word, sizeof(socket_word), "org.test.talk=socket:%s/s", directory);
-	snprintf(file_word, sizeof(file_word), "log=file:%s/f", directory);
-	return cmocka_run_group_tests(tests, NULL, remove_directory);
+	return cmocka_run_group_tests(tests, set_up, directory_remove);
 }

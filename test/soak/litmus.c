@@ -12,9 +12,9 @@
  * SPDX-License-Identifier: MIT
  */
 #include <dirent.h>
-#include <sched.h>
 
 #include "test/guest/session.h"
+#include "test/processors.h"
 
 #define SECONDS 1800
 
@@ -23,18 +23,10 @@ static const char *rounds = "1000000";
 /* Thread `tid` of a machine: vCPU 0's has the program's name, the others' say so. */
 static void give_processor(pid_t tid, const char *name)
 {
-	unsigned index = 0, processor = 0, skip;
-	cpu_set_t all, one;
+	unsigned index = 0;
 
-	if (sscanf(name, "vcpu %u", &index) != 1 && strncmp(name, "trapeze", 7) != 0)
-		return;
-	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
-	skip = index % (unsigned)CPU_COUNT(&all);
-	for (processor = 0; !CPU_ISSET(processor, &all) || skip; processor++)
-		skip -= CPU_ISSET(processor, &all) != 0;
-	CPU_ZERO(&one);
-	CPU_SET(processor, &one);
-	sched_setaffinity(tid, sizeof(one), &one);
+	if (sscanf(name, "vcpu %u", &index) == 1 || strncmp(name, "trapeze", 7) == 0)
+		processors_give(tid, index);
 }
 
 static void give_processors(const struct session *s)

@@ -5,9 +5,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <sched.h>
-
 #include "test/guest/session.h"
+#include "test/processors.h"
 
 #define BOOTS        20
 #define BOOT_SECONDS 300
@@ -93,22 +92,15 @@ static void test_boots_interp(void **state)
  */
 static void test_one_processor(void **state)
 {
-	cpu_set_t all, one;
-	int first = 0;
+	cpu_set_t all = processors_give(0, 0);
 
 	(void)state;
 	find_kernel();
-	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
-	while (!CPU_ISSET(first, &all))
-		first++;
-	CPU_ZERO(&one);
-	CPU_SET(first, &one);
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
 	for (unsigned i = 0; i < BOOTS / 4; i++) {
 		boot("bt", "4", NULL);
 		boot("interp", "4", NULL);
 	}
-	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	processors_return(&all);
 }
 
 static void test_as_many_as_there_can_be(void **state)

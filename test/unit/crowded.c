@@ -21,12 +21,12 @@
 #include "backend/vport.h"
 #include "backend/vsock.h"
 #include "host/host.h"
-#include "test/cmocka.h"
+#include "test/directory.h"
 #include "test/unit/fake_engine.h"
 
 #define SECONDS 60
 
-static char directory[] = "/tmp/trapeze-crowded-XXXXXX", path[100];
+static char path[100];
 static atomic_uint asked, admitted;
 static atomic_bool full;
 
@@ -148,17 +148,10 @@ static void test_port(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/s", directory);
-	return 0;
-}
+	int err = directory_make(state);
 
-static int tear_down(void **state)
-{
-	(void)state;
-	return rmdir(directory); /* fails when something was left */
+	snprintf(path, sizeof(path), "%s/s", directory);
+	return err;
 }
 
 int main(void)
@@ -169,5 +162,5 @@ int main(void)
 		cmocka_unit_test_setup(test_port, begin),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, set_up, directory_remove);
 }

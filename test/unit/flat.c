@@ -7,12 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "test/cmocka.h"
+#include "test/directory.h"
 #include "test/unit/boot_guest.h"
 
 #define MIB (UINT64_C(1) << 20)
 
-static char directory[] = "/tmp/trapeze-flat-XXXXXX";
 static char path[400];
 
 static const char *in_directory(const char *name)
@@ -30,20 +29,13 @@ static void make_file(const char *name, const void *bytes, size_t size)
 	assert_int_equal(fclose(f), 0);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return mkdtemp(directory) ? 0 : -1;
-}
-
 static int teardown(void **state)
 {
 	static const char *const name[] = { "code", "big", "empty", "pipe", "text" };
 
-	(void)state;
 	for (unsigned i = 0; i < sizeof(name) / sizeof(name[0]); i++)
 		unlink(in_directory(name[i]));
-	return rmdir(directory);
+	return directory_remove(state);
 }
 
 static int load(struct boot_guest *g, const char *flat, uint64_t at)
@@ -196,5 +188,5 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_no_kernel),
 		cmocka_unit_test(shortens_long_names),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, directory_make, teardown);
 }

@@ -8,10 +8,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <sched.h>
-
 #include "engine/bt/engine_bt.h"
 #include "host/order.h"
+#include "test/processors.h"
 #include "test/unit/interp_guest.h"
 
 #define VCPUS 4
@@ -161,19 +160,12 @@ static void threads(const struct engine_ops *engine)
 
 static void test_threads(void **state)
 {
-	cpu_set_t all, one;
-	int first = 0;
+	cpu_set_t all = processors_give(0, 0);
 
 	(void)state;
-	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
-	while (!CPU_ISSET(first, &all))
-		first++;
-	CPU_ZERO(&one);
-	CPU_SET(first, &one);
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
 	threads(&interp_ops);
 	threads(&bt_ops);
-	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	processors_return(&all);
 }
 
 int main(void)

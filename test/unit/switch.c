@@ -7,28 +7,21 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "test/directory.h"
 #include "test/unit/net_rig.h"
 
 #define MACHINES 3
 #define ALL                                                                                        \
 	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_USO)
 
-static char words[128], directory[64];
+static char words[128];
 
 static int set_up(void **state)
 {
-	(void)state;
-	strcpy(directory, "/tmp/trapeze-switch-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(words, sizeof(words), "switch:%s/sw", directory);
-	return 0;
-}
+	int err = directory_make(state);
 
-static int tear_down(void **state)
-{
-	(void)state;
-	return rmdir(directory); /* fails when something was left */
+	snprintf(words, sizeof(words), "switch:%s/sw", directory);
+	return err;
 }
 
 static const struct net_header none;
@@ -137,13 +130,10 @@ static void test_a_file_in_the_way(void **state)
 {
 	struct fail why;
 	char path[80];
-	FILE *f;
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/sw", directory);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fclose(f);
+	directory_put("sw", "in the way\n");
 	assert_null(net_open(words, &why));
 	assert_non_null(strstr(why.text, "sw"));
 	assert_int_equal(access(path, F_OK), 0); /* it is not ours to remove */
@@ -198,5 +188,5 @@ int main(void)
 		cmocka_unit_test(test_unfinished_frames),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, set_up, directory_remove);
 }

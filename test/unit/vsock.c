@@ -16,6 +16,7 @@
 #include "backend/vsock.h"
 #include "host/host.h"
 #include "machine/post.h"
+#include "test/directory.h"
 #include "test/cmocka.h"
 #include "test/unit/fake_engine.h"
 
@@ -23,7 +24,7 @@
 #define CID     77u
 #define ROOM    (256u << 10)
 
-static char directory[] = "/tmp/trapeze-vsock-XXXXXX", words[100];
+static char words[100];
 
 /* The guest's side: the packets that came, the last one's data. */
 struct guest {
@@ -431,18 +432,11 @@ static void test_anything(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
-	signal(SIGPIPE, SIG_IGN);
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(words, sizeof(words), "%s/v,cid=%u", directory, CID);
-	return 0;
-}
+	int err = directory_make(state);
 
-static int tear_down(void **state)
-{
-	(void)state;
-	return rmdir(directory); /* fails when something was left */
+	signal(SIGPIPE, SIG_IGN);
+	snprintf(words, sizeof(words), "%s/v,cid=%u", directory, CID);
+	return err;
 }
 
 int main(void)
@@ -460,5 +454,5 @@ int main(void)
 		cmocka_unit_test(test_anything),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, set_up, directory_remove);
 }
