@@ -186,28 +186,11 @@ static bool system_linear(struct interp *c, uint64_t *linear, unsigned size)
 	return true;
 }
 
-static bool read_with(struct interp *c, uint64_t linear, void *to, unsigned size,
-		      enum tlb_context context)
-{
-	enum tlb_context before;
-	const void *host;
-	bool ok;
-
-	if (!system_linear(c, &linear, size))
-		return false;
-	host = tlb_hit_as(&c->tlb, context, linear, size, ACCESS_READ);
-	if (LIKELY(host != NULL)) {
-		guest_read(to, host, size);
-		return true;
-	}
-	before = borrow(c, context);
-	ok = read_linear(c, linear, to, size);
-	tlb_set_context(&c->tlb, before);
-	return ok;
-}
-
-static bool write_with(struct interp *c, uint64_t linear, const void *from, unsigned size,
-		       enum tlb_context context)
+/* `access` is a constant in each of the two below. */
+static inline __attribute__((always_inline)) bool access_with(struct interp *c, uint64_t linear,
+							      void *data, unsigned size,
+							      enum tlb_context context,
+							      enum access access)
 {
 	enum tlb_context before;
 	void *host;
@@ -215,15 +198,31 @@ static bool write_with(struct interp *c, uint64_t linear, const void *from, unsi
 
 	if (!system_linear(c, &linear, size))
 		return false;
-	host = tlb_hit_as(&c->tlb, context, linear, size, ACCESS_WRITE);
+	host = tlb_hit_as(&c->tlb, context, linear, size, access);
 	if (LIKELY(host != NULL)) {
-		guest_write(host, from, size);
+		if (access == ACCESS_WRITE)
+			guest_write(host, data, size);
+		else
+			guest_read(data, host, size);
 		return true;
 	}
 	before = borrow(c, context);
-	ok = write_linear(c, linear, from, size);
+	ok = access == ACCESS_WRITE ? write_linear(c, linear, data, size)
+				    : read_linear(c, linear, data, size);
 	tlb_set_context(&c->tlb, before);
 	return ok;
+}
+
+static bool read_with(struct interp *c, uint64_t linear, void *to, unsigned size,
+		      enum tlb_context context)
+{
+	return access_with(c, linear, to, size, context, ACCESS_READ);
+}
+
+static bool write_with(struct interp *c, uint64_t linear, const void *from, unsigned size,
+		       enum tlb_context context)
+{
+	return access_with(c, linear, (void *)(uintptr_t)from, size, context, ACCESS_WRITE);
 }
 
 bool mem_read_as(struct interp *c, uint64_t linear, void *to, unsigned size, bool user)
