@@ -17,11 +17,11 @@
 void lapic_lend(void *arg, struct apic_state *out)
 {
 	struct lapic *l = arg;
+	uint32_t left = lapic_timer_current(l); /* what is due now, first, and nothing later */
 
-	*out = (struct apic_state){ .id = l->id, .base = l->base };
-	out->deadline = lapic_timer_deadline(l); /* what is due now, first */
+	*out = (struct apic_state){ .id = l->id, .base = l->base, .deadline = l->deadline };
 	for (unsigned reg = 0; reg < REG_COUNT; reg++)
-		out->reg[reg] = lapic_read(l, reg);
+		out->reg[reg] = reg == REG_TIMER_CURRENT ? left : lapic_read(l, reg);
 	device_alarm(&l->dev, 0, ALARM_NONE);
 }
 

@@ -11,6 +11,9 @@
  * Who sleeps goes and comes with them: HLT and waiting for SIPI are KVM's mp_state there. Each
  * vCPU's thread tells it so itself, before its KVM_RUN: only then may messages have changed it.
  *
+ * Not modelled: the initial count of a one-shot timer that had run out before its local APIC went
+ * reads as 0 there.
+ *
  * Spec: Linux Documentation/virt/kvm/api.rst, KVM_SET_LAPIC, KVM_SET_MP_STATE; SDM vol. 3 ch. 11.
  * Tested by test/rig/interrupts.c, test/rig/smp.c, test/rig/exits.c, test/unit/kvm_apic.c.
  * SPDX-License-Identifier: MIT
@@ -18,13 +21,16 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "cpu/msr.h"
 #include "engine/kvm/kvm.h"
 
 enum { REG_LVT_TIMER = 0x32, REG_INITIAL = 0x38, REG_CURRENT = 0x39 };
+#define TIMER_MODE   0x60000u
 #define TIMER_BY_TSC 0x40000u
 #define REMOTE_READ  3 /* APIC_DM_REMRD: KVM_HC_KICK_CPU */
+#define LATE_NS      1000000
 
 static void to_kvm(struct kvm_lapic_state *to, const struct apic_state *from)
 {
@@ -36,15 +42,26 @@ static void to_kvm(struct kvm_lapic_state *to, const struct apic_state *from)
 	memcpy(to->regs + 16 * APIC_REG_ID, &(uint32_t){ x2apic ? from->id : from->id << 24 }, 4);
 }
 
+/* A one-shot timer that has given its tick. KVM starts what it is given: with an initial count and
+ * none left it would give that tick again. */
+static bool has_run_out(const struct apic_state *s)
+{
+	return !(s->reg[REG_LVT_TIMER] & TIMER_MODE) && !s->reg[REG_CURRENT];
+}
+
 /* From any thread, while the vCPU is not in KVM_RUN. Device lock held. */
 static int set_apic(struct kvm_vcpu *k, const struct apic_state *s, struct fail *why)
 {
 	struct kvm_lapic_state regs;
+	struct apic_state given = *s;
 	long err;
 
 	k->apic_base = s->base;
 	err = kvm_set_msr(k, MSR_APIC_BASE, s->base, why);
-	to_kvm(&regs, s);
+	k->spent = has_run_out(s) ? s->reg[REG_INITIAL] : 0;
+	if (k->spent)
+		given.reg[REG_INITIAL] = 0;
+	to_kvm(&regs, &given);
 	if (err >= 0)
 		err = KVM_DO(k->fd, KVM_SET_LAPIC, &regs, why);
 	if (err >= 0 && s->reg[REG_LVT_TIMER] & TIMER_BY_TSC)
@@ -95,26 +112,42 @@ static uint32_t reg_of(const struct kvm_lapic_state *s, unsigned reg)
 	return value;
 }
 
+/* A count of 0 does not say whether the kernel has noticed yet: its timer may be late. A CPU's
+ * timers go off in the order of their times, so after one of ours that one has; another CPU gets
+ * the same time for it. */
+static void wait_for_late_tick(void)
+{
+	uint64_t at = host_monotonic_ns() + LATE_NS;
+	struct timespec when = { (time_t)(at / 1000000000), (long)(at % 1000000000) };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL) == EINTR)
+		;
+}
+
 static int get_apic(struct kvm_vcpu *k, struct apic_state *s, struct fail *why)
 {
 	struct kvm_lapic_state regs;
 	long err = KVM_DO(k->fd, KVM_GET_LAPIC, &regs, why);
-	uint32_t was = reg_of(&regs, REG_CURRENT);
+	bool out = false;
 
 	*s = (struct apic_state){ 0 };
-	while (err >= 0 && reg_of(&regs, REG_INITIAL) &&
+	while (err >= 0 && !out && reg_of(&regs, REG_INITIAL) &&
 	       !(reg_of(&regs, REG_LVT_TIMER) & TIMER_BY_TSC)) {
+		out = reg_of(&regs, REG_CURRENT) == 0;
+		if (out)
+			wait_for_late_tick();
 		err = take_tick(k, why);
 		if (err >= 0)
 			err = KVM_DO(k->fd, KVM_GET_LAPIC, &regs, why);
-		if (was == 0 || reg_of(&regs, REG_CURRENT) > 0)
-			break;
-		was = 0; /* it has run out meanwhile */
+		if (reg_of(&regs, REG_CURRENT) > 0)
+			break; /* else it has run out meanwhile */
 	}
 	if (err >= 0 && reg_of(&regs, REG_LVT_TIMER) & TIMER_BY_TSC)
 		err = kvm_get_msr(k, MSR_TSC_DEADLINE, &s->deadline, why);
 	for (unsigned i = 0; i < 64; i++)
 		s->reg[i] = reg_of(&regs, i);
+	if (has_run_out(s) && !s->reg[REG_INITIAL]) /* and was not set since */
+		s->reg[REG_INITIAL] = k->spent;
 	return err < 0 ? (int)err : 0;
 }
 

@@ -127,6 +127,7 @@ struct kvm_vcpu {
 	const struct intc_ops *intc;
 	void *intc_arg;
 	uint64_t apic_base; /* what KVM must believe; */
+	uint32_t spent;     /* initial count of a one-shot timer that KVM was not told, or 0; */
 	bool sleep_there;   /* KVM knows whether it sleeps, the machine does not; */
 	bool kick_there;    /* and that its HLT shall end; */
 	uint64_t watch_at;  /* virtual ns at which to look whether it sleeps inside KVM, */

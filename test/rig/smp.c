@@ -235,8 +235,8 @@ static void test_switching(void **state)
 	switching(IMAGE(turns), 0x4002, TURNS);
 }
 
-/* Each CPU sleeps for its own timer, one-shot, so many times. (Not by the TSC: a KVM that emulates
- * shows the host's, whatever it is told.) */
+/* Each CPU sleeps for its own timer, one-shot, so many times, and counts both. (Not by the TSC: a
+ * KVM that emulates shows the host's, whatever it is told.) */
 GUEST(timers, "\n\
 	cli\n\
 	movw %cs, %ax\n\
@@ -262,7 +262,8 @@ GUEST(timers, "\n\
 	movl $0x83e, %ecx\n\
 	movl $0xb, %eax\n\
 	wrmsr\n\
-1:	movl $0x838, %ecx\n\
+1:	incw 4(%bx)\n\
+	movl $0x838, %ecx\n\
 	movl %ebp, %eax\n\
 	xorl %edx, %edx\n\
 	wrmsr\n\
@@ -295,6 +296,8 @@ static void timers(const struct engine_ops *first, bool changing)
 	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
 	assert_int_equal(word(&r, 0x4000), TICKS);
 	assert_int_equal(word(&r, 0x4002), TICKS);
+	assert_int_equal(word(&r, 0x4004), TICKS);
+	assert_int_equal(word(&r, 0x4006), TICKS);
 	rig_close(&r);
 }
 
@@ -304,6 +307,81 @@ static void test_timers(void **state)
 	timers(&interp_ops, false);
 	timers(&kvm_ops, false);
 	timers(&kvm_ops, true);
+}
+
+/* A one-shot timer goes off once: after its tick the machine is asked to do something else, twice,
+ * at port 500h, and waits. */
+GUEST(once, "\n\
+	cli\n\
+	movw %cs, %ax\n\
+	testw %ax, %ax\n\
+	jnz 3f\n\
+	movw $0, 0x102\n\
+	AT16 7f, %ax\n\
+	movw %ax, 0x100\n\
+	movw $0x3000, %sp" X2APIC_ON "\n\
+	movl $0x832, %ecx\n\
+	movl $0x40, %eax\n\
+	xorl %edx, %edx\n\
+	wrmsr\n\
+	movl $0x83e, %ecx\n\
+	movl $0xb, %eax\n\
+	wrmsr\n\
+	movl $0x838, %ecx\n\
+	movl $100000, %eax\n\
+	wrmsr\n\
+1:	sti\n\
+	hlt\n\
+	cli\n\
+	cmpw $0, 0x4000\n\
+	je 1b\n\
+	movw $2, %si\n\
+	movw $0x500, %dx\n\
+2:	outb %al, %dx\n\
+	sti\n\
+	xorw %cx, %cx\n\
+4:	inb %dx, %al\n\
+	addw $0x100, %cx\n\
+	jnz 4b\n\
+	cli\n\
+	decw %si\n\
+	jnz 2b\n\
+	movl $0x838, %ecx\n\
+	rdmsr\n\
+	movl %eax, 0x4008\n\
+	movl $0x839, %ecx\n\
+	rdmsr\n\
+	movl %eax, 0x400c\n\
+	movl $1, 0x4004\n\
+3:	hlt\n\
+	jmp 3b\n\
+7:	pushal\n\
+	incw 0x4000" EOI "\n\
+	popal\n\
+	iretw");
+
+static void quit(struct notebook *n, const struct note *note)
+{
+	(void)note;
+	vm_request(n->dev.vm, VM_QUIT, 0);
+}
+
+static void test_once(void **state)
+{
+	struct rig r = rig_open(&kvm_ops, IMAGE(once));
+	struct fail why = { 0 };
+
+	(void)state;
+	r.notes->hook = quit;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(rig_run(&r, UINT64_MAX), VM_QUIT);
+		assert_int_equal(vm_switch(r.vm, &interp_ops, &why), 0);
+		assert_int_equal(vm_switch(r.vm, &kvm_ops, &why), 0);
+	}
+	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	assert_int_equal(word(&r, 0x4004), 1);
+	assert_int_equal(word(&r, 0x4000), 1);
+	rig_close(&r);
 }
 
 /* The counters of both agree, after any number of changes. */
@@ -363,6 +441,7 @@ int main(void)
 		cmocka_unit_test(test_kicks),     cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_one_time),  cmocka_unit_test(test_alone),
 		cmocka_unit_test(test_switching), cmocka_unit_test(test_standing_still),
+		cmocka_unit_test(test_once),
 	};
 	int skip = rig_skip("smp");
 
