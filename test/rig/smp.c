@@ -26,6 +26,13 @@
 /* ICR: low half to APIC ID. */
 #define SEND(low, id) "\n movl $0x830, %ecx\n movl $" low ", %eax\n movl $" id ", %edx\n wrmsr\n"
 #define EOI           "\n movl $0x80b, %ecx\n xorl %eax, %eax\n xorl %edx, %edx\n wrmsr\n"
+/* At a handler's beginning, for who sleeps until there is one interrupt: none comes between STI and
+ * HLT, except in QEMU, whose VMRUN forgets. That is noted at 4010h, and there is no sleep after it.
+ */
+#define AWAKE                                                                                      \
+	"\n pushw %bp\n movw %sp, %bp\n pushw %ds\n pushw %si\n ldsw 2(%bp), %si\n"                \
+	"cmpb $0xf4, (%si)\n jne 99f\n incw 2(%bp)\n movw $1, %cs:0x4010\n"                        \
+	"99: popw %si\n popw %ds\n popw %bp\n"
 
 /* CPU 1 starts at 100h:0, which is where CPU 0 did; and counts that. CPU 0 starts it again each
  * time. Then both halt. (KVM lets a SIPI that it ignores end an HLT.) */
@@ -87,9 +94,9 @@ GUEST(turns, "\n\
 	jne 6b\n\
 4:	hlt\n\
 	jmp 4b\n\
-7:	incw %cs:0x4000\n" SEND("0x4041", "0") EOI "\n\
+7:" AWAKE "incw %cs:0x4000\n" SEND("0x4041", "0") EOI "\n\
 	iretw\n\
-8:	incw 0x4002" EOI "\n\
+8:" AWAKE "incw 0x4002" EOI "\n\
 	iretw");
 
 static uint16_t word(const struct rig *r, unsigned at)
@@ -100,6 +107,14 @@ static uint16_t word(const struct rig *r, unsigned at)
 	return v;
 }
 
+/* All halt, and nobody met an interrupt between STI and HLT. */
+static void run_to_end(struct rig *r)
+{
+	assert_int_equal(rig_run(r, UINT64_MAX), VM_HALTED);
+	if (!rig_in_qemu())
+		assert_int_equal(word(r, 0x4010), 0);
+}
+
 static const struct engine_ops *const both[] = { &interp_ops, &kvm_ops };
 
 static void test_starts(void **state)
@@ -108,7 +123,7 @@ static void test_starts(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		struct rig r = rig_open(both[i], IMAGE(starts));
 
-		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+		run_to_end(&r);
 		assert_int_equal(word(&r, 0x4000), STARTS);
 		assert_int_equal(word(&r, 0x4002), STARTS);
 		assert_true(r.vm->vcpu[0]->halted && r.vm->vcpu[1]->halted);
@@ -122,7 +137,7 @@ static void test_turns(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		struct rig r = rig_open(both[i], IMAGE(turns));
 
-		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+		run_to_end(&r);
 		assert_int_equal(word(&r, 0x4000), TURNS);
 		assert_int_equal(word(&r, 0x4002), TURNS);
 		rig_close(&r);
@@ -154,7 +169,7 @@ static void test_alone(void **state)
 
 	(void)state;
 	r.notes->hook = to_nobody;
-	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	run_to_end(&r);
 	assert_int_equal(word(&r, 0x4000), 1);
 	assert_true(r.vm->vcpu[0]->halted && r.vm->vcpu[1]->wait_sipi);
 	vcpu_get_state(r.vm->vcpu[1], &s);
@@ -203,7 +218,7 @@ static void test_kicks(void **state)
 		struct rig r = rig_open(both[i], IMAGE(kicks));
 
 		r.notes->hook = kick_other;
-		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+		run_to_end(&r);
 		assert_int_equal(word(&r, 0x4000), KICKS);
 		rig_close(&r);
 	}
@@ -222,7 +237,7 @@ static void switching(const struct guest_image *image, unsigned counter, unsigne
 			.time_ns = clock_now(&r.vm->clock) + 300000 * (n + 1),
 		};
 	vm_plan_switches(r.vm, points, 16);
-	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	run_to_end(&r);
 	assert_int_equal(word(&r, counter), count);
 	assert_true(r.vm->switches.done > 0);
 	rig_close(&r);
@@ -277,7 +292,7 @@ GUEST(timers, "\n\
 	jb 1b\n\
 3:	hlt\n\
 	jmp 3b\n\
-7:	incw (%bx)" EOI "\n\
+7:" AWAKE "incw (%bx)" EOI "\n\
 	iretw");
 
 static void timers(const struct engine_ops *first, bool changing)
@@ -293,7 +308,7 @@ static void timers(const struct engine_ops *first, bool changing)
 		};
 	if (changing)
 		vm_plan_switches(r.vm, points, 16);
-	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	run_to_end(&r);
 	assert_int_equal(word(&r, 0x4000), TICKS);
 	assert_int_equal(word(&r, 0x4002), TICKS);
 	assert_int_equal(word(&r, 0x4004), TICKS);
@@ -355,7 +370,7 @@ GUEST(once, "\n\
 	movl $1, 0x4004\n\
 3:	hlt\n\
 	jmp 3b\n\
-7:	pushal\n\
+7:" AWAKE "pushal\n\
 	incw 0x4000" EOI "\n\
 	popal\n\
 	iretw");
@@ -378,7 +393,7 @@ static void test_once(void **state)
 		assert_int_equal(vm_switch(r.vm, &interp_ops, &why), 0);
 		assert_int_equal(vm_switch(r.vm, &kvm_ops, &why), 0);
 	}
-	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	run_to_end(&r);
 	assert_int_equal(word(&r, 0x4004), 1);
 	assert_int_equal(word(&r, 0x4000), 1);
 	rig_close(&r);
@@ -392,7 +407,7 @@ static void test_one_time(void **state)
 	uint64_t tsc[3];
 
 	(void)state;
-	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	run_to_end(&r);
 	for (unsigned i = 0; i < 7; i++) {
 		if (i > 0)
 			assert_int_equal(vm_switch(r.vm, i % 2 ? &interp_ops : &kvm_ops, &why), 0);
@@ -428,7 +443,7 @@ static void test_standing_still(void **state)
 	struct host_thread *t = host_thread_start(stopper, r.vm, "stopper");
 
 	(void)state;
-	assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
+	run_to_end(&r);
 	assert_int_equal(word(&r, 0x4002), TURNS);
 	host_thread_join(t);
 	rig_close(&r);
