@@ -311,6 +311,8 @@ static void test_switching_under_interrupts(void **state)
 		vm_plan_switches(r.vm, points, 12);
 		assert_int_equal(rig_run(&r, UINT64_MAX), VM_HALTED);
 		assert_in_range(word(&r, 0x4000), 5, 20);
+		/* None is lost, none comes twice. */
+		assert_int_equal(r.vcpu->exits[EXIT_INTERRUPT], word(&r, 0x4000));
 		assert_int_equal(r.vm->switches.done, 12); /* five milliseconds are longer */
 		rig_close(&r);
 	}
