@@ -96,6 +96,7 @@ struct native *native_open(unsigned most, char why[NATIVE_WHY])
 
 	/* What entry and signal handler execute. */
 	if (!(getauxval(AT_HWCAP2) & 2)) {
+		free(n);
 		snprintf(why, NATIVE_WHY, "FSGSBASE: not for programs on this host");
 		return NULL;
 	}

@@ -113,6 +113,19 @@ static void test_once_more(void **state)
 	host_code_close(&code[0]);
 }
 
+/* Not under TSan: see host/linux/code.c. */
+#define AREAS true
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#undef AREAS
+#define AREAS false
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#undef AREAS
+#define AREAS false
+#endif
+
 /* Areas are taken in a row that is the same in every process, and again once they are free. */
 static void test_lies_where_it_always_lies(void **state)
 {
@@ -122,16 +135,15 @@ static void test_lies_where_it_always_lies(void **state)
 	(void)state;
 	open_code(&first);
 	open_code(&second);
-#if !defined(__SANITIZE_THREAD__)
-	assert_ptr_equal(first.data, (void *)UINT64_C(0x200000000000));
-	assert_ptr_equal(second.data, first.data + (UINT64_C(4) << 30));
-#endif
+	if (AREAS) {
+		assert_ptr_equal(first.data, (void *)UINT64_C(0x200000000000));
+		assert_ptr_equal(second.data, first.data + (UINT64_C(4) << 30));
+	}
 	was = first.exec_at;
 	host_code_close(&first);
 	open_code(&third);
-#if !defined(__SANITIZE_THREAD__)
-	assert_ptr_equal(third.exec_at, was);
-#endif
+	if (AREAS)
+		assert_ptr_equal(third.exec_at, was);
 	assert_int_equal(call(&third, 8), 1);
 	assert_int_equal(call(&second, 8), 1);
 	host_code_close(&second);
