@@ -383,7 +383,7 @@ static unsigned decoded(const struct interp *c, uint64_t key, struct insn *insn)
 	for (const struct block *s = LOOK(&r->table[scatter(key, TABLE)]); s; s = s->chain) {
 		if (s->key != key)
 			continue;
-		if (block_follows(s)) /* more than the interpreter wants */
+		if (s->follows) /* more than the interpreter wants */
 			return 0;
 		memcpy(insn, s->insn, (s->count + 1u) * sizeof(*insn));
 		for (unsigned n = 0; n <= s->count; n++)

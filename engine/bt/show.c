@@ -163,15 +163,15 @@ static void lines(const struct show *s, const char *text, const uint8_t *from, c
 	}
 }
 
-/* Where a cold part begins: where the jump at its `from` leads. */
-static const uint8_t *begin_of(const struct cold *k)
+/* Where a cold part begins: where the jump at its `from` leads, or what is said there. */
+static const uint8_t *begin_of(const struct translation *x, const struct cold *k)
 {
 	int32_t distance;
 
 	if (!k->from)
 		return NULL;
 	memcpy(&distance, k->from - 4, 4);
-	return k->from + distance;
+	return (k->kind == COLD_SETTLE ? x->t->code.write_at : k->from) + distance;
 }
 
 /* The cold part before `end` that begins next after `at`, or at it; NULL: none. */
@@ -182,9 +182,9 @@ static const struct cold *next_cold(const struct translation *x, const uint8_t *
 
 	for (unsigned n = 0; n < x->colds; n++) {
 		const struct cold *k = &x->cold[n];
-		const uint8_t *begin = begin_of(k);
+		const uint8_t *begin = begin_of(x, k);
 
-		if (begin && begin >= at && begin < end && (!best || begin < begin_of(best)))
+		if (begin && begin >= at && begin < end && (!best || begin < begin_of(x, best)))
 			best = k;
 	}
 	return best;
@@ -193,9 +193,10 @@ static const struct cold *next_cold(const struct translation *x, const uint8_t *
 static void show_cold(const struct show *s, const uint8_t *at, const uint8_t *end)
 {
 	static const char *const kinds[] = {
-		[COLD_CELL] = "refill", [COLD_TABLE] = "table",   [COLD_SLOW] = "handler",
-		[COLD_TAKEN] = "taken", [COLD_BUDGET] = "budget", [COLD_VECTOR] = "vectors",
-		[COLD_X87] = "x87",     [COLD_CALL] = "call",     [COLD_EDGE] = "unlinked",
+		[COLD_CELL] = "refill",  [COLD_TABLE] = "table",   [COLD_SLOW] = "handler",
+		[COLD_TAKEN] = "taken",  [COLD_BUDGET] = "budget", [COLD_VECTOR] = "vectors",
+		[COLD_X87] = "x87",      [COLD_CALL] = "call",     [COLD_EDGE] = "unlinked",
+		[COLD_SETTLE] = "flags",
 	};
 	const struct translation *x = s->x;
 	char guest[TEXT_BYTES], text[2 * TEXT_BYTES];
@@ -203,16 +204,16 @@ static void show_cold(const struct show *s, const uint8_t *at, const uint8_t *en
 	while (at < end) {
 		const struct cold *k = next_cold(x, at, end), *then;
 
-		if (!k || begin_of(k) > at) {
-			lines(s, "", at, k ? begin_of(k) : end);
-			at = k ? begin_of(k) : end;
+		if (!k || begin_of(x, k) > at) {
+			lines(s, "", at, k ? begin_of(x, k) : end);
+			at = k ? begin_of(x, k) : end;
 			continue;
 		}
 		then = next_cold(x, at + 1, end);
 		text_of_guest(s, k->i->n, guest);
 		snprintf(text, sizeof(text), "; %s: %s", kinds[k->kind], guest);
-		lines(s, text, at, then ? begin_of(then) : end);
-		at = then ? begin_of(then) : end;
+		lines(s, text, at, then ? begin_of(x, then) : end);
+		at = then ? begin_of(x, then) : end;
 	}
 }
 

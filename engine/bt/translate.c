@@ -204,7 +204,7 @@ static void made(const struct translation *x)
 	t->room->at += bytes;
 	t->room->cold = x->e.at;
 	t->figures.bytes += emitted;
-	if (block_follows(x->b)) {
+	if (x->b->follows) {
 		t->figures.traces++;
 		t->figures.trace_bytes += emitted;
 	}

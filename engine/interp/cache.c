@@ -168,7 +168,7 @@ static void kill_block(struct block_cache *k, struct block *b)
 
 bool block_overlaps(const struct block *b, unsigned from, unsigned to)
 {
-	if (b->from >= to || b->to <= from || !block_follows(b))
+	if (b->from >= to || b->to <= from || !b->follows)
 		return b->from < to && b->to > from;
 	for (unsigned n = 0; n < b->count; n++) {
 		unsigned at = (unsigned)(b->offset + b->insn[n].at);
@@ -461,6 +461,7 @@ static struct block *follow_made(struct block_cache *k, const struct follow *f, 
 	b->mode = was->mode;
 	b->key = was->key;
 	b->runs = was->runs;
+	b->follows = true;
 	while (*link != was)
 		link = &(*link)->next;
 	*link = was->next;
@@ -476,7 +477,7 @@ struct block *cache_follow(struct block_cache *k, struct block *b)
 	bool more = false;
 	unsigned at;
 
-	if (block_straddles(b) || block_follows(b) || !insn_is_jump(&b->insn[b->count - 1]) ||
+	if (block_straddles(b) || b->follows || !insn_is_jump(&b->insn[b->count - 1]) ||
 	    is_stale(b) || !has_room(k))
 		return b;
 	memcpy(f.insn, b->insn, (b->count + 1u) * sizeof(*f.insn));

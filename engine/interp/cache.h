@@ -29,12 +29,13 @@ struct block {
 	uint16_t count;
 	uint16_t bytes;  /* guest bytes from the first one on, without a gap */
 	uint16_t offset; /* of the first byte in its page */
-	/* Its instructions lie in [from, to) of the page: `bytes` from `offset` on, and with
-	 * several parts (cache_follow()) not only there. */
+	/* Its instructions lie in [from, to) of the page: `bytes` from `offset` on and, if it
+	 * `follows`, those of its other parts, which may lie among the first one's bytes. */
 	uint16_t from, to;
 	uint16_t most; /* instructions that running it may retire: count, or more of its `native` */
 	uint8_t mode;  /* enum decode_mode */
 	bool live;
+	bool follows; /* goes on where a JMP leads, see cache_follow() */
 	/* While the TLB's generation of code for `rip` is this one, `rip` leads here (64-bit code;
 	 * 0: not known). */
 	uint64_t generation;
@@ -76,17 +77,11 @@ static inline uint64_t block_key(const void *host, enum decode_mode mode)
 	return (uint64_t)(uintptr_t)host << 2 | mode;
 }
 
-/* Does it go on where a JMP leads, see cache_follow()? */
-static inline bool block_follows(const struct block *b)
-{
-	return b->to - b->from != b->bytes;
-}
-
 /* Is one of its bytes in [from, to) of the page? */
 bool block_overlaps(const struct block *b, unsigned from, unsigned to);
 
 /* The bytes that were decoded, whatever has become of them in memory. Of one that follows jumps all
- * those in [from, to) can be read, `from` of them before the first. */
+ * those in [from, to) can be read, offset - from of them before the first. */
 static inline const uint8_t *block_code(const struct block *b)
 {
 	return block_straddles(b) ? ((const struct straddle *)b)->bytes : b->code;

@@ -228,7 +228,7 @@ static void cover(struct code_page *p, unsigned from, unsigned to)
 void page_cover(struct code_page *p, const struct block *b)
 {
 	cover(p, b->offset, b->offset + b->bytes);
-	for (unsigned n = 0; block_follows(b) && n < b->count; n++) {
+	for (unsigned n = 0; b->follows && n < b->count; n++) {
 		unsigned at = (unsigned)(b->offset + b->insn[n].at);
 
 		cover(p, at, at + b->insn[n].len);

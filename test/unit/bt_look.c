@@ -193,22 +193,24 @@ static void test_code_made(void **state)
 
 /* --- traces -------------------------------------------------------------------------------- */
 
-/* Runs the program with standard error in a file, into text[]. */
+/* Runs the program, or another one, with standard error in a file, into text[]. */
 static char text[1 << 16];
 
-static void traced(unsigned topics)
+static void traced(unsigned topics, const uint8_t *other, size_t bytes)
 {
 	struct vm_config config = { .engine = &bt_ops,
 				    .vcpus = 1,
-				    .counted = true,
+				    .counted = !other,
 				    .trace = topics,
-				    .engine_options = { .torture = TORTURE(HOT) } };
+				    .engine_options = { .torture = other ? 0 : TORTURE(HOT) } };
 	struct guest g = guest_open_config(&config);
 	int saved = dup(STDERR_FILENO);
 	FILE *file = tmpfile();
 
 	assert_non_null(file);
 	set_program(&g);
+	if (other)
+		memcpy(g.ram + GUEST_CODE, other, bytes);
 	dup2(fileno(file), STDERR_FILENO);
 	guest_run(&g, 100000);
 	dup2(saved, STDERR_FILENO);
@@ -235,9 +237,9 @@ static bool beside(const char *guest, const char *host)
 static void test_trace_translate(void **state)
 {
 	(void)state;
-	traced(0);
+	traced(0, NULL, 0);
 	assert_string_equal(text, "");
-	traced(1u << TRACE_BIT_translate);
+	traced(1u << TRACE_BIT_translate, NULL, 0);
 	assert_non_null(strstr(text, "translate 0x10005: "));
 	assert_true(beside("; entry", "sub r15, 0x"));
 	assert_true(beside("mov ecx, 0x1F4", "mov r9d, 0x1F4"));
@@ -250,10 +252,24 @@ static void test_trace_translate(void **state)
 		assert_memory_equal(at, "trace ", 6);
 }
 
+/* Where the flags of a jump within its page are saved. */
+static void test_trace_flags(void **state)
+{
+	/* mov ecx, ROUNDS; L: lea rax, [rip + M]; cmp ecx, 7; jmp rax; M: dec ecx; jnz L; hlt */
+	static const uint8_t code[] = {
+		0xb9, ROUNDS & 255, ROUNDS >> 8, 0, 0,    0x48, 0x8d, 5,    5,    0,    0,
+		0,    0x83,         0xf9,        7, 0xff, 0xe0, 0xff, 0xc9, 0x75, 0xf0, 0xf4
+	};
+
+	(void)state;
+	traced(1u << TRACE_BIT_translate, code, sizeof(code));
+	assert_true(beside("; flags: jmp rax", "cmp r9d, 0x"));
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_code_made),    cmocka_unit_test(test_trace_translate),
 	cmocka_unit_test(test_figures),      cmocka_unit_test(test_traces),
-	cmocka_unit_test(test_tags_run_out),
+	cmocka_unit_test(test_tags_run_out), cmocka_unit_test(test_trace_flags),
 };
 
 int main(void)

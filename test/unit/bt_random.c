@@ -343,7 +343,7 @@ static void any_x87(struct code *e)
 /* Control flow that comes back to the next instruction. */
 static void any_flow(struct code *e)
 {
-	switch (any(9)) {
+	switch (any(11)) {
 	case 0: /* call +2; jmp +1; ret */ CODE(e, 0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3); break;
 	case 1: /* a mismatched return: call +0; add qword [rsp], 6; ret */
 		CODE(e, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0x04, 0x24, 6, 0xc3);
@@ -370,6 +370,12 @@ static void any_flow(struct code *e)
 		if (any(2))
 			code8(e, 0x67);
 		CODE(e, 0xe3, 1, 0x90);
+		break;
+	case 9: /* on, back and on: jmp A; B: neg rax; jmp C; A: inc edx; jmp B; C: */
+		CODE(e, 0xeb, 5, 0x48, 0xf7, 0xd8, 0xeb, 4, 0xff, 0xc2, 0xeb, 0xf7);
+		break;
+	case 10: /* into what was before: mov edx, "inc eax; jmp +2"; jmp -6 */
+		CODE(e, 0xba, 0xff, 0xc0, 0xeb, 2, 0xeb, 0xfa);
 		break;
 	}
 }

@@ -48,6 +48,10 @@ ASSEMBLE(follows, "mov ecx, 100; 1: inc rax; jmp 3f; 2: inc rax; inc rax; dec ec
 /* The second part of one reads from two pages; and the only part of the same in between. */
 ASSEMBLE(crosses, "mov ecx, 4000; mov ebx, 0x150ffc; 1: inc rdx; jmp 3f; 2: dec ecx; jnz 1b; hlt\n"
 		  "3: add rax, [rbx]; add rdx, [rbx + 8]; jmp 2b");
+/* A JMP into an instruction before it: what follows lies among what was there. */
+ASSEMBLE(within, "mov ecx, 40; 1: call 2f; dec ecx; jnz 1b; hlt; .fill 64 - (. - within), 1, 0x90\n"
+		 "2: mov edx, 0xc3c0ff90; jmp 2b + 1; .byte 0xff, 0xc0, 0xff, 0xc0, 0xc3");
+ASSEMBLE(writes_within, "mov byte ptr [0x11046], 0; hlt"); /* the JMP: to what comes behind it */
 
 struct pair {
 	struct guest g[2];
@@ -120,6 +124,7 @@ static void test_translated_once(void **state)
 	assert_in_range(p.t[0]->mismatches, 0, 0);
 	blocks = p.t[0]->blocks;
 	assert_in_range(blocks, 4, 20);
+	assert_int_equal(p.t[0]->figures.traces, 0); /* an instruction in two pages is none */
 	guest_put64(&p.g[0], DATA, 0);
 	set(&p, 1, GUEST_CODE, 0);
 	assert_int_equal(run(&p, 1), rax);
@@ -240,6 +245,28 @@ static void test_learnt(void **state)
 	guest_close(&p.g[0]);
 }
 
+/* What is decoded is noticed when it is written, wherever in the block it lies. */
+static void test_within(void **state)
+{
+	struct pair p = open_pair((struct engine_options){ 0 });
+
+	(void)state;
+	put(&p, FUNCTION, within, within_end);
+	put(&p, OTHER, writes_within, writes_within_end);
+	for (unsigned n = 0; n < 2; n++) {
+		set(&p, n, FUNCTION, 0);
+		assert_int_equal(run(&p, n), 40);
+	}
+	assert_in_range(p.t[0]->figures.traces, 1, 9);
+	set(&p, 0, OTHER, 0);
+	run(&p, 0);
+	for (unsigned n = 2; n-- > 0;) { /* who took what the other had decoded, first */
+		set(&p, n, FUNCTION, 0);
+		assert_int_equal(run(&p, n), 80);
+	}
+	guest_close(&p.g[0]);
+}
+
 /* A page of code whose next page is another one for each. */
 static void test_leads_elsewhere(void **state)
 {
@@ -303,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_written),         cmocka_unit_test(test_leads_elsewhere),
 		cmocka_unit_test(test_bounded),         cmocka_unit_test(test_aimed_at_once),
 		cmocka_unit_test(test_short_turns),     cmocka_unit_test(test_learnt),
+		cmocka_unit_test(test_within),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
