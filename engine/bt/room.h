@@ -20,7 +20,6 @@ struct bt_place;
 struct bt_region {
 	uint8_t *end;    /* of the code in it */
 	unsigned places; /* used */
-	size_t frozen;   /* where those of the region end */
 };
 
 #define BT_PAGE_JUMPS 32u

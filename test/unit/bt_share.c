@@ -135,7 +135,6 @@ static void test_translated_once(void **state)
 	guest_close(&p.g[0]);
 }
 
-/* In turns of a few instructions, the same code at the same addresses, other data. */
 /* Who aims a jump does it while others may execute it: in one store that no fetch sees half of. */
 static void test_aimed_at_once(void **state)
 {
@@ -156,6 +155,7 @@ static void test_aimed_at_once(void **state)
 	guest_close(&p.g[0]);
 }
 
+/* In turns of a few instructions, the same code at the same addresses, other data. */
 static void test_data_of_its_own(void **state)
 {
 	struct pair p = open_pair((struct engine_options){ .torture = TORTURE(HOT) });
