@@ -41,7 +41,7 @@ RIG_BOOTS ?= 20
 nested-boots:
 	@RIG_BOOTS=$(RIG_BOOTS) $(MAKE) --no-print-directory nested
 
-## make nested-soak  in there, what takes long: Debian from its disk, stress-ng, litmus tests, monitors killed; an hour or more
+## make nested-soak  in there, what takes long: Debian from its disk, stress-ng, litmus tests, monitors killed; half an hour
 .PHONY: nested-soak
 nested-soak:
 	@tools/setup test
