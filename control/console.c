@@ -56,6 +56,7 @@ struct console {
 	int signals, wake; /* signalfd, eventfd */
 	int ending;        /* eventfd: readable from when the run is asked to end */
 	bool terminal;     /* standard input is one: escape keys work */
+	bool seen;         /* standard output is a terminal */
 	bool file;         /* standard input is a regular file; vCPU thread */
 	bool polled;       /* standard input is anything else; the input thread reads it */
 	bool prefix;       /* Ctrl-A was the last key */
@@ -101,11 +102,20 @@ static bool output_ready(struct console *c)
 	}
 }
 
+/* What a guest's escape sequences did to the terminal ends with the run: SeaBIOS, for one, lets
+ * long lines not wrap. */
+static void note_escapes(const struct console *c, const void *data, size_t bytes)
+{
+	if (c->seen && memchr(data, '\033', bytes))
+		terminal_farewell("\033[0m\033[?25h\033[?7h");
+}
+
 /* A device of this machine wrote. A pipe that is ready takes PIPE_BUF bytes without waiting. */
 static void console_write(void *arg, const void *data, size_t bytes)
 {
 	const uint8_t *from = data;
 
+	note_escapes(arg, data, bytes);
 	while (bytes > 0 && output_ready(arg)) {
 		ssize_t n = write(STDOUT_FILENO, from, bytes < PIPE_BUF ? bytes : PIPE_BUF);
 
@@ -473,6 +483,7 @@ struct console *console_open(enum console_kind kind, struct fail *why)
 		return NULL;
 	}
 	c->terminal = kind != CONSOLE_none && terminal_raw();
+	c->seen = isatty(STDOUT_FILENO);
 	return c;
 }
 

@@ -9,12 +9,15 @@
  */
 #include "control/terminal.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
+
+#define FAREWELL_MS 200
 
 static struct termios before, raw;
 static volatile sig_atomic_t is_raw;
@@ -27,10 +30,12 @@ void terminal_farewell(const char *text)
 
 static void say_farewell(void)
 {
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
 	const char *text = farewell;
 
 	farewell = NULL;
-	if (text && write(STDOUT_FILENO, text, strlen(text)) < 0)
+	/* A terminal that takes nothing does not keep us. */
+	if (text && poll(&p, 1, FAREWELL_MS) == 1 && write(STDOUT_FILENO, text, strlen(text)) < 0)
 		return; /* nobody looks */
 }
 

@@ -79,6 +79,25 @@ static void test_next_engine(void **state)
 	unlink(image);
 }
 
+/* A guest turned wrapping off: the user's next program finds it on. */
+static void test_the_guest_leaves_the_terminal_as_it_was(void **state)
+{
+	struct session s;
+
+	(void)state;
+	session_start(&s, command(echo, sizeof(echo)));
+	session_expect(&s, "R", SECONDS);
+	session_type(&s, "\033[?7l.");
+	session_expect(&s, "\033[?7l.", SECONDS);
+	session_type(&s, "\001x");
+	session_expect(&s, "\033[?7h", SECONDS);
+	session_expect(&s, "ended by Ctrl-A x", SECONDS);
+	assert_int_equal(session_end(&s, SECONDS), 0);
+	session_check_terminal(&s);
+	session_close(&s);
+	unlink(image);
+}
+
 /* Nobody reads the pipe: the guest waits, and yet a signal ends the run. */
 static void test_a_full_pipe_does_not_keep_it(void **state)
 {
@@ -194,6 +213,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_paste_is_not_lost),
 		cmocka_unit_test(test_next_engine),
+		cmocka_unit_test(test_the_guest_leaves_the_terminal_as_it_was),
 		cmocka_unit_test(test_a_full_pipe_does_not_keep_it),
 		cmocka_unit_test(test_the_background_leaves_the_terminal),
 	};
