@@ -144,6 +144,9 @@ static int parse_word(struct image_words *w, const struct verb *verb, int left, 
 	int used = 1, err;
 
 	if (strncmp(text, "--", 2) != 0) {
+		if (text[0] == '-')
+			return fail(why, -EINVAL, "image %s: what is '%s'? Options start with --",
+				    verb->name, text);
 		if (w->count == verb->names_most)
 			return fail(why, -EINVAL, "image %s: what is '%s'?", verb->name, text);
 		w->names[w->count++] = text;

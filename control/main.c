@@ -47,7 +47,9 @@ static int usage(FILE *to)
 	fputs("usage: trapeze COMMAND [OPTION]...\n\n", to);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
-	fputs("\n'trapeze help run' lists the options of run.\n", to);
+	fputs("\n'trapeze help run' lists the options of run, 'trapeze help image' the verbs of "
+	      "image.\n",
+	      to);
 	return to == stdout ? 0 : 2;
 }
 

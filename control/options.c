@@ -522,11 +522,10 @@ static int take_image(struct run_options *o, const char *word, struct fail *why)
 	int err = o->image ? -EEXIST : disk_word_peek(word, why);
 
 	if (err == -ENOENT || err == -EEXIST)
-		return fail(
-			why, -EINVAL,
-			"what is '%s'? Options start with --, a kernel is given as --kernel FILE, "
-			"and one disk image needs no option",
-			word);
+		return fail(why, -EINVAL,
+			    "what is '%s'? %s start with --, a kernel is given as --kernel FILE, "
+			    "and one disk image needs no option",
+			    word, err == -ENOENT ? "There is no such file; options" : "Options");
 	if (err)
 		return err;
 	if (o->disk.count == OPTION_LIST_MAX)

@@ -142,8 +142,10 @@ struct trapeze_end {
 /*
  * Runs at most `instructions` (UINT64_MAX: no limit), and on an engine that counts stops after
  * exactly that many. After any end but a failure it may be called again: after
- * TRAPEZE_HALTED and TRAPEZE_SHUTDOWN it ends at once in the same way. -EIO: the engine
- * cannot go on; nothing but looking at the machine and closing it makes sense then.
+ * TRAPEZE_HALTED and TRAPEZE_SHUTDOWN it ends at once in the same way. A guest whose every
+ * exception raises another one, without a triple fault, retires nothing: only trapeze_stop()
+ * ends its run. -EIO: the engine cannot go on; nothing but looking at the machine and closing it
+ * makes sense then.
  */
 int trapeze_run(struct trapeze *vm, uint64_t instructions, struct trapeze_end *end,
 		struct trapeze_error *error);
