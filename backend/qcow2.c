@@ -355,6 +355,8 @@ static int prepare_writing(struct opening *o)
 
 	if (err == -ENOMEM)
 		return fail(o->why, err, "no memory");
+	if (err == -EUCLEAN)
+		return damaged(o, "one of its tables is not in the file (was it cut short?)");
 	if (err)
 		return damaged(o, "two of its tables overlap");
 	if (o->options->for_check)
