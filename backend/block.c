@@ -114,8 +114,10 @@ static bool take_queue(struct disk *d)
 		job_new(d, r);
 	}
 	d->drain_seen = d->draining > 0;
-	d->asked |= d->retry && d->parked;
-	d->retry = false;
+	if (d->parked || !d->told_full) { /* who asks while a look is under way gets another */
+		d->asked |= d->retry && d->parked;
+		d->retry = false;
+	}
 	end = d->ending && !d->jobs;
 	host_mutex_unlock(d->lock);
 	if (d->parked && (d->drain_seen || d->asked || host_monotonic_ns() >= d->retry_at))
