@@ -188,6 +188,8 @@ static int collect(struct vm *vm, struct x86_state *state, struct fail *why)
 		vcpu_get_state(vm->vcpu[i], &state[i]);
 	if (!err)
 		mem_dirty_sync(&vm->mem);
+	if (err && !trouble_of(vm, NULL))
+		return fail(why, err, "engine %s does not give its state", vm->engine->name);
 	return trouble_of(vm, why);
 }
 
