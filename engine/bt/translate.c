@@ -210,14 +210,6 @@ static void made(const struct translation *x)
 	}
 }
 
-static bool is_stale(const struct block *b)
-{
-	for (unsigned n = 0; n < b->count; n++)
-		if (b->insn[n].fn == op_stale)
-			return true;
-	return false;
-}
-
 /* `b` is what the code will name, whoever has interpreted it. */
 static void translate(struct bt *t, struct interp *c, struct block *b)
 {
@@ -255,7 +247,7 @@ void bt_translate(struct bt *t, struct interp *c, struct block *b)
 	if (bt_room_full(t->room))
 		bt_region_next(t, c);
 	/* Others may have been here meanwhile, or still use what was to go. */
-	if (!is_stale(b) && !bt_room_full(t->room) && !bt_share_adopt(t, c, b)) {
+	if (!block_is_stale(b) && !bt_room_full(t->room) && !bt_share_adopt(t, c, b)) {
 		as = bt_share_copy(t, b);
 		translate(t, c, as);
 		bt_share_add(t, c, b, as);

@@ -166,6 +166,14 @@ static void kill_block(struct block_cache *k, struct block *b)
 	k->killed++;
 }
 
+bool block_is_stale(const struct block *b)
+{
+	for (unsigned n = 0; n < b->count; n++)
+		if (b->insn[n].fn == op_stale)
+			return true;
+	return false;
+}
+
 bool block_overlaps(const struct block *b, unsigned from, unsigned to)
 {
 	if (b->from >= to || b->to <= from || !b->follows)
@@ -371,14 +379,6 @@ struct follow {
 	uint8_t code[PAGE_SIZE]; /* of the page, what it has */
 };
 
-static bool is_stale(const struct block *b)
-{
-	for (unsigned n = 0; n < b->count; n++)
-		if (b->insn[n].fn == op_stale)
-			return true;
-	return false;
-}
-
 static bool has_insn_at(const struct follow *f, int at)
 {
 	for (unsigned n = 0; n < f->count; n++)
@@ -478,7 +478,7 @@ struct block *cache_follow(struct block_cache *k, struct block *b)
 	unsigned at;
 
 	if (block_straddles(b) || b->follows || !insn_is_jump(&b->insn[b->count - 1]) ||
-	    is_stale(b) || !has_room(k))
+	    block_is_stale(b) || !has_room(k))
 		return b;
 	memcpy(f.insn, b->insn, (b->count + 1u) * sizeof(*f.insn));
 	memcpy(f.code + b->offset, b->code, b->bytes);

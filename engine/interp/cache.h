@@ -77,6 +77,9 @@ static inline uint64_t block_key(const void *host, enum decode_mode mode)
 	return (uint64_t)(uintptr_t)host << 2 | mode;
 }
 
+/* Was it written to, or cut, since it was decoded? */
+bool block_is_stale(const struct block *b);
+
 /* Is one of its bytes in [from, to) of the page? */
 bool block_overlaps(const struct block *b, unsigned from, unsigned to);
 
