@@ -26,6 +26,20 @@
 /* ICR: low half to APIC ID. */
 #define SEND(low, id) "\n movl $0x830, %ecx\n movl $" low ", %eax\n movl $" id ", %edx\n wrmsr\n"
 #define EOI           "\n movl $0x80b, %ecx\n xorl %eax, %eax\n xorl %edx, %edx\n wrmsr\n"
+/* The timer: vector 40h, one-shot, counts each of the clock's ticks. */
+#define TIMER_ON                                                                                   \
+	"\n movl $0x832, %ecx\n movl $0x40, %eax\n xorl %edx, %edx\n wrmsr\n"                      \
+	"movl $0x83e, %ecx\n movl $0xb, %eax\n wrmsr\n"
+
+/* At a guest's beginning: which CPU it is. One goes on at `label`; CPU 1 has the data of CPU 0. */
+#define CPU0_AT(label)                                                                             \
+	"\n cli\n movw %cs, %ax\n testw %ax, %ax\n jz " label "\n xorw %ax, %ax\n movw %ax, %ds\n"
+#define CPU1_AT(label) "\n cli\n movw %cs, %ax\n testw %ax, %ax\n jnz " label "\n"
+/* There: its data, its stack, its local APIC. */
+#define CPU1_READY "\n xorw %ax, %ax\n movw %ax, %ds\n movw %ax, %ss\n movw $0x2f00, %sp" X2APIC_ON
+/* CPU 0: vector 40h is label 7; its stack, its local APIC. */
+#define CPU0_READY                                                                                 \
+	"\n movw $0, 0x102\n AT16 7f, %ax\n movw %ax, 0x100\n movw $0x3000, %sp" X2APIC_ON
 /* At a handler's beginning, for who sleeps until there is one interrupt: none comes between STI and
  * HLT, except in QEMU, whose VMRUN forgets. That is noted at 4010h, and there is no sleep after it.
  */
@@ -36,13 +50,7 @@
 
 /* CPU 1 starts at 100h:0, which is where CPU 0 did; and counts that. CPU 0 starts it again each
  * time. Then both halt. (KVM lets a SIPI that it ignores end an HLT.) */
-GUEST(starts, "\n\
-	cli\n\
-	movw %cs, %ax\n\
-	testw %ax, %ax\n\
-	jz 1f\n\
-	xorw %ax, %ax\n\
-	movw %ax, %ds\n\
+GUEST(starts, CPU0_AT("1f") "\n\
 	incw 0x4000\n\
 9:	hlt\n\
 	jmp 9b\n\
@@ -58,11 +66,7 @@ GUEST(starts, "\n\
 
 /* CPU 0 sends vector 40h and sleeps; CPU 1 wakes, counts it, sends 41h back and sleeps; CPU 0
  * wakes. */
-GUEST(turns, "\n\
-	cli\n\
-	movw %cs, %ax\n\
-	testw %ax, %ax\n\
-	jnz 5f\n\
+GUEST(turns, CPU1_AT("5f") "\n\
 	movw $0, 0x102\n\
 	movw $0, 0x106\n\
 	AT16 7f, %ax\n\
@@ -82,10 +86,7 @@ GUEST(turns, "\n\
 	cmpw $" STR(TURNS) ", %si\n\
 	jb 2b\n\
 	hlt\n\
-5:	xorw %ax, %ax\n\
-	movw %ax, %ds\n\
-	movw %ax, %ss\n\
-	movw $0x2f00, %sp" X2APIC_ON "\n\
+5:	" CPU1_READY "\n\
 	movw $1, 0x4004\n\
 6:	sti\n\
 	hlt\n\
@@ -181,13 +182,7 @@ static void test_alone(void **state)
 
 /* CPU 1 sleeps with interrupts off; what CPU 0 asks for at port 500h wakes it, however early it is.
  */
-GUEST(kicks, "\n\
-	cli\n\
-	movw %cs, %ax\n\
-	testw %ax, %ax\n\
-	jz 1f\n\
-	xorw %ax, %ax\n\
-	movw %ax, %ds\n\
+GUEST(kicks, CPU0_AT("1f") "\n\
 2:	incw 0x4000\n\
 	hlt\n\
 	jmp 2b\n\
@@ -252,31 +247,14 @@ static void test_switching(void **state)
 
 /* Each CPU sleeps for its own timer, one-shot, so many times, and counts both. (Not by the TSC: a
  * KVM that emulates shows the host's, whatever it is told.) */
-GUEST(timers, "\n\
-	cli\n\
-	movw %cs, %ax\n\
-	testw %ax, %ax\n\
-	jnz 5f\n\
-	movw $0, 0x102\n\
-	AT16 7f, %ax\n\
-	movw %ax, 0x100\n\
-	movw $0x3000, %sp" X2APIC_ON SEND("0x4500", "1") SEND("0x4601", "1") "\n\
+GUEST(timers, CPU1_AT("5f") CPU0_READY SEND("0x4500", "1") SEND("0x4601", "1") "\n\
 	movw $0x4000, %bx\n\
 	movl $2000000, %ebp\n\
 	jmp 6f\n\
-5:	xorw %ax, %ax\n\
-	movw %ax, %ds\n\
-	movw %ax, %ss\n\
-	movw $0x2f00, %sp" X2APIC_ON "\n\
+5:	" CPU1_READY "\n\
 	movw $0x4002, %bx\n\
 	movl $3100000, %ebp\n\
-6:	movl $0x832, %ecx\n\
-	movl $0x40, %eax\n\
-	xorl %edx, %edx\n\
-	wrmsr\n\
-	movl $0x83e, %ecx\n\
-	movl $0xb, %eax\n\
-	wrmsr\n\
+6:" TIMER_ON "\n\
 1:	incw 4(%bx)\n\
 	movl $0x838, %ecx\n\
 	movl %ebp, %eax\n\
@@ -326,22 +304,7 @@ static void test_timers(void **state)
 
 /* A one-shot timer goes off once: after its tick the machine is asked to do something else, twice,
  * at port 500h, and waits. */
-GUEST(once, "\n\
-	cli\n\
-	movw %cs, %ax\n\
-	testw %ax, %ax\n\
-	jnz 3f\n\
-	movw $0, 0x102\n\
-	AT16 7f, %ax\n\
-	movw %ax, 0x100\n\
-	movw $0x3000, %sp" X2APIC_ON "\n\
-	movl $0x832, %ecx\n\
-	movl $0x40, %eax\n\
-	xorl %edx, %edx\n\
-	wrmsr\n\
-	movl $0x83e, %ecx\n\
-	movl $0xb, %eax\n\
-	wrmsr\n\
+GUEST(once, CPU1_AT("3f") CPU0_READY TIMER_ON "\n\
 	movl $0x838, %ecx\n\
 	movl $100000, %eax\n\
 	wrmsr\n\
