@@ -25,11 +25,11 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 } commands[] = {
-	{"run",      command_run,     "boot a virtual machine"                             },
-	{ "image",   command_image,   "create, look at, check and convert disk images"     },
-	{ "engines", command_engines, "list the engines and whether this host can run them"},
-	{ "version", command_version, "print the version"                                  },
-	{ "help",    command_help,    "help on a command"                                  },
+	{"run",      command_run,     "boot a virtual machine"                           },
+	{ "image",   command_image,   "create, look at, check and convert disk images"   },
+	{ "engines", command_engines, "list the engines, whether usable, and the default"},
+	{ "version", command_version, "print the version"                                },
+	{ "help",    command_help,    "help on a command"                                },
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -64,6 +64,8 @@ static int no_words(const char *verb, int argc, char **argv)
 
 static int command_engines(int argc, char **argv)
 {
+	const struct engine_ops *best, *counts;
+
 	if (no_words("engines", argc, argv))
 		return 2;
 	for (unsigned i = 0; engines[i]; i++) {
@@ -73,6 +75,13 @@ static int command_engines(int argc, char **argv)
 
 		printf("%-8s %s%s%s\n", engines[i]->name, what, why.text[0] ? ": " : "", why.text);
 	}
+	best = engine_auto(0, NULL);
+	counts = engine_auto(ENGINE_COUNTED, NULL);
+	if (best && counts && counts != best)
+		printf("auto     takes %s; %s where instructions are counted\n", best->name,
+		       counts->name);
+	else if (best)
+		printf("auto     takes %s\n", best->name);
 	return 0;
 }
 
