@@ -1,0 +1,151 @@
+/*
+ * kvm_probe.c - test of what the trial of KVM (engine/kvm/probe.c) says of hosts whose times a
+ * kernel that only plays KVM (fake_kvm.h) makes up: whether a loop inside is as fast as outside
+ * must not depend on what an entry takes, nor on one that other work of the host's has held up.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <x86intrin.h>
+
+#include "test/unit/kvm_rig.h"
+
+#define US UINT64_C(1000)
+
+/* The host, for as long as the trial takes. */
+static struct {
+	uint64_t entry_ns; /* an entry and its exit, a turn of the loop or none */
+	uint64_t more_ns;  /* and more if there are several */
+	uint64_t held_up;  /* of the runs of several turns, the first so many take HELD_NS */
+	uint64_t turn_ns;  /* 0: the processor's own speed */
+	bool counter_stands;
+} host;
+#define HELD_NS (3000 * US)
+
+static void pass(uint64_t ns)
+{
+	uint64_t until = host_thread_cpu_ns() + ns;
+
+	while (host_thread_cpu_ns() < until)
+		;
+}
+
+static int play(struct kvm_run *run)
+{
+	const struct kvm_regs *r = (const struct kvm_regs *)fake.blob[0];
+	uint64_t turns = r->rcx;
+
+	run->exit_reason = turns ? KVM_EXIT_HLT : KVM_EXIT_IO;
+	pass(host.entry_ns + (turns > 1 ? host.more_ns : 0));
+	if (turns > 1 && host.held_up) {
+		host.held_up--;
+		pass(HELD_NS);
+	}
+	if (host.turn_ns)
+		pass(turns * host.turn_ns);
+	else if (turns)
+		__asm__ volatile("1: dec %0; jnz 1b" : "+r"(turns) : : "cc");
+	return 0;
+}
+
+static long host_ioctl(int fd, unsigned long request, unsigned long arg)
+{
+	struct kvm_msrs *m = (struct kvm_msrs *)arg;
+
+	if (request != KVM_GET_MSRS || m->nmsrs != 1 || m->entries[0].index != MSR_TSC)
+		return fake_kernel.ioctl(fd, request, arg);
+	m->entries[0].data = host.counter_stands ? 1000 : __rdtsc();
+	return 1;
+}
+
+/* What it says of such a host. */
+static int judged(struct fail *why)
+{
+	static struct kvm_kernel
+		kernel[8]; /* an answer is kept as long as the kernel is the same */
+	static unsigned used;
+	int result;
+
+	assert_true(used < 8);
+	kernel[used] = fake_kernel;
+	kernel[used].ioctl = host_ioctl;
+	kvm_kernel = &kernel[used++];
+	fake.script = play;
+	*why = (struct fail){ 0 };
+	result = kvm_ops.probe(why);
+	assert_nothing_open();
+	return result;
+}
+
+static void says(const struct fail *why, const char *words)
+{
+	if (!strstr(why->text, words))
+		print_error("'%s' lacks '%s'\n", why->text, words);
+	assert_non_null(strstr(why->text, words));
+}
+
+static void test_own_speed(void **state)
+{
+	struct fail why;
+
+	(void)state;
+	memset(&host, 0, sizeof(host));
+	assert_int_equal(judged(&why), 0);
+	says(&why, "ring 0 runs at the processor's own speed");
+}
+
+/* Entries that take long, not all equally, and one that is held up: so long that a short loop
+ * looked long enough to tell. */
+static void test_held_up(void **state)
+{
+	struct fail why;
+
+	(void)state;
+	memset(&host, 0, sizeof(host));
+	host.entry_ns = 100 * US;
+	host.more_ns = 30 * US;
+	host.held_up = 2;
+	assert_int_equal(judged(&why), 0);
+	says(&why, "ring 0 runs at the processor's own speed");
+}
+
+static void test_emulated(void **state)
+{
+	struct fail why;
+	double us = 0;
+
+	(void)state;
+	memset(&host, 0, sizeof(host));
+	host.entry_ns = 10 * US;
+	host.turn_ns = US;
+	for (unsigned i = 0; i < 2; i++) {
+		host.held_up = 3 * i;
+		assert_int_equal(judged(&why), ENGINE_SLOW);
+		assert_int_equal(sscanf(why.text, "ring 0 is emulated, %lf us an instruction", &us),
+				 1);
+		assert_true(us >= 0.5 && us < 2);
+	}
+}
+
+static void test_counter_stands(void **state)
+{
+	struct fail why;
+
+	(void)state;
+	memset(&host, 0, sizeof(host));
+	host.counter_stands = true;
+	assert_int_equal(judged(&why), ENGINE_SLOW);
+	says(&why, "does not trust its time-stamp counters");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_own_speed, setup),
+		cmocka_unit_test_setup(test_held_up, setup),
+		cmocka_unit_test_setup(test_emulated, setup),
+		cmocka_unit_test_setup(test_counter_stands, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
