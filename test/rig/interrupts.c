@@ -221,7 +221,12 @@ static void test_priority(void **state)
 
 /* --- Getting out --- */
 
+/* With its own interrupts off and on: the host's have to come through in either case. */
 GUEST(forever, "\n\
+1:	jmp 1b");
+
+GUEST(forever_open, "\n\
+	sti\n\
 1:	jmp 1b");
 
 static void kicker(void *arg)
@@ -235,16 +240,21 @@ static void kicker(void *arg)
 
 static void test_kick(void **state)
 {
-	struct rig r = rig_open(&kvm_ops, IMAGE(forever));
+	const struct guest_image *images[] = { IMAGE(forever_open), IMAGE(forever) };
 
 	(void)state;
-	for (unsigned i = 0; i < 500; i++) {
-		struct host_thread *t = host_thread_start(kicker, r.vm, "kicker");
+	/* Bochs masks the host's interrupts, too, at an entry with the guest's off. */
+	for (unsigned i = 0; i < (rig_in_bochs() ? 1 : 2); i++) {
+		struct rig r = rig_open(&kvm_ops, images[i]);
 
-		assert_int_equal(rig_run(&r, UINT64_MAX), VM_QUIT);
-		host_thread_join(t);
+		for (unsigned n = 0; n < 250; n++) {
+			struct host_thread *t = host_thread_start(kicker, r.vm, "kicker");
+
+			assert_int_equal(rig_run(&r, UINT64_MAX), VM_QUIT);
+			host_thread_join(t);
+		}
+		rig_close(&r);
 	}
-	rig_close(&r);
 }
 
 /* A machine may be run by one thread after another. */
@@ -329,6 +339,9 @@ int main(void)
 	};
 	int skip = rig_skip("interrupts");
 
+	if (!skip && rig_in_bochs())
+		puts("skip - kick of a guest whose interrupts are off: Bochs masks the host's with "
+		     "them");
 	if (!skip && rig_emulated())
 		puts("skip - priority: this KVM emulates ring 0: IRET is missing outside real "
 		     "mode");

@@ -57,7 +57,8 @@ GUEST(starts, CPU0_AT("1f") "\n\
 1:	movw $0x2000, %sp" X2APIC_ON "\n\
 	xorw %si, %si\n\
 2:	incw %si" SEND("0x4500", "1") SEND("0x4601", "1") SEND("0x4601", "1") "\n\
-3:	cmpw %si, 0x4000\n\
+3:	pause\n\
+	cmpw %si, 0x4000\n\
 	jne 3b\n\
 	cmpw $" STR(STARTS) ", %si\n\
 	jb 2b\n\
@@ -75,7 +76,8 @@ GUEST(turns, CPU1_AT("5f") "\n\
 	movw %ax, 0x104\n\
 	xorw %si, %si\n\
 	movw $0x3000, %sp" X2APIC_ON SEND("0x4500", "1") SEND("0x4601", "1") "\n\
-1:	cmpw $1, 0x4004\n\
+1:	pause\n\
+	cmpw $1, 0x4004\n\
 	jne 1b\n\
 2:	incw %si" SEND("0x4040", "1") "\n\
 3:	sti\n\
@@ -190,7 +192,8 @@ GUEST(kicks, CPU0_AT("1f") "\n\
 	xorw %si, %si\n\
 	movw $0x500, %dx\n\
 3:	incw %si\n\
-4:	cmpw %si, 0x4000\n\
+4:	pause\n\
+	cmpw %si, 0x4000\n\
 	jne 4b\n\
 	cmpw $" STR(KICKS) ", %si\n\
 	jae 5f\n\
