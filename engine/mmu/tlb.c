@@ -2,7 +2,8 @@
  * tlb.c - filling and flushing the software TLB.
  *
  * Linux flushes at every context switch, while a set of arrays is half a megabyte. So
- * each array keeps bitmaps of the entries in use, and a flush touches only those.
+ * each array keeps bitmaps of the entries in use, and a flush touches only those. Of a set
+ * that no PCID ever had nothing is touched, and of one that has few entries few pages.
  *
  * The high half is shared by all PCIDs: its local (not global) entries belong to the
  * current one and are dropped when CR3 names another. Pages larger than 4 KiB are
@@ -161,31 +162,47 @@ static void select_arrays(struct tlb *t)
 	tlb_set_context(t, t->context);
 }
 
-static void array_init(struct tlb *t, struct tlb_array *a, unsigned kind, unsigned half)
+#define SET_BYTES (TLB_KINDS * sizeof(struct tlb_array))
+
+/* A set of arrays that is all 0 becomes an empty one. */
+static void begin_set(struct tlb *t, struct tlb_array *set, unsigned half)
 {
-	a->code = kind >= TLB_CONTEXTS;
-	a->half = (uint8_t)half;
-	new_generation(t, a);
-	for (unsigned i = 0; i < TLB_ENTRIES; i++)
-		drop(t, a, i);
+	for (unsigned kind = 0; kind < TLB_KINDS; kind++) {
+		struct tlb_array *a = &set[kind];
+
+		a->code = kind >= TLB_CONTEXTS;
+		a->half = (uint8_t)half;
+		new_generation(t, a);
+		for (unsigned i = 0; i < TLB_ENTRIES && TLB_NEVER(i) != 0; i++)
+			untag(t, a, i);
+	}
+}
+
+_Static_assert(SET_BYTES < 2 << 20, "each in pages of 4 KiB: see host_map()");
+
+/* Not in one piece, which the host would make of huge pages. */
+static bool get_sets(struct tlb *t)
+{
+	t->high = host_map(SET_BYTES);
+	for (unsigned s = 0; s < TLB_PCIDS; s++) {
+		t->low[s] = host_map(SET_BYTES);
+		if (!t->low[s])
+			return false;
+	}
+	return t->high;
 }
 
 int tlb_init(struct tlb *t)
 {
 	*t = (struct tlb){ .context = TLB_SUPERVISOR };
-	t->low = host_alloc(TLB_PCIDS * sizeof *t->low);
-	t->high = host_alloc(TLB_KINDS * sizeof *t->high);
-	if (!t->low || !t->high) {
+	if (!get_sets(t)) {
 		tlb_fini(t);
 		return -ENOMEM;
 	}
-	for (unsigned s = 0; s < TLB_PCIDS; s++) {
-		t->slot_key[s] = s ? TLB_NO_PCID : 0;
-		for (unsigned c = 0; c < TLB_KINDS; c++)
-			array_init(t, &t->low[s][c], c, 0);
-	}
-	for (unsigned c = 0; c < TLB_KINDS; c++)
-		array_init(t, &t->high[c], c, 1);
+	for (unsigned s = 1; s < TLB_PCIDS; s++)
+		t->slot_key[s] = TLB_NO_PCID;
+	begin_set(t, t->high, 1);
+	begin_set(t, t->low[0], 0);
 	t->slot_used[0] = ++t->uses;
 	select_arrays(t);
 	return 0;
@@ -193,8 +210,9 @@ int tlb_init(struct tlb *t)
 
 void tlb_fini(struct tlb *t)
 {
-	host_free(t->low);
-	host_free(t->high);
+	host_unmap(t->high, SET_BYTES);
+	for (unsigned s = 0; s < TLB_PCIDS; s++)
+		host_unmap(t->low[s], SET_BYTES);
 	*t = (struct tlb){ 0 };
 }
 
@@ -336,7 +354,8 @@ void tlb_flush_page(struct tlb *t, gva_t at)
 		}
 		drop_page(t, &t->low[t->slot][c], at.v);
 		for (unsigned s = 0; s < TLB_PCIDS && t->low_global; s++)
-			drop_page(t, &t->low[s][c], at.v);
+			if (t->filled >> s & 1)
+				drop_page(t, &t->low[s][c], at.v);
 	}
 }
 
@@ -366,6 +385,8 @@ void tlb_switch(struct tlb *t, unsigned pcid, bool flush)
 
 	if (slot == TLB_PCIDS) {
 		slot = oldest_slot(t);
+		if (!t->slot_used[slot])
+			begin_set(t, t->low[slot], 0);
 		t->slot_key[slot] = pcid;
 		flush = true;
 	}
@@ -452,7 +473,8 @@ static void everywhere(struct tlb *t, const void *host,
 	for (unsigned c = 0; c < TLB_KINDS; c++) {
 		fn(t, &t->high[c], page);
 		for (unsigned s = 0; s < TLB_PCIDS; s++)
-			fn(t, &t->low[s][c], page);
+			if (t->filled >> s & 1)
+				fn(t, &t->low[s][c], page);
 	}
 }
 

@@ -29,15 +29,16 @@
 #define TLB_PCIDS   8                /* Linux uses 6 */
 
 /*
- * The tag that entry number `index` of an array never matches: its page number
- * differs from the entry's own in bit 0, so for every address that can be looked up
- * there - canonical or not, the guest chooses - tag ^ address is at least 4096.
+ * The tag that entry number `index` of an array never matches: the low bits of its page number are
+ * neither `index` nor, for tlb_hit_told(), `index` ^ 1. So for every address that can be looked up
+ * there - canonical or not, the guest chooses - tag ^ address is at least 4096. It is 0 but for two
+ * entries: an array of fresh, zeroed memory is nearly an empty one.
  */
-#define TLB_NEVER(index) ((uint64_t)((index) ^ 1u) << PAGE_SHIFT)
+#define TLB_NEVER(index) ((uint64_t)((index) < 2) << (PAGE_SHIFT + 1))
 /*
  * The tag for writes to a page that may be written, but whose writes somebody wants to be told of.
- * It matches nothing for the same reason, and is no other tag's value: bit 62 makes it not
- * canonical. Its own inverse.
+ * It matches nothing, since its page number differs from the entry's in bit 0, and is no other
+ * tag's value: bit 62 makes it not canonical. Its own inverse.
  */
 #define TLB_TOLD(linear) ((linear) ^ (PAGE_SIZE | UINT64_C(1) << 62))
 
@@ -58,7 +59,6 @@ struct tlb_entry {
 
 /* One direct-mapped array, and which of its entries hold something: a flush visits those only. */
 struct tlb_array {
-	struct tlb_entry entry[TLB_ENTRIES];
 	uint64_t used[TLB_WORDS];  /* bitmaps over entry[] */
 	uint64_t local[TLB_WORDS]; /* not global */
 	uint64_t locals;           /* bitmap over local[]: words that are not 0 */
@@ -74,6 +74,8 @@ struct tlb_array {
 	unsigned large_pieces; /* bits set in large[] */
 	uint8_t half;          /* 1: of the high half */
 	bool code;
+	/* Last, so that what a new array needs other than 0 is in one page or two. */
+	_Alignas(64) struct tlb_entry entry[TLB_ENTRIES];
 };
 
 /* What a context has: now[], code_now[], and where generation_now[] comes from. */
@@ -84,7 +86,7 @@ struct tlb_view {
 
 struct tlb {
 	/* The current context's arrays: [0] low half, [1] high half. */
-	struct tlb_entry *now[2];    /* each the first member of its array */
+	struct tlb_entry *now[2];    /* each the entries of an array */
 	struct tlb_entry *low_ac[2]; /* what now[0] is for supervisors without and with EFLAGS.AC */
 	struct tlb_entry *code_now[2];
 	uint64_t generation_now[2]; /* code_generation of code_now */
@@ -92,10 +94,10 @@ struct tlb {
 	struct tlb_view view[TLB_CONTEXTS]; /* of the current slot; see tlb_set_context() */
 	unsigned slot;                      /* which set of low arrays is current */
 	uint64_t slot_key[TLB_PCIDS];       /* the PCID it belongs to; TLB_NO_PCID: none */
-	uint64_t slot_used[TLB_PCIDS];      /* value of `uses` when it was last selected */
+	uint64_t slot_used[TLB_PCIDS]; /* value of `uses` when it was last selected; 0: never */
 	uint64_t uses;
-	struct tlb_array (*low)[TLB_KINDS]; /* [TLB_PCIDS] */
-	struct tlb_array *high;             /* [TLB_KINDS]; local entries are the current PCID's */
+	struct tlb_array *low[TLB_PCIDS]; /* [TLB_KINDS] each; all 0 until selected */
+	struct tlb_array *high;           /* [TLB_KINDS]; local entries are the current PCID's */
 	/*
 	 * An engine may copy entries of data that `now` has to cells of its own, but for the low
 	 * half's TLB_SUPERVISOR_AC array. It keeps their list in the entry's tag[ACCESS_EXEC].
