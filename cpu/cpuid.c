@@ -529,7 +529,7 @@ struct cpuid_answer cpuid_query(const struct cpu_model *m, const struct x86_stat
 	return basic(m, s, t, leaf <= LAST_BASIC ? leaf : LAST_BASIC, sub);
 }
 
-/* What the software engines may execute on the host as it is. */
+/* What the software engines may execute on the host as it is; those of a leaf together. */
 static const enum cpu_feature native[] = {
 	FEATURE_FPU,  FEATURE_CMOV,      FEATURE_MMX,   FEATURE_FXSR,   FEATURE_SSE,
 	FEATURE_SSE2, FEATURE_SSE3,      FEATURE_SSSE3, FEATURE_SSE4_1, FEATURE_SSE4_2,
@@ -541,20 +541,30 @@ static const enum cpu_feature native[] = {
 
 #define XCR0_AVX 7u /* x87, SSE, AVX */
 
-static bool host_has(host_cpuid_fn host, enum cpu_feature f)
-{
-	struct cpuid_answer a = host(features[f].leaf, features[f].sub);
+/* A host may be a guest itself, and each CPUID a way to its monitor and back. */
+struct asked {
+	host_cpuid_fn host;
+	uint32_t leaf, sub;
+	struct cpuid_answer answer;
+};
 
-	return *reg_of(&a, features[f].reg) >> features[f].bit & 1;
+static bool host_has(struct asked *k, enum cpu_feature f)
+{
+	uint32_t leaf = features[f].leaf, sub = features[f].sub;
+
+	if (k->leaf != leaf || k->sub != sub)
+		*k = (struct asked){ k->host, leaf, sub, k->host(leaf, sub) };
+	return *reg_of(&k->answer, features[f].reg) >> features[f].bit & 1;
 }
 
 int cpu_model_usable_on(const struct cpu_model *m, host_cpuid_fn host, struct fail *why)
 {
+	struct asked asked = { .host = host }; /* no feature is in leaf 0 */
 	char missing[200] = "";
 	size_t used = 0;
 
 	for (unsigned i = 0; i < sizeof native / sizeof native[0]; i++)
-		if (cpu_model_has(m, native[i]) && !host_has(host, native[i]) &&
+		if (cpu_model_has(m, native[i]) && !host_has(&asked, native[i]) &&
 		    used < sizeof missing)
 			used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s",
 						 used ? ", " : "", features[native[i]].name);

@@ -228,12 +228,14 @@ static void test_masks(void **state)
 
 static struct cpuid_answer without; /* what the pretended host lacks, in leaf 7 */
 static uint32_t host_xcr0;
+static unsigned times_asked;
 
 static struct cpuid_answer pretended(uint32_t leaf, uint32_t sub)
 {
 	struct cpuid_answer all = { ~0u, ~0u, ~0u, ~0u };
 
 	(void)sub;
+	times_asked++;
 	if (leaf == XCR0_LEAF)
 		all.eax = host_xcr0;
 	if (leaf == 7)
@@ -248,7 +250,9 @@ static void test_usable(void **state)
 	(void)state;
 	host_xcr0 = 7;
 	without.ebx = 0;
+	times_asked = 0;
 	assert_int_equal(cpu_model_usable_on(cpu_models[0], pretended, &why), 0);
+	assert_int_equal(times_asked, 4); /* 1, 7, 80000001H and XCR0: each is slow in a guest */
 	without.ebx = 1u << 29 | 1u << 19;
 	assert_int_equal(cpu_model_usable_on(cpu_models[0], pretended, &why), -ENOTSUP);
 	assert_string_equal(why.text,
