@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "board/engines.h"
+#include "control/cursor.h"
 #include "control/display.h"
 #include "control/keys.h"
 #include "control/terminal.h"
@@ -57,14 +58,16 @@ struct console {
 	int ending;        /* eventfd: readable from when the run is asked to end */
 	bool terminal;     /* standard input is one: escape keys work */
 	bool seen;         /* standard output is a terminal */
-	bool file;         /* standard input is a regular file; vCPU thread */
-	bool polled;       /* standard input is anything else; the input thread reads it */
-	bool prefix;       /* Ctrl-A was the last key */
-	bool help_waits;   /* the terminal takes nothing now */
-	bool helped;       /* help is on the guest's screen, until the next key */
-	bool partial;      /* what is left of typed[] may be the beginning of a function key */
+	bool shared;       /* it is where the monitor's messages go, too */
+	bool file;       /* standard input is a regular file; vCPU thread */
+	bool polled;     /* standard input is anything else; the input thread reads it */
+	bool prefix;     /* Ctrl-A was the last key */
+	bool help_waits; /* the terminal takes nothing now */
+	bool helped;     /* help is on the guest's screen, until the next key */
+	bool partial;    /* what is left of typed[] may be the beginning of a function key */
 	uint8_t typed[TYPED_MOST];
 	size_t typed_count;
+	struct cursor cursor; /* where the guest left it */
 	atomic_size_t room;
 	atomic_bool stop;
 	atomic_int signal;
@@ -110,6 +113,15 @@ static void note_escapes(const struct console *c, const void *data, size_t bytes
 		terminal_farewell("\033[0m\033[?25h\033[?7h");
 }
 
+/* The monitor's messages begin on a line of their own. */
+static void note_line(struct console *c, const void *data, size_t bytes)
+{
+	if (!c->shared)
+		return;
+	cursor_follow(&c->cursor, data, bytes);
+	host_log_mid_line(c->cursor.mid_line);
+}
+
 /* A device of this machine wrote. A pipe that is ready takes PIPE_BUF bytes without waiting. */
 static void console_write(void *arg, const void *data, size_t bytes)
 {
@@ -121,8 +133,11 @@ static void console_write(void *arg, const void *data, size_t bytes)
 
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return; /* nobody listens: not the guest's fault */
-		from += n > 0 ? n : 0;
-		bytes -= n > 0 ? (size_t)n : 0;
+		if (n <= 0)
+			continue;
+		note_line(arg, from, (size_t)n);
+		from += n;
+		bytes -= (size_t)n;
 	}
 }
 
@@ -484,6 +499,7 @@ struct console *console_open(enum console_kind kind, struct fail *why)
 	}
 	c->terminal = kind != CONSOLE_none && terminal_raw();
 	c->seen = isatty(STDOUT_FILENO);
+	c->shared = terminal_shared();
 	return c;
 }
 

@@ -172,10 +172,8 @@ static int finish(enum vm_request ended, int asked, struct console *console, str
 		host_warn("%s", why->text);
 	else if (ended == VM_STUCK) /* the reason is told already */
 		vcpu_dump(pc->vm->vcpu[pc->vm->blamed]);
-	if (ended == VM_QUIT && !signo) {
-		fputc('\n', stderr); /* the cursor is wherever the guest left it */
+	if (ended == VM_QUIT && !signo)
 		host_warn("ended by Ctrl-A x");
-	}
 	if (signo) {
 		host_warn("ended by signal %d (%s)", signo, strsignal(signo));
 		return 1;

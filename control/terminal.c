@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -48,6 +49,15 @@ bool terminal_size(unsigned *rows, unsigned *columns)
 	*columns = size.ws_col;
 	*rows = size.ws_row;
 	return true;
+}
+
+bool terminal_shared(void)
+{
+	struct stat out, err;
+
+	return isatty(STDOUT_FILENO) && fstat(STDOUT_FILENO, &out) == 0 &&
+	       fstat(STDERR_FILENO, &err) == 0 && S_ISCHR(err.st_mode) &&
+	       out.st_rdev == err.st_rdev;
 }
 
 void terminal_restore(void)

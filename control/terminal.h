@@ -21,6 +21,9 @@ void terminal_continue(void);
 /* The same for who was continued in the background: call it when keys arrive. */
 void terminal_claim(void);
 
+/* Are standard output and standard error one terminal? */
+bool terminal_shared(void);
+
 /* How large the one on standard output is. false: it does not say, or is none. */
 bool terminal_size(unsigned *rows, unsigned *columns);
 

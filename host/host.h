@@ -154,6 +154,9 @@ void host_bell_close(int fd);
 
 /* Text to standard error as it is, in one write. */
 void host_log(const char *text, size_t bytes);
+/* Somebody else has left a line unfinished where host_log() goes: its next text begins a new one.
+ * false: the line is finished. Any thread. */
+void host_log_mid_line(bool unfinished);
 /* One line to standard error, prefixed "trapeze: ". */
 __attribute__((format(printf, 1, 2))) void host_warn(const char *fmt, ...);
 

@@ -5,13 +5,21 @@
  */
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "host/host.h"
 
-void host_log(const char *text, size_t bytes)
+static atomic_bool mid_line;
+
+void host_log_mid_line(bool unfinished)
+{
+	atomic_store(&mid_line, unfinished);
+}
+
+static void put(const char *text, size_t bytes)
 {
 	while (bytes > 0) {
 		ssize_t n = write(STDERR_FILENO, text, bytes);
@@ -23,6 +31,13 @@ void host_log(const char *text, size_t bytes)
 		text += n;
 		bytes -= (size_t)n;
 	}
+}
+
+void host_log(const char *text, size_t bytes)
+{
+	if (bytes > 0 && atomic_exchange(&mid_line, false))
+		put("\n", 1);
+	put(text, bytes);
 }
 
 void host_warn(const char *fmt, ...)

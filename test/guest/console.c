@@ -79,6 +79,66 @@ static void test_next_engine(void **state)
 	unlink(image);
 }
 
+/* What is said does not go on in the guest's line, and leaves no empty line where that had ended.
+ */
+static void test_messages_have_lines_of_their_own(void **state)
+{
+	struct session s;
+
+	(void)state;
+	session_start(&s, command(echo, sizeof(echo)));
+	session_expect(&s, "R", SECONDS);
+	session_type(&s, "\001e");
+	session_expect(&s, "\r\ntrapeze: the machine now runs on engine ", SECONDS);
+	session_type(&s, "a line\r\n");
+	session_expect(&s, "a line\r\r\n", SECONDS);
+	session_type(&s, "\001e");
+	session_expect(&s, "trapeze: the machine now runs on engine ", SECONDS);
+	session_type(&s, "\033[1mprompt:\033[0m ");
+	session_expect(&s, "prompt:\033[0m ", SECONDS);
+	session_type(&s, "\001x");
+	session_expect(&s, "\r\ntrapeze: ended by Ctrl-A x", SECONDS);
+	assert_int_equal(session_end(&s, SECONDS), 0);
+	assert_null(strstr(s.text, "\n\r\ntrapeze: "));
+	session_close(&s);
+	unlink(image);
+}
+
+/* Nothing is added where messages are not seen among the guest's output. */
+static void test_what_is_piped_is_the_guests(void **state)
+{
+	char **argv = command(echo, sizeof(echo));
+	int pty, tty, out[2], status;
+	char text[16] = "", said[200] = "";
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(openpty(&pty, &tty, NULL, NULL, NULL), 0);
+	assert_int_equal(pipe(out), 0);
+	pid = fork();
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, STDIN_FILENO);
+		dup2(tty, STDERR_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	close(out[1]);
+	assert_int_equal(read(out[0], text, sizeof(text)), 1);
+	kill(pid, SIGTERM);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(read(out[0], text + 1, sizeof(text) - 2), 0);
+	assert_string_equal(text, "R");
+	assert_true(read(pty, said, sizeof(said) - 1) > 0);
+	assert_memory_equal(said, "trapeze: ended by signal", 24);
+	close(pty);
+	close(tty);
+	close(out[0]);
+	unlink(image);
+}
+
 /* A guest turned wrapping off: the user's next program finds it on. */
 static void test_the_guest_leaves_the_terminal_as_it_was(void **state)
 {
@@ -213,6 +273,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_paste_is_not_lost),
 		cmocka_unit_test(test_next_engine),
+		cmocka_unit_test(test_messages_have_lines_of_their_own),
+		cmocka_unit_test(test_what_is_piped_is_the_guests),
 		cmocka_unit_test(test_the_guest_leaves_the_terminal_as_it_was),
 		cmocka_unit_test(test_a_full_pipe_does_not_keep_it),
 		cmocka_unit_test(test_the_background_leaves_the_terminal),
