@@ -41,11 +41,13 @@ static int parse_mac(const char *text, uint8_t mac[6])
 {
 	int used = 0;
 
-	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2],
+	if (strspn(text, "0123456789abcdefABCDEF:") != strlen(text) ||
+	    sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2],
 		   &mac[3], &mac[4], &mac[5], &used) != 6 ||
 	    text[used])
 		return -EINVAL;
-	return mac[0] & 1 ? -EINVAL : 0; /* a group's, not a card's */
+	/* A group's, or none: not a card's. */
+	return mac[0] & 1 || !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]) ? -EINVAL : 0;
 }
 
 /* -ENOENT: not an option of every card. */
@@ -57,24 +59,38 @@ static int card_option(struct net_card *card, const char *key, const char *value
 		card->mac_given = true;
 		return parse_mac(value, card->mac) == 0
 			       ? 0
-			       : fail(why, -EINVAL, "--net: '%s' is not a card's address", value);
+			       : fail(why, -EINVAL,
+				      "--net: mac=%s is not a card's address, as 02:0:0:0:0:1 is",
+				      value);
 	}
 	if (strcmp(key, "mtu") == 0) {
 		if (parse_number(value, MTU_LEAST, MTU_MOST, &n))
-			return fail(why, -EINVAL, "--net: mtu is from %d to %d", MTU_LEAST,
-				    MTU_MOST);
+			return fail(why, -EINVAL, "--net: mtu=%s is not from %d to %d", value,
+				    MTU_LEAST, MTU_MOST);
 		card->mtu = (uint16_t)n;
 		return 0;
 	}
 	if (strcmp(key, "queues") == 0) {
 		if (parse_number(value, 1, NET_QUEUES_MAX, &card->queues))
-			return fail(why, -EINVAL, "--net: queues is from 1 to %d", NET_QUEUES_MAX);
+			return fail(why, -EINVAL, "--net: queues=%s is not from 1 to %d", value,
+				    NET_QUEUES_MAX);
 		return 0;
 	}
 	return -ENOENT;
 }
 
-static int parse_option(struct net *net, char *word, struct fail *why)
+/* In the whole text; only a forward may be one of several. */
+static bool given_twice(const char *text, const char *key)
+{
+	size_t bytes = strlen(key);
+	unsigned count = 0;
+
+	while ((text = strchr(text, ',')))
+		count += strncmp(++text, key, bytes) == 0 && text[bytes] == '=';
+	return count > 1 && strcmp(key, "forward") != 0;
+}
+
+static int parse_option(struct net *net, const char *text, char *word, struct fail *why)
 {
 	char *value = strchr(word, '=');
 	int err = -ENOENT;
@@ -82,6 +98,8 @@ static int parse_option(struct net *net, char *word, struct fail *why)
 	if (!value)
 		return fail(why, -EINVAL, "--net: '%s' is not of the form name=value", word);
 	*value++ = '\0';
+	if (given_twice(text, word))
+		return fail(why, -EINVAL, "--net: %s is given twice", word);
 	err = card_option(&net->card, word, value, why);
 	if (err == -ENOENT && net->kind->option)
 		err = net->kind->option(net, word, value, why);
@@ -102,8 +120,8 @@ static const struct net_kind *find_kind(const char *word, struct fail *why)
 			continue;
 		if (!!k->takes == named && !!k->takes == colon)
 			return k;
-		fail(why, -EINVAL, "--net %s%s%s: it is written so", k->name, k->takes ? ":" : "",
-		     k->takes ? k->takes : "");
+		fail(why, -EINVAL, "--net: '%.*s' is not %s%s%s", (int)strcspn(word, ","), word,
+		     k->name, k->takes ? ":" : "", k->takes ? k->takes : "");
 		return NULL;
 	}
 	fail(why, -EINVAL, "--net: there is no '%.*s', only user, tap:NAME and switch:SOCKET",
@@ -140,7 +158,7 @@ static struct net *parse(const char *text, struct fail *why)
 	net->name = word + strcspn(word, ":");
 	net->name += *net->name == ':';
 	while ((word = strtok_r(NULL, ",", &rest))) {
-		if (parse_option(net, word, why)) {
+		if (parse_option(net, text, word, why)) {
 			net_free(net);
 			return NULL;
 		}
@@ -154,6 +172,8 @@ int net_check(const char *text, struct fail *why)
 
 	if (!*text || *text == ',')
 		return fail(why, -EINVAL, "--net: which? user, tap:NAME or switch:SOCKET");
+	if (strstr(text, ",,") || text[strlen(text) - 1] == ',')
+		return fail(why, -EINVAL, "--net: nothing follows a comma in '%s'", text);
 	net = parse(text, why);
 	if (!net)
 		return why->code;

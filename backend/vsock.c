@@ -31,8 +31,8 @@ static int parse_cid(const char *text, uint32_t *cid, struct fail *why)
 	unsigned long n = strtoul(text, &end, 10);
 
 	if (*text < '0' || *text > '9' || *end || n < VSOCK_CID_LEAST || n > VSOCK_CID_MOST)
-		return fail(why, -EINVAL, "--vsock: cid is from %u to %u", VSOCK_CID_LEAST,
-			    VSOCK_CID_MOST);
+		return fail(why, -EINVAL, "--vsock: cid=%s is not from %u to %u", text,
+			    VSOCK_CID_LEAST, VSOCK_CID_MOST);
 	*cid = (uint32_t)n;
 	return 0;
 }

@@ -55,29 +55,35 @@ static int take_value(struct disk_word *d, size_t i, const char *value, struct f
 		    suboptions[i].values[0], suboptions[i].values[1], suboptions[i].values[2]);
 }
 
-static int take(struct disk_word *d, const char *word, struct fail *why)
+static int take_serial(struct disk_word *d, const char *text, struct fail *why)
 {
-	size_t length = strcspn(word, "=");
+	if (strlen(text) >= sizeof(d->serial))
+		return fail(why, -EINVAL, "--disk: a serial number has at most 20 letters");
+	strcpy(d->serial, text);
+	return 0;
+}
+
+/* *given: a bit for each word that was there before. */
+static int take(struct disk_word *d, const char *word, unsigned *given, struct fail *why)
+{
+	size_t length = strcspn(word, "="), i = 0;
+	bool serial = strncmp(word, "serial=", 7) == 0;
 
 	if (!*word)
 		return fail(why, -EINVAL,
 			    "--disk: nothing follows a comma (one in a file's name is doubled)");
-	if (strncmp(word, "serial=", 7) == 0) {
-		if (strlen(word + 7) >= sizeof(d->serial))
-			return fail(why, -EINVAL, "--disk: a serial number has at most 20 letters");
-		strcpy(d->serial, word + 7);
-		return 0;
-	}
-	for (size_t i = 0; i < SUBOPTIONS; i++) {
-		if (strlen(suboptions[i].name) == length &&
-		    memcmp(suboptions[i].name, word, length) == 0)
-			return take_value(d, i, word + length, why);
-	}
-	return fail(
-		why, -EINVAL,
-		"--disk: what is '%s'? One of format= readonly overlay cache= aio= serial=, and a "
-		"comma in a file's name is doubled",
-		word);
+	while (i < SUBOPTIONS && (strlen(suboptions[i].name) != length ||
+				  memcmp(suboptions[i].name, word, length) != 0))
+		i++;
+	if (i == SUBOPTIONS && !serial)
+		return fail(why, -EINVAL,
+			    "--disk: what is '%s'? One of format= readonly overlay cache= aio= "
+			    "serial=, and a comma in a file's name is doubled",
+			    word);
+	if (*given & 1u << i)
+		return fail(why, -EINVAL, "--disk: %.*s is given twice", (int)length, word);
+	*given |= 1u << i;
+	return serial ? take_serial(d, word + 7, why) : take_value(d, i, word + length, why);
 }
 
 /* The text up to a single comma; a double one stands for one. Returns what follows the comma; NULL:
@@ -100,6 +106,7 @@ static const char *split(const char *text, char *word, size_t room)
 
 int disk_word_parse(struct disk_word *d, const char *text, struct fail *why)
 {
+	unsigned given = 0;
 	char word[256];
 	int err = 0;
 
@@ -109,7 +116,7 @@ int disk_word_parse(struct disk_word *d, const char *text, struct fail *why)
 		return fail(why, -EINVAL, "--disk: needs the name of a file");
 	while (!err && text) {
 		text = split(text, word, sizeof(word));
-		err = take(d, word, why);
+		err = take(d, word, &given, why);
 	}
 	if (!err && d->options.readonly && d->options.overlay)
 		err = fail(why, -EINVAL, "--disk: readonly and overlay exclude each other");

@@ -13,15 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/net.h"
-#include "backend/p9.h"
-#include "backend/vport.h"
-#include "backend/vsock.h"
 #include "board/engines.h"
 #include "board/firmware.h"
-#include "board/network.h"
 #include "control/console.h"
 #include "control/disks.h"
+#include "control/options_lists.h"
 #include "machine/vm.h"
 
 enum kind {
@@ -142,6 +138,14 @@ static int parse_memory(const char *text, struct run_options *o)
 	return options_parse_size(size, &o->memory);
 }
 
+/* Where 0 stands for what it is unless told. */
+static int parse_amount(const char *text, uint64_t *bytes)
+{
+	int err = options_parse_size(text, bytes);
+
+	return err || *bytes == 0 ? -EINVAL : 0;
+}
+
 static int parse_count(const char *text, uint64_t *value)
 {
 	char *end;
@@ -206,7 +210,9 @@ static int parse_bits(const char *text, const char *const *words, unsigned count
 		if (i == count)
 			return -EINVAL;
 		*mask |= 1u << i;
-		text += n + (text[n] == ',');
+		text += n;
+		if (*text && !*++text)
+			return -EINVAL; /* a comma at the end */
 	}
 	return *mask ? 0 : -EINVAL;
 }
@@ -266,7 +272,9 @@ static int parse_switches(const char *text, struct run_options *o)
 		if (o->switches == SWITCHES_MAX ||
 		    parse_point(text, n, &o->switch_to[o->switches++]))
 			return -EINVAL;
-		text += n + (text[n] == ',');
+		text += n;
+		if (*text && !*++text)
+			return -EINVAL; /* a comma at the end */
 	}
 	return o->switches ? 0 : -EINVAL;
 }
@@ -274,7 +282,7 @@ static int parse_switches(const char *text, struct run_options *o)
 /* What a value is not, when it cannot be read. */
 static const char *const expected[] = {
 #define X(name) " " #name
-	[KIND_SIZE] = "a size: a number of bytes, or one with K, M, G or T",
+	[KIND_SIZE] = "a size above 0: a number of bytes, or one with K, M, G or T",
 	[KIND_MEMORY] =
 		"a size, as 512M or 2G, or one with ,shared, ,hugepages or ,hugepages=reserved",
 	[KIND_COUNT] = "a number from 1 on",
@@ -309,7 +317,7 @@ static int store(struct run_options *o, const struct option *option, const char 
 	case KIND_TEXT:
 	case KIND_FILE: *(const char **)at = value; break;
 	case KIND_MAY: *(const char **)at = value ? value : ""; break;
-	case KIND_SIZE: err = options_parse_size(value, at); break;
+	case KIND_SIZE: err = parse_amount(value, at); break;
 	case KIND_MEMORY: err = parse_memory(value, o); break;
 	case KIND_COUNT: err = parse_count(value, at); break;
 	case KIND_LIST: return add_to_list(at, option->name, value, why);
@@ -411,69 +419,6 @@ static int parse_one(struct run_options *o, bool *seen, int left, char **argv, s
 	return err ? err : used;
 }
 
-static int check_disks(const struct run_options *o, struct fail *why)
-{
-	struct disk_word word;
-	int err = 0;
-
-	if (strcmp(o->on_enospc, "stop") != 0 && strcmp(o->on_enospc, "report") != 0)
-		return fail(why, -EINVAL, "--on-enospc: '%s' is not one of: stop report",
-			    o->on_enospc);
-	if (o->disk.count > PC_DISKS)
-		return fail(why, -EINVAL, "--disk: at most %d disks", PC_DISKS);
-	for (unsigned i = 0; i < o->disk.count && !err; i++)
-		err = disk_word_parse(&word, o->disk.text[i], why);
-	return err;
-}
-
-/* An image alone gets the user's network, "none" takes it away. */
-static int settle_networks(struct run_options *o, struct fail *why)
-{
-	if (o->net.count == 0 && o->image && !o->counted)
-		o->net.text[o->net.count++] = "user";
-	for (unsigned i = 0; i < o->net.count; i++)
-		if (strcmp(o->net.text[i], "none") == 0) {
-			if (o->net.count > 1)
-				return fail(why, -EINVAL,
-					    "--net none: not together with a network");
-			o->net.count = 0;
-		}
-	return 0;
-}
-
-static int check_networks(const struct run_options *o, struct fail *why)
-{
-	int err = 0;
-
-	if (o->net.count > NETWORK_CARDS_MAX)
-		return fail(why, -EINVAL, "--net: at most %d network cards", NETWORK_CARDS_MAX);
-	for (unsigned i = 0; i < o->net.count && !err; i++)
-		err = net_check(o->net.text[i], why);
-	return err || !o->vsock ? err : vsock_check(o->vsock, why);
-}
-
-static int check_shares(const struct run_options *o, struct fail *why)
-{
-	int err = 0;
-
-	if (o->share.count > PC_SHARES)
-		return fail(why, -EINVAL, "--share: at most %d directories", PC_SHARES);
-	for (unsigned i = 0; i < o->share.count && !err; i++)
-		err = p9_check(o->share.text[i], why);
-	return err;
-}
-
-static int check_ports(const struct run_options *o, struct fail *why)
-{
-	int err = 0;
-
-	if (o->port.count > PC_PORTS)
-		return fail(why, -EINVAL, "--port: at most %d ports", PC_PORTS);
-	for (unsigned i = 0; i < o->port.count && !err; i++)
-		err = vport_check(o->port.text[i], why);
-	return err;
-}
-
 static int check_together(const struct run_options *o, struct fail *why)
 {
 	uint64_t address;
@@ -510,9 +455,7 @@ static int check_together(const struct run_options *o, struct fail *why)
 	if (strcmp(o->engine, "auto") != 0 && !engine_find(o->engine))
 		return fail(why, -EINVAL,
 			    "--engine: there is no engine '%s' (see 'trapeze engines')", o->engine);
-	if (check_disks(o, why) || check_ports(o, why))
-		return -EINVAL;
-	return check_networks(o, why) ? -EINVAL : check_shares(o, why);
+	return options_check_lists(o, why);
 }
 
 /* A word that is no option: the disk image to boot from, before all other disks. Returns the words
@@ -563,7 +506,7 @@ int options_parse_run(struct run_options *o, int argc, char **argv, struct fail 
 	}
 	if (o->image && !seen[find_option("memory", 6) - run_table])
 		o->memory = UINT64_C(1) << 30;
-	err = settle_networks(o, why);
+	err = options_settle_networks(o, why);
 	if (err)
 		return err;
 	if (o->disk.count && !o->kernel && !o->flat && !o->firmware)
