@@ -17,12 +17,14 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/frames.h"
 #include "backend/handover.h"
@@ -420,6 +422,17 @@ static int start_slirp(struct user *u, struct fail *why)
 	return 0;
 }
 
+/* libslirp looks there when the guest asks, and tells only the guest. */
+static int check_tftp(const char *path, struct fail *why)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail(why, -errno, "--net user: tftp=%s: %s", path, strerror(errno));
+	close(fd);
+	return 0;
+}
+
 static int user_open(struct net *net, struct fail *why)
 {
 	struct user *u = (struct user *)net;
@@ -431,6 +444,8 @@ static int user_open(struct net *net, struct fail *why)
 	net->seam.offloads = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 |
 			     NET_OFFLOAD_ECN | NET_OFFLOAD_USO;
 	net->seam.window = WINDOW;
+	if (u->tftp && check_tftp(u->tftp, why))
+		return why->code;
 	return start_slirp(u, why);
 }
 

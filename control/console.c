@@ -59,12 +59,12 @@ struct console {
 	bool terminal;     /* standard input is one: escape keys work */
 	bool seen;         /* standard output is a terminal */
 	bool shared;       /* it is where the monitor's messages go, too */
-	bool file;       /* standard input is a regular file; vCPU thread */
-	bool polled;     /* standard input is anything else; the input thread reads it */
-	bool prefix;     /* Ctrl-A was the last key */
-	bool help_waits; /* the terminal takes nothing now */
-	bool helped;     /* help is on the guest's screen, until the next key */
-	bool partial;    /* what is left of typed[] may be the beginning of a function key */
+	bool file;         /* standard input is a regular file; vCPU thread */
+	bool polled;       /* standard input is anything else; the input thread reads it */
+	bool prefix;       /* Ctrl-A was the last key */
+	bool help_waits;   /* the terminal takes nothing now */
+	bool helped;       /* help is on the guest's screen, until the next key */
+	bool partial;      /* what is left of typed[] may be the beginning of a function key */
 	uint8_t typed[TYPED_MOST];
 	size_t typed_count;
 	struct cursor cursor; /* where the guest left it */
