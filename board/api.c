@@ -121,6 +121,7 @@ static int open_machine(struct trapeze *t, struct fail *why)
 		return err;
 	t->vm->hooks = (struct vm_hooks){ .print = print, .arg = t };
 	t->vm->halt_ends = true;
+	t->vm->storm_ends = true;
 	vm_input_ended(t->vm); /* there is no way in but a network */
 	return 0;
 }
@@ -209,6 +210,7 @@ static const struct {
           [VM_QUIT] = { true,  TRAPEZE_STOPPED },
 	[VM_HALTED] = { true,  TRAPEZE_HALTED  },
           [VM_STUCK] = { false, TRAPEZE_BUDGET  },
+	[VM_STORM] = { true,  TRAPEZE_STORM   },
 };
 
 const char *trapeze_reason_name(enum trapeze_reason reason)
@@ -217,7 +219,7 @@ const char *trapeze_reason_name(enum trapeze_reason reason)
 		[TRAPEZE_BUDGET] = "budget",     [TRAPEZE_EXITED] = "exited",
 		[TRAPEZE_HALTED] = "halted",     [TRAPEZE_SHUTDOWN] = "shutdown",
 		[TRAPEZE_POWEROFF] = "poweroff", [TRAPEZE_RESET] = "reset",
-		[TRAPEZE_STOPPED] = "stopped",
+		[TRAPEZE_STOPPED] = "stopped",   [TRAPEZE_STORM] = "storm",
 	};
 
 	return (unsigned)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "?";

@@ -131,6 +131,7 @@ enum trapeze_reason {
 	TRAPEZE_POWEROFF, /* pc: ACPI S5 */
 	TRAPEZE_RESET,    /* pc: the guest asked for a reset, which is the caller's to do */
 	TRAPEZE_STOPPED,  /* trapeze_stop() */
+	TRAPEZE_STORM,    /* 1000 exceptions in a row, and not one instruction of a handler */
 };
 
 struct trapeze_end {
@@ -143,9 +144,12 @@ struct trapeze_end {
  * Runs at most `instructions` (UINT64_MAX: no limit), and on an engine that counts stops after
  * exactly that many. After any end but a failure it may be called again: after
  * TRAPEZE_HALTED and TRAPEZE_SHUTDOWN it ends at once in the same way. A guest whose every
- * exception raises another one, without a triple fault, retires nothing: only trapeze_stop()
- * ends its run. -EIO: the engine cannot go on; nothing but looking at the machine and closing it
- * makes sense then.
+ * exception raises another one, without a triple fault, retires nothing, and on an engine that
+ * counts its run ends with TRAPEZE_STORM, unless another CPU goes on; the next run may find a way
+ * out of it, by an interrupt or after 1000 more. On other engines only trapeze_stop() ends that.
+ * A repeated string instruction counts once, when it is complete, however long that takes.
+ * -EIO: the engine cannot go on; nothing but looking at the machine and closing it makes sense
+ * then.
  */
 int trapeze_run(struct trapeze *vm, uint64_t instructions, struct trapeze_end *end,
 		struct trapeze_error *error);

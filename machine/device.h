@@ -125,6 +125,7 @@ enum vm_request {
 	VM_QUIT,       /* the user asked */
 	VM_STOP_AT,    /* --stop-at reached */
 	VM_HALTED,     /* vm->halt_ends: in HLT for ever */
+	VM_STORM,      /* vm->storm_ends: exceptions, and no instruction between them */
 };
 void device_request(struct device *dev, enum vm_request what, int status);
 

@@ -229,10 +229,7 @@ static bool noticed(const struct vm *vm)
 static bool halted_for_ever(struct vm *vm)
 {
 	/* Notice after input_ended: the last input may just have been posted. */
-	return (all_deaf(vm) ||
-		(clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended) &&
-		 atomic_load(&vm->expected) == 0)) &&
-	       !noticed(vm);
+	return (all_deaf(vm) || vm_quiet(vm)) && !noticed(vm);
 }
 
 /* Waits until `until` (host ns) or until somebody calls vm_wake(); wake_lock held. true: it is
@@ -300,8 +297,7 @@ static bool must_look(const struct vcpu *vcpu)
 /* Every thread sleeps, and nothing will end that. wake_lock held. */
 static bool asleep_for_ever(const struct vm *vm)
 {
-	bool quiet = clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended) &&
-		     atomic_load(&vm->expected) == 0;
+	bool quiet = vm_quiet(vm);
 
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		if (!atomic_load(&vm->vcpu[i]->sleeping) || !(vm->vcpu[i]->deaf || quiet) ||
@@ -378,13 +374,13 @@ static int take_signals(struct vcpu *vcpu)
 	return err;
 }
 
-/* The vCPU has retired so many. */
-static void count(struct vcpu *vcpu, uint64_t instructions)
+/* The vCPU has retired so many, and taken events that count as as many as that. */
+static void count(struct vcpu *vcpu, uint64_t instructions, uint64_t events)
 {
 	struct vm *vm = vcpu->vm;
 
 	if (!vm->crew.used)
-		turns_count(vm, instructions);
+		turns_count(vm, instructions + events);
 	else if (atomic_fetch_add(&vm->retired, instructions) + instructions >=
 		 atomic_load(&vm->limit))
 		vm_look(vm);
@@ -409,7 +405,7 @@ static int run(struct vcpu *vcpu, uint64_t left)
 	if (err)
 		return err;
 	exit_handle(vcpu, &exit);
-	count(vcpu, *vcpu->retired - before);
+	count(vcpu, *vcpu->retired - before, storm_look(vcpu));
 	return 0;
 }
 

@@ -217,6 +217,7 @@ static void reset_vcpu(struct vcpu *vcpu)
 	vcpu->want_window = false;
 	vcpu->kvm_system_time = 0;
 	vcpu->kvm_clock_version = 0;
+	storm_set(vcpu, 0);
 	steal_reset(vcpu);
 	atomic_store(&vcpu->notice, true);
 }
@@ -263,6 +264,12 @@ void vm_input_ended(struct vm *vm)
 		return;
 	atomic_store(&vm->input_ended, true);
 	vm_look(vm);
+}
+
+bool vm_quiet(const struct vm *vm)
+{
+	return clock_next(&vm->clock) == ALARM_NONE && atomic_load(&vm->input_ended) &&
+	       atomic_load(&vm->expected) == 0;
 }
 
 /* The lock keeps the engine from being changed meanwhile. */

@@ -30,6 +30,7 @@
 #include "machine/irq.h"
 #include "machine/mem.h"
 #include "machine/steal.h"
+#include "machine/storm.h"
 #include "machine/switch.h"
 #include "machine/turns.h"
 
@@ -78,6 +79,7 @@ struct vcpu {
 	uint32_t kvm_clock_version;
 	/* KVM_HC_KICK_CPU: ends its HLT, or the next one. Set by any thread. */
 	atomic_bool kicked;
+	struct storm storm; /* events since an instruction retired */
 	/* KVM steal time (machine/steal.c). The second: virtual ns since when it could run and has
 	 * not its turn; 0: it has, or cannot. Not state: */
 	uint64_t kvm_steal_time, steal_since;
@@ -151,6 +153,7 @@ struct vm {
 	atomic_uint blamed; /* index of the vCPU that crashed or got stuck last */
 	bool no_reboot;
 	bool halt_ends;          /* a CPU halted for ever ends the run (VM_HALTED) */
+	bool storm_ends;         /* so do vCPUs that only take exceptions (VM_STORM): storm.h */
 	bool connected;          /* to more than a console: input may come from there at any time */
 	atomic_bool input_ended; /* nothing more will be posted: vm_input_ended() */
 	/* Called after a reset to put the boot image back; 0, or the run ends (VM_STUCK). NULL: a
@@ -195,6 +198,8 @@ void vm_request(struct vm *vm, enum vm_request what, int status);
 /* Nothing more comes from outside: a CPU that could only wait for that is halted for ever. After
  * the last device_post(). Any thread. */
 void vm_input_ended(struct vm *vm);
+/* No alarm is set, and nothing comes from outside: who is idle may stay so for ever. */
+bool vm_quiet(const struct vm *vm);
 /* Wakes a halted vCPU and sets notice. Any thread. */
 void vm_wake(struct vm *vm, unsigned vcpu_index);
 /* The same, for what is the machine's affair: a vCPU that runs or sleeps now will look. Any

@@ -30,7 +30,6 @@ static const struct field machine_fields[] = {
 	FIELD(machine_values, turn_aside, 5),
 	FIELD_END,
 };
-/* clang-format on */
 
 static const struct field vcpu_fields[] = {
 	FIELD(vcpu_values, kvm_system_time, 1),
@@ -41,8 +40,10 @@ static const struct field vcpu_fields[] = {
 	FIELD(vcpu_values, kicked, 2),
 	FIELD(vcpu_values, kvm_steal_time, 2),
 	FIELD(vcpu_values, steal_since, 2),
+	FIELD(vcpu_values, storm_events, 3),
 	FIELD_END,
 };
+/* clang-format on */
 
 static const struct field alarm_fields[] = {
 	FIELD_ARRAY(alarm_values, rank, 1),
@@ -96,9 +97,10 @@ static void gather_vcpu(struct parts *p, struct vcpu *vcpu)
 		.kicked = vcpu->kicked,
 		.kvm_steal_time = vcpu->kvm_steal_time,
 		.steal_since = vcpu->steal_since,
+		.storm_events = storm_events(vcpu),
 	};
 	add(p, STATE_VERSION, x86_state_fields, &p->state[i], "cpu", id);
-	add(p, 2, vcpu_fields, &p->vcpu[i], "vcpu", id);
+	add(p, 3, vcpu_fields, &p->vcpu[i], "vcpu", id);
 }
 
 /* How many of the clock's alarms were set before `a`, and itself. */
@@ -196,6 +198,7 @@ static int apply_vcpu(struct parts *p, struct vcpu *vcpu, struct fail *why)
 	vcpu->kicked = v->kicked;
 	vcpu->kvm_steal_time = v->kvm_steal_time;
 	vcpu->steal_since = v->steal_since;
+	storm_set(vcpu, v->storm_events);
 	return 0;
 }
 

@@ -31,6 +31,7 @@ struct vcpu_values {
 	uint8_t sipi_vector;
 	bool kicked;
 	uint64_t kvm_steal_time, steal_since;
+	uint64_t storm_events;
 };
 
 /* Which alarms of a device are set, and in what order they were: 0 not set, 1 first, ... */

@@ -123,6 +123,7 @@ static int inject(struct vcpu *vcpu, const struct event *event)
 	struct interp *c = vcpu->engine;
 	bool nmi = event->kind == EVENT_NMI;
 
+	storm_event(&vcpu->storm, c->s.instructions);
 	if (!interp_deliver_interrupt(c, nmi ? VEC_NMI : event->vector, nmi))
 		c->s.activity = ACTIVITY_SHUTDOWN;
 	return 0;

@@ -164,8 +164,6 @@ struct interp {
 	const struct insn *current; /* the instruction being executed */
 	struct block *block;
 	uint64_t retired_before;    /* retired when the block was entered */
-	uint64_t storm_at;          /* retired when the last fault was delivered, */
-	unsigned storm;             /* and how many were since that count was reached */
 	uint64_t dr_seen[5];        /* DR0-DR3 and DR7 that the TLB's tags were made for */
 	bool db_hit;                /* data breakpoint hit by the current instruction */
 	uint64_t db_bits;           /* its DR6 bits */

@@ -144,20 +144,6 @@ static void derive_single(struct interp *c)
 	c->single = interp_debug_single(c) || c->has_breakpoints;
 }
 
-/*
- * A handler whose first instruction faults again retires nothing, for ever. Time must go on
- * and others be heard: run() ends after this many.
- */
-#define STORM 1000
-
-static bool storm(struct interp *c)
-{
-	if (c->storm < STORM)
-		return false;
-	c->storm = 0;
-	return true;
-}
-
 /* Delivers c->fault. false: shutdown. */
 static bool deliver(struct interp *c)
 {
@@ -165,8 +151,7 @@ static bool deliver(struct interp *c)
 
 	/* The count is whole now; interp_sync() must find it so. */
 	c->retired_before = c->s.instructions - c->current->n;
-	c->storm = c->storm_at == c->s.instructions ? c->storm + 1 : 0;
-	c->storm_at = c->s.instructions;
+	storm_event(&c->vcpu->storm, c->s.instructions);
 	alive = interp_deliver_fault(c);
 	if (!alive)
 		c->s.activity = ACTIVITY_SHUTDOWN;
@@ -214,7 +199,7 @@ static bool settle(struct interp *c, enum step step, enum exit_reason *reason)
 		return true;
 	}
 	*reason = EXIT_KICK;
-	if (UNLIKELY(c->s.event_pending) || UNLIKELY(storm(c)))
+	if (UNLIKELY(c->s.event_pending) || UNLIKELY(c->vcpu->storm.due))
 		return true;
 	*reason = EXIT_IRQ_WINDOW;
 	return window_open(c->vcpu);
@@ -222,7 +207,7 @@ static bool settle(struct interp *c, enum step step, enum exit_reason *reason)
 
 bool interp_take_fault(struct interp *c)
 {
-	return deliver(c) && !c->s.event_pending && c->storm < STORM && !c->single &&
+	return deliver(c) && !c->s.event_pending && !c->vcpu->storm.due && !c->single &&
 	       !window_open(c->vcpu);
 }
 
@@ -356,7 +341,7 @@ int interp_run(struct vcpu *vcpu, struct exit *exit)
 	}
 	derive_single(c);
 	c->end = end;
-	exit->reason = run_until(c, end);
+	exit->reason = vcpu->storm.due ? EXIT_KICK : run_until(c, end);
 	if (c->code_bits != 64) /* a block that ends at 4 GiB leaves it there */
 		c->r[R_RIP] = (uint32_t)c->r[R_RIP];
 	interp_idle(c);

@@ -1,0 +1,57 @@
+/*
+ * storm.c - what the machine does about a storm (see storm.h).
+ *
+ * Tested by test/unit/storm.c.
+ * SPDX-License-Identifier: MIT
+ */
+#include "machine/storm.h"
+
+#include "machine/vm.h"
+
+uint64_t storm_events(const struct vcpu *vcpu)
+{
+	return vcpu->storm.at == *vcpu->retired ? vcpu->storm.events : 0;
+}
+
+void storm_set(struct vcpu *vcpu, uint64_t events)
+{
+	vcpu->storm.at = *vcpu->retired;
+	vcpu->storm.events = events;
+	vcpu->storm.due = false;
+	atomic_store(&vcpu->storm.on, events >= STORM_EVENTS);
+}
+
+static bool idles(const struct vcpu *vcpu)
+{
+	if (atomic_load(&vcpu->notice)) /* a SIPI, it may be */
+		return false;
+	if (vcpu->vm->crew.used)
+		return atomic_load(&vcpu->sleeping);
+	return vcpu->halted || vcpu->wait_sipi;
+}
+
+static bool nobody_gets_on(const struct vm *vm)
+{
+	bool quiet = vm_quiet(vm);
+
+	for (unsigned i = 0; i < vm->vcpus; i++)
+		if (!atomic_load(&vm->vcpu[i]->storm.on) && !(quiet && idles(vm->vcpu[i])))
+			return false;
+	return true;
+}
+
+uint64_t storm_look(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	bool on = storm_events(vcpu) >= STORM_EVENTS;
+
+	if (on != atomic_load_explicit(&vcpu->storm.on, memory_order_relaxed))
+		atomic_store(&vcpu->storm.on, on);
+	if (!vcpu->storm.due)
+		return 0;
+	vcpu->storm.due = false;
+	clock_skip_to(&vm->clock, clock_now(&vm->clock) + STORM_EVENTS);
+	if (vm->storm_ends && nobody_gets_on(vm))
+		vm_request(vm, VM_STORM, 0);
+	return STORM_EVENTS;
+}
