@@ -4,7 +4,7 @@
 
 # Programs whose parts have threads. The other tests have one, or two with `ahead`, which mem and ram have, too.
 RACE_UNIT := aio api bells block bt_share clock crash crew crowded disk_full gate kvm kvm_failures mem net p9 \
-	p9_confined p9_save power_loss qcow2 ram spinlock steal switch vcpu vsock
+	p9_confined p9_save power_loss qcow2 ram spinlock steal storm switch vcpu vsock
 RACE := $(RACE_UNIT:%=$(OBJ)/test/unit/%) test/guest/bare/run $(OBJ)/test/guest/smp-interp
 
 ## make race         tests of several threads under ThreadSanitizer, on interp: bare guests and Debian's
