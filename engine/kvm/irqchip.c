@@ -32,7 +32,7 @@ int kvm_irqchip_open(struct kvm_vm *v, struct fail *why)
 
 	v->split = wanted == IRQCHIP_SPLIT || (wanted == IRQCHIP_AUTO && v->device.caps.split);
 	if (!v->split)
-		return 0;
+		return kvm_deadline_open(v, why);
 	if (!v->device.caps.split)
 		return fail(
 			why, -ENOTSUP,

@@ -189,6 +189,9 @@ int kvm_route(struct kvm_vm *v, struct fail *why);
 uint32_t kvm_wire_gsi(const struct kvm_vm *v, const struct kvm_wire *w);
 void kvm_eoi_exit(struct kvm_vcpu *k);
 
+/* deadline.c: that deadlines reach the machine's local APICs. Before the first vCPU. */
+int kvm_deadline_open(struct kvm_vm *v, struct fail *why);
+
 /* wires.c. Device lock held. true: it is sent. */
 bool kvm_wire_send(struct kvm_vm *v, const struct kvm_msi *msi);
 /* All of them; what was sent has arrived. */

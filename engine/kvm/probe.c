@@ -21,16 +21,10 @@
 #include <x86intrin.h>
 
 #include "cpu/msr.h"
-#include "engine/kvm/kvm.h"
+#include "engine/kvm/trial.h"
 
-#define MEMORY   UINT64_C(0x6000)
-#define PML4     0x1000
-#define PDPT     0x2000
-#define PD       0x3000
-#define CODE     0x4000
-#define CODE_OUT 0x4100
-#define ENTRY    3u                 /* present, writable */
-#define LARGE    (ENTRY | 0x80u)    /* 2 MiB */
+#define CODE     TRIAL_CODE
+#define CODE_OUT (TRIAL_CODE + 0x100)
 #define FEW      UINT64_C(1000)     /* turns of the loop to begin with, */
 #define MANY     UINT64_C(16384000) /* and at most */
 #define LONG     UINT64_C(2000000)  /* ns that are enough to tell */
@@ -42,95 +36,11 @@
 static const uint8_t loop_code[] = { 0x48, 0xff, 0xc9, 0x75, 0xfb, 0xf4 }; /* dec rcx; jnz; hlt */
 static const uint8_t out_code[] = { 0xe6, 0x80, 0xeb, 0xfc };              /* out 80h, al; jmp */
 
-struct trial {
-	struct kvm_device device;
-	int vm, vcpu;
-	struct kvm_run *run;
-	uint8_t *memory;
-};
-
-static void close_trial(struct trial *t)
-{
-	if (t->run)
-		kvm_kernel->unmap(t->run, t->device.run_bytes);
-	if (t->vcpu >= 0)
-		kvm_kernel->close(t->vcpu);
-	if (t->vm >= 0)
-		kvm_kernel->close(t->vm);
-	kvm_device_close(&t->device);
-	host_unmap(t->memory, MEMORY);
-}
-
-static void fill_memory(uint8_t *m)
-{
-	const uint64_t pml4 = PDPT | ENTRY, pdpt = PD | ENTRY, pd = LARGE;
-
-	memcpy(m + PML4, &pml4, 8);
-	memcpy(m + PDPT, &pdpt, 8);
-	memcpy(m + PD, &pd, 8);
-	memcpy(m + CODE, loop_code, sizeof(loop_code));
-	memcpy(m + CODE_OUT, out_code, sizeof(out_code));
-}
-
-static int open_trial(struct trial *t, struct fail *why)
-{
-	struct kvm_userspace_memory_region region = { .memory_size = MEMORY };
-	int err = kvm_device_open(&t->device, why);
-
-	if (err)
-		return err;
-	t->memory = host_map(MEMORY);
-	if (!t->memory)
-		return fail(why, -ENOMEM, "no memory to try KVM");
-	fill_memory(t->memory);
-	region.userspace_addr = (uint64_t)(uintptr_t)t->memory;
-	t->vm = (int)KVM_DO(t->device.fd, KVM_CREATE_VM, 0, why);
-	if (t->vm < 0)
-		return t->vm;
-	err = (int)KVM_DO(t->vm, KVM_SET_TSS_ADDR, 0xfeffd000, why);
-	if (err >= 0)
-		err = (int)KVM_DO(t->vm, KVM_SET_USER_MEMORY_REGION, &region, why);
-	if (err < 0)
-		return err;
-	t->vcpu = (int)KVM_DO(t->vm, KVM_CREATE_VCPU, 0, why);
-	if (t->vcpu < 0)
-		return t->vcpu;
-	t->run = kvm_kernel->map(t->vcpu, t->device.run_bytes, 0);
-	return t->run ? 0 : fail(why, -ENOMEM, "KVM: cannot map the page shared with a vCPU");
-}
-
-static int enter_long_mode(struct trial *t, struct fail *why)
-{
-	struct kvm_segment code = {
-		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
-	};
-	struct kvm_segment data = { .limit = 0xffffffff,
-				    .selector = 16,
-				    .type = 3,
-				    .present = 1,
-				    .s = 1,
-				    .db = 1,
-				    .g = 1 };
-	struct kvm_sregs s;
-	long err = KVM_DO(t->vcpu, KVM_GET_SREGS, &s, why);
-
-	if (err < 0)
-		return (int)err;
-	s.cs = code;
-	s.ds = s.es = s.fs = s.gs = s.ss = data;
-	s.cr3 = PML4;
-	s.cr4 = CR4_PAE;
-	s.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE;
-	s.efer = EFER_LME | EFER_LMA;
-	return (int)KVM_DO(t->vcpu, KVM_SET_SREGS, &s, why);
-}
-
 /* Runs from `rip` until `exits` exits of kind `reason`; *ns: how long that took. */
-static int timed(struct trial *t, uint64_t rip, uint64_t rcx, uint32_t reason, unsigned exits,
+static int timed(struct kvm_trial *t, uint64_t rip, uint64_t rcx, uint32_t reason, unsigned exits,
 		 uint64_t *ns, struct fail *why)
 {
-	struct kvm_regs r = { .rip = rip, .rcx = rcx, .rflags = FLAG_FIXED };
-	long err = KVM_DO(t->vcpu, KVM_SET_REGS, &r, why);
+	long err = kvm_trial_at(t, rip, rcx, why);
 	uint64_t start = host_thread_cpu_ns();
 
 	for (unsigned i = 0; err >= 0 && i < exits; i++) {
@@ -159,7 +69,8 @@ static uint64_t outside(uint64_t turns)
  * What a short loop takes, which is mostly getting in and out, is no part of it. *ns: what the loop
  * took.
  */
-static int compare(struct trial *t, uint64_t turns, double *ratio, uint64_t *ns, struct fail *why)
+static int compare(struct kvm_trial *t, uint64_t turns, double *ratio, uint64_t *ns,
+		   struct fail *why)
 {
 	uint64_t most = UINT64_MAX, least = UINT64_MAX, native = UINT64_MAX, now;
 	int err = 0;
@@ -178,7 +89,7 @@ static int compare(struct trial *t, uint64_t turns, double *ratio, uint64_t *ns,
 	return err;
 }
 
-static int read_counter(struct trial *t, uint64_t *value, struct fail *why)
+static int read_counter(struct kvm_trial *t, uint64_t *value, struct fail *why)
 {
 	struct { /* struct kvm_msrs, with room */
 		uint32_t nmsrs, pad;
@@ -193,7 +104,7 @@ static int read_counter(struct trial *t, uint64_t *value, struct fail *why)
 }
 
 /* Does a guest's counter go on while the guest does not run? */
-static int counter_runs(struct trial *t, bool *runs, struct fail *why)
+static int counter_runs(struct kvm_trial *t, bool *runs, struct fail *why)
 {
 	uint64_t before, after, from = 0, now = 0;
 	int err = read_counter(t, &before, why);
@@ -207,7 +118,7 @@ static int counter_runs(struct trial *t, bool *runs, struct fail *why)
 	return err;
 }
 
-static int judge(struct trial *t, struct fail *why)
+static int judge(struct kvm_trial *t, struct fail *why)
 {
 	bool runs = true;
 	uint64_t ns = 0, out_ns, turns = FEW / 4;
@@ -249,14 +160,15 @@ static int judge(struct trial *t, struct fail *why)
 
 static int try_it(struct fail *why)
 {
-	struct trial t = { .device.fd = -1, .vm = -1, .vcpu = -1 };
-	int err = open_trial(&t, why);
+	struct kvm_trial t;
+	int err = kvm_trial_open(&t, NULL, why);
 
-	if (!err)
-		err = enter_long_mode(&t, why);
-	if (err >= 0)
+	if (!err) {
+		memcpy(t.memory + CODE, loop_code, sizeof(loop_code));
+		memcpy(t.memory + CODE_OUT, out_code, sizeof(out_code));
 		err = judge(&t, why);
-	close_trial(&t);
+	}
+	kvm_trial_close(&t);
 	return err;
 }
 

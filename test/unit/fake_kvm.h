@@ -16,7 +16,7 @@
 
 #include "cpu/msr.h"
 #include "engine/kvm/engine_kvm.h"
-#include "engine/kvm/kvm.h"
+#include "engine/kvm/trial.h"
 
 #define FAKE_FD        1000 /* /dev/kvm; every other one counts up from there */
 #define FAKE_RUN_BYTES 8192
@@ -29,6 +29,8 @@ struct fake_kvm {
 	int lacking;      /* a capability it does not have */
 	uint32_t no_leaf; /* CPUID: a leaf with no features at all */
 	unsigned khz;
+	bool keeps_deadline;     /* IA32_TSC_DEADLINE does not come out, */
+	bool mwait;              /* unless the machine made last may MWAIT */
 	unsigned calls, fail_at; /* calls that can fail, counted from 1; 0: none fails */
 	unsigned long failed;    /* the request that did */
 	bool failed_removal;     /* and it would have removed a memory slot */
@@ -260,9 +262,20 @@ static inline long fake_has(int cap)
 		return 0;
 	switch (cap) {
 	case KVM_CAP_X2APIC_API: return 3;
+	case KVM_CAP_X86_DISABLE_EXITS: return KVM_X86_DISABLE_EXITS_MWAIT;
 	case KVM_CAP_DIRTY_LOG_RING: return (long)fake.ring_bytes;
 	default: return 2;
 	}
+}
+
+/* A write of IA32_TSC_DEADLINE, of a trial: see engine/kvm/deadline.c. */
+static inline bool fake_trial(const struct kvm_regs *r)
+{
+	if (r->rip != TRIAL_CODE || r->rcx != MSR_TSC_DEADLINE)
+		return false;
+	fake.run->exit_reason =
+		fake.keeps_deadline && !fake.mwait ? KVM_EXIT_HLT : KVM_EXIT_X86_WRMSR;
+	return true;
 }
 
 static inline long fake_run(void)
@@ -270,6 +283,8 @@ static inline long fake_run(void)
 	const struct kvm_regs *r = (const struct kvm_regs *)fake.blob[0];
 	int err = -EINTR;
 
+	if (fake_trial(r))
+		return 0;
 	if (fake.run->immediate_exit)
 		fake.finishes++;
 	else
@@ -309,6 +324,13 @@ static inline long fake_set_cpuid(const struct kvm_cpuid2 *t)
 	return 0;
 }
 
+static inline long fake_enable(const struct kvm_enable_cap *c)
+{
+	if (c->cap == KVM_CAP_X86_DISABLE_EXITS)
+		fake.mwait = c->args[0] == KVM_X86_DISABLE_EXITS_MWAIT;
+	return 0;
+}
+
 static inline long fake_new_fd(void)
 {
 	fake.fds++;
@@ -323,9 +345,8 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 
 	(void)fd;
 	if (fake_fails(request)) {
-		fake.failed_removal =
-			request == KVM_SET_USER_MEMORY_REGION &&
-			((struct kvm_userspace_memory_region *)p)->memory_size == 0;
+		fake.failed_removal = request == KVM_SET_USER_MEMORY_REGION &&
+				      ((struct kvm_userspace_memory_region *)p)->memory_size == 0;
 		return -EIO;
 	}
 	r = fake_pair(request, p, &found);
@@ -337,7 +358,8 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 	case KVM_GET_VCPU_MMAP_SIZE: return FAKE_RUN_BYTES;
 	case KVM_GET_SUPPORTED_CPUID: return fake_supported(p);
 	case KVM_GET_MSR_INDEX_LIST: return fake_msr_list(p);
-	case KVM_CREATE_VM:
+	case KVM_CREATE_VM: fake.mwait = false; return fake_new_fd();
+	case KVM_ENABLE_CAP: return fake_enable(p);
 	case KVM_CREATE_VCPU: return fake_new_fd();
 	case KVM_GET_TSC_KHZ: return fake.khz;
 	case KVM_GET_MSRS: return fake_msrs(p, false);
@@ -366,7 +388,6 @@ static inline long fake_ioctl(int fd, unsigned long request, unsigned long arg)
 	case KVM_SET_SIGNAL_MASK:
 	case KVM_SET_IDENTITY_MAP_ADDR:
 	case KVM_SET_TSS_ADDR:
-	case KVM_ENABLE_CAP:
 	case KVM_XEN_HVM_CONFIG:
 	case KVM_X86_SET_MSR_FILTER: return 0;
 	default: return -ENOTTY;

@@ -46,7 +46,13 @@ static unsigned steps;
 
 static void set_up(const struct life *l)
 {
+	static struct kvm_kernel kernel[2];
+	static unsigned n;
+
 	fake_reset();
+	n = !n; /* another one: what is asked once of a kernel is asked in each life */
+	kernel[n] = *kvm_kernel;
+	kvm_kernel = &kernel[n];
 	now = l;
 	fake.lacking = l->lacking;
 	fake.ring_bytes = l->ring ? 0x10000 : 0;

@@ -58,18 +58,24 @@ static long host_ioctl(int fd, unsigned long request, unsigned long arg)
 	return 1;
 }
 
-/* What it says of such a host. */
-static int judged(struct fail *why)
+/* An answer is kept as long as the kernel is the same. */
+static void another_kernel(void)
 {
-	static struct kvm_kernel
-		kernel[8]; /* an answer is kept as long as the kernel is the same */
+	static struct kvm_kernel kernel[8];
 	static unsigned used;
-	int result;
 
 	assert_true(used < 8);
 	kernel[used] = fake_kernel;
 	kernel[used].ioctl = host_ioctl;
 	kvm_kernel = &kernel[used++];
+}
+
+/* What it says of such a host. */
+static int judged(struct fail *why)
+{
+	int result;
+
+	another_kernel();
 	fake.script = play;
 	*why = (struct fail){ 0 };
 	result = kvm_ops.probe(why);
@@ -138,6 +144,36 @@ static void test_counter_stands(void **state)
 	says(&why, "does not trust its time-stamp counters");
 }
 
+/* With the machine's own local APICs. */
+static void test_deadlines(void **state)
+{
+	struct fail why = { 0 };
+	struct vm *vm;
+
+	(void)state;
+	another_kernel();
+	vm = open_vm(&why);
+	assert_non_null(vm);
+	assert_false(fake.mwait);
+	vm_close(vm);
+
+	another_kernel();
+	fake.keeps_deadline = true;
+	for (unsigned i = 0; i < 2; i++) { /* the second is not tried again */
+		vm = open_vm(&why);
+		assert_non_null(vm);
+		assert_true(fake.mwait);
+		vm_close(vm);
+	}
+
+	another_kernel();
+	fake.lacking = KVM_CAP_X86_DISABLE_EXITS;
+	assert_null(open_vm(&why));
+	assert_string_equal(why.text, "KVM here keeps the guest's IA32_TSC_DEADLINE from local "
+				      "APICs that are not its own: --irqchip split");
+	assert_nothing_open();
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -145,6 +181,7 @@ int main(void)
 		cmocka_unit_test_setup(test_held_up, setup),
 		cmocka_unit_test_setup(test_emulated, setup),
 		cmocka_unit_test_setup(test_counter_stands, setup),
+		cmocka_unit_test_setup(test_deadlines, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
