@@ -427,6 +427,10 @@ int vcpu_round(struct vcpu *vcpu, uint64_t left)
 		err = deliver(vcpu);
 	if (err)
 		return err;
+	if (vcpu->storm.due) { /* by what was delivered: a request must not find it so */
+		count(vcpu, 0, storm_look(vcpu));
+		return 0;
+	}
 	if (vcpu->halted && atomic_exchange(&vcpu->kicked, false))
 		vcpu->halted = false;
 	if (atomic_load(&vm->request) != VM_NONE)
