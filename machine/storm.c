@@ -30,10 +30,21 @@ static bool idles(const struct vcpu *vcpu)
 	return vcpu->halted || vcpu->wait_sipi;
 }
 
-static bool nobody_gets_on(const struct vm *vm)
+/* On threads of their own others may have come out of theirs since they last looked. */
+static void ask_again(struct vcpu *vcpu)
 {
+	for (unsigned i = 0; i < vcpu->vm->vcpus; i++)
+		if (i != vcpu->index)
+			atomic_store(&vcpu->vm->vcpu[i]->storm.on, false);
+}
+
+static bool nobody_gets_on(struct vcpu *vcpu)
+{
+	const struct vm *vm = vcpu->vm;
 	bool quiet = vm_quiet(vm);
 
+	if (vm->crew.used && vcpu->storm.events == STORM_EVENTS)
+		ask_again(vcpu);
 	for (unsigned i = 0; i < vm->vcpus; i++)
 		if (!atomic_load(&vm->vcpu[i]->storm.on) && !(quiet && idles(vm->vcpu[i])))
 			return false;
@@ -51,7 +62,7 @@ uint64_t storm_look(struct vcpu *vcpu)
 		return 0;
 	vcpu->storm.due = false;
 	clock_skip_to(&vm->clock, clock_now(&vm->clock) + STORM_EVENTS);
-	if (vm->storm_ends && nobody_gets_on(vm))
+	if (vm->storm_ends && nobody_gets_on(vcpu))
 		vm_request(vm, VM_STORM, 0);
 	return STORM_EVENTS;
 }

@@ -312,12 +312,40 @@ static void test_nobody_goes_on(void **state)
 	}
 }
 
+/* What CPU 0 asks for after so many events. */
+static int asked_after(struct vm *vm, uint64_t events)
+{
+	storm_set(vm->vcpu[0], events);
+	vm->vcpu[0]->storm.due = true;
+	storm_look(vm->vcpu[0]);
+	return atomic_load(&vm->request);
+}
+
+/* A CPU with a thread of its own that was in a storm when it last looked may be out of it. */
+static void test_others_look_again(void **state)
+{
+	struct trapeze_config config = { .engine = "interp", .pc = 1, .cpus = 2 };
+	struct trapeze *t = open_with(&config, "", 0, 2);
+	struct vm *vm = t->vm;
+
+	(void)state;
+	vm->crew.used = true; /* there are no threads to come between */
+	storm_set(vm->vcpu[1], STORM_EVENTS);
+	assert_int_equal(asked_after(vm, STORM_EVENTS), VM_NONE);
+	assert_int_equal(asked_after(vm, 2 * STORM_EVENTS), VM_NONE);
+	storm_set(vm->vcpu[1], 2 * STORM_EVENTS);
+	assert_int_equal(asked_after(vm, 3 * STORM_EVENTS), VM_STORM);
+	vm->crew.used = false;
+	trapeze_close(t);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends_a_run),          cmocka_unit_test(test_count_is_state),
 		cmocka_unit_test(test_nothing_is_left_due), cmocka_unit_test(test_interrupted),
 		cmocka_unit_test(test_others_go_on),        cmocka_unit_test(test_nobody_goes_on),
+		cmocka_unit_test(test_others_look_again),
 	};
 
 	alarm(120);
