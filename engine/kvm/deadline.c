@@ -77,9 +77,10 @@ static int find_out(const struct kvm_device *d, struct fail *why)
 		return there;
 	if (there)
 		return COMES;
-	exits = kvm_kernel->ioctl(d->fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS);
-	there = exits > 0 && exits & KVM_X86_DISABLE_EXITS_MWAIT ? comes(filter_and_let_mwait, why)
-								 : 0;
+	exits = KVM_DO(d->fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, why);
+	if (exits < 0)
+		return (int)exits;
+	there = exits & KVM_X86_DISABLE_EXITS_MWAIT ? comes(filter_and_let_mwait, why) : 0;
 	if (there < 0)
 		return there;
 	return there ? COMES_WITH_MWAIT : NEVER_COMES;

@@ -12,7 +12,7 @@
 
 #include "engine/kvm/kvm.h"
 
-#define TRIAL_CODE UINT64_C(0x4000) /* code goes here: one page, and one more of stack */
+#define TRIAL_CODE UINT64_C(0x4000) /* code goes here: two pages */
 
 struct kvm_trial {
 	struct kvm_device device;

@@ -61,13 +61,13 @@ static long host_ioctl(int fd, unsigned long request, unsigned long arg)
 /* An answer is kept as long as the kernel is the same. */
 static void another_kernel(void)
 {
-	static struct kvm_kernel kernel[8];
-	static unsigned used;
+	static struct kvm_kernel kernel[2];
+	static unsigned n;
 
-	assert_true(used < 8);
-	kernel[used] = fake_kernel;
-	kernel[used].ioctl = host_ioctl;
-	kvm_kernel = &kernel[used++];
+	n = !n;
+	kernel[n] = fake_kernel;
+	kernel[n].ioctl = host_ioctl;
+	kvm_kernel = &kernel[n];
 }
 
 /* What it says of such a host. */
@@ -174,6 +174,33 @@ static void test_deadlines(void **state)
 	assert_nothing_open();
 }
 
+/* Whatever call fails: what was not found out is asked again. */
+static void test_failure_is_no_answer(void **state)
+{
+	struct fail why;
+	struct vm *vm;
+
+	(void)state;
+	for (unsigned n = 1, failed = 1; failed; n++) {
+		fake_reset();
+		another_kernel();
+		fake.keeps_deadline = true;
+		fake.fail_at = n;
+		vm = open_vm(&why);
+		failed = fake.failed != 0;
+		if (vm)
+			vm_close(vm);
+		fake.fail_at = 0;
+		vm = open_vm(&why);
+		if (!vm)
+			print_error("after call %u failed: %s\n", n, why.text);
+		assert_non_null(vm);
+		assert_true(fake.mwait);
+		vm_close(vm);
+	}
+	assert_nothing_open();
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -182,6 +209,7 @@ int main(void)
 		cmocka_unit_test_setup(test_emulated, setup),
 		cmocka_unit_test_setup(test_counter_stands, setup),
 		cmocka_unit_test_setup(test_deadlines, setup),
+		cmocka_unit_test_setup(test_failure_is_no_answer, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
