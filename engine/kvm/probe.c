@@ -67,7 +67,7 @@ static uint64_t outside(uint64_t turns)
  * How many times longer the loop takes inside. Other work on the host, if only by its use of the
  * caches, makes any of the three times longer, never shorter: so each is the least of a few tries.
  * What a short loop takes, which is mostly getting in and out, is no part of it. *ns: what the loop
- * took.
+ * took without that.
  */
 static int compare(struct kvm_trial *t, uint64_t turns, double *ratio, uint64_t *ns,
 		   struct fail *why)
@@ -84,8 +84,8 @@ static int compare(struct kvm_trial *t, uint64_t turns, double *ratio, uint64_t 
 			err = timed(t, CODE, turns, KVM_EXIT_HLT, 1, &now, why);
 		most = now < most ? now : most;
 	}
-	*ns = most;
-	*ratio = (double)(most > least ? most - least : most) / (double)(native + 1);
+	*ns = most > least ? most - least : 0;
+	*ratio = (double)*ns / (double)(native + 1);
 	return err;
 }
 
