@@ -4,9 +4,9 @@
  * Virtual time is nanoseconds since the machine was powered on. It has two
  * sources: REAL, the host's monotonic clock less the time spent paused, where the
  * host's time-stamp counter can be relied upon read from that; and COUNTED, one nanosecond a
- * retired instruction, whichever vCPU's, plus the time skipped while halted. Devices cannot tell
- * which. Alarms fire on the vCPU thread at instruction boundaries, in order of time, then of
- * setting.
+ * retired instruction, whichever vCPU's, plus the time skipped while halted or in a storm
+ * (machine/storm.h). Devices cannot tell which. Alarms fire on the vCPU thread at instruction
+ * boundaries, in order of time, then of setting.
  *
  * The guest's time-stamp counter is virtual time times tsc_khz / 10^6.
  *

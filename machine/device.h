@@ -50,8 +50,8 @@ struct device_ops {
 	const struct field *state;
 	uint16_t state_version;
 
-	/* The machine is about to be saved: fields that cannot follow all the time are brought up to
-	 * date, and work that is with the host may end. May be NULL. */
+	/* The machine is about to be saved: fields that cannot follow all the time are brought up
+	 * to date, and work that is with the host may end. May be NULL. */
 	void (*saving)(struct device *dev);
 
 	/* Loaded fields are untrusted: range-check, rebuild, re-arm alarms. 0 or -E*. Alarms must
@@ -108,9 +108,9 @@ void device_ring(struct device *dev);
 void device_expect(struct device *dev, int change);
 
 /*
- * A write to memory at `at`, where ops->write finds one of this device's registers, only says "look":
- * it may arrive late, once for several, and as two zero bytes. Again with on == false before that is
- * no longer so. Device lock held.
+ * A write to memory at `at`, where ops->write finds one of this device's registers, only says
+ * "look": it may arrive late, once for several, and as two zero bytes. Again with on == false
+ * before that is no longer so. Device lock held.
  */
 void device_bell(struct device *dev, gpa_t at, bool on);
 

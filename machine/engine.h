@@ -132,7 +132,8 @@ struct engine_ops {
 	 * Runs the guest until something needs the machine, then describes it
 	 * in *exit. Ends with EXIT_BUDGET after exactly vcpu->budget retired
 	 * instructions (ENGINE_COUNTED engines; others treat it as a hint) and
-	 * with EXIT_KICK when kicked or when vcpu->notice is set.
+	 * with EXIT_KICK when kicked or when vcpu->notice is set. One that
+	 * counts calls storm_event() and heeds it: machine/storm.h.
 	 */
 	int (*run)(struct vcpu *vcpu, struct exit *exit);
 

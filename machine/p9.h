@@ -21,7 +21,7 @@
 #define P9_ERROR_BYTES  11u          /* the least room for an answer: an Rlerror */
 #define P9_MESSAGE_MOST (512u << 10) /* bytes, either way */
 #define P9_SAVED_LEAST  8u
-#define P9_TAG_MOST     31u          /* letters of a mount tag */
+#define P9_TAG_MOST     31u /* letters of a mount tag */
 
 /* Untouched by its owner from submit() until `done`. */
 struct p9_request {
@@ -45,9 +45,9 @@ struct p9_backend {
 	void (*drain)(void *arg);
 	/* The guest's driver is gone, and with it every fid. Nothing is in flight. */
 	void (*reset)(void *arg);
-	/* For a saved machine, nothing is in flight: what the guest has open, as at most `room` bytes
-	 * (P9_SAVED_LEAST at least; returns how many), and the same again: what is not there any more
-	 * answers with errors from then on. Bytes loaded are hostile. */
+	/* For a saved machine, nothing is in flight: what the guest has open, as at most `room`
+	 * bytes (P9_SAVED_LEAST at least; returns how many), and the same again: what is not there
+	 * any more answers with errors from then on. Bytes loaded are hostile. */
 	size_t (*save)(void *arg, void *to, size_t room);
 	void (*load)(void *arg, const void *from, size_t bytes);
 	void *arg;

@@ -21,13 +21,15 @@ void storm_set(struct vcpu *vcpu, uint64_t events)
 	atomic_store(&vcpu->storm.on, events >= STORM_EVENTS);
 }
 
-static bool idles(const struct vcpu *vcpu)
+/* For ever, that is; `quiet`: no alarm and nothing else from outside comes. wake_lock held if each
+ * has a thread of its own. */
+static bool idles(struct vcpu *vcpu, bool quiet)
 {
 	if (atomic_load(&vcpu->notice)) /* a SIPI, it may be */
 		return false;
 	if (vcpu->vm->crew.used)
-		return atomic_load(&vcpu->sleeping);
-	return vcpu->halted || vcpu->wait_sipi;
+		return atomic_load(&vcpu->sleeping) && (quiet || vcpu->deaf);
+	return (vcpu->halted || vcpu->wait_sipi) && (quiet || vcpu_deaf(vcpu));
 }
 
 /* On threads of their own others may have come out of theirs since they last looked. */
@@ -38,17 +40,29 @@ static void ask_again(struct vcpu *vcpu)
 			atomic_store(&vcpu->vm->vcpu[i]->storm.on, false);
 }
 
-static bool nobody_gets_on(struct vcpu *vcpu)
+static bool all_stuck(const struct vm *vm)
 {
-	const struct vm *vm = vcpu->vm;
 	bool quiet = vm_quiet(vm);
 
-	if (vm->crew.used && vcpu->storm.events == STORM_EVENTS)
-		ask_again(vcpu);
 	for (unsigned i = 0; i < vm->vcpus; i++)
-		if (!atomic_load(&vm->vcpu[i]->storm.on) && !(quiet && idles(vm->vcpu[i])))
+		if (!atomic_load(&vm->vcpu[i]->storm.on) && !idles(vm->vcpu[i], quiet))
 			return false;
 	return true;
+}
+
+static bool nobody_gets_on(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	bool stuck;
+
+	if (!vm->crew.used)
+		return all_stuck(vm);
+	if (vcpu->storm.events == STORM_EVENTS)
+		ask_again(vcpu);
+	host_mutex_lock(vm->wake_lock);
+	stuck = all_stuck(vm);
+	host_mutex_unlock(vm->wake_lock);
+	return stuck;
 }
 
 uint64_t storm_look(struct vcpu *vcpu)

@@ -43,8 +43,8 @@ static inline void storm_event(struct storm *s, uint64_t retired)
 }
 
 /* The engine came out; returns as how many instructions of its turn the events count. Ends the run
- * of vm->storm_ends (VM_STORM) if no other vCPU gets on either: each is in a storm or, when nothing
- * that would wake it is to come, idle. vCPU thread. */
+ * of vm->storm_ends (VM_STORM) if no other vCPU gets on either: each is in a storm or idle, and
+ * nothing that would wake it is to come. vCPU thread. */
 uint64_t storm_look(struct vcpu *vcpu);
 
 /* Events since the last retired instruction, as saved; and a loaded vCPU's. */

@@ -3,8 +3,9 @@
  *
  * Round robin in turns of vm->slice retired instructions. A vCPU that halts, or waits for a SIPI,
  * gives up what is left of its turn, and is passed over until something may have woken it.
- * Whose turn it is depends on nothing but retired instructions and the guest's own
- * doing, and is saved with the machine: so two counted runs are the same.
+ * Whose turn it is depends on nothing but retired instructions, events that count as
+ * some (machine/storm.h) and the guest's own doing, and is saved with the machine: so two counted
+ * runs are the same.
  *
  * A vCPU may name who comes next: who it waits for. That is a turn between two of the round, which
  * then goes on behind who gave it; and in it no other turn is given away by name. So the round

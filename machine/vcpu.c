@@ -192,8 +192,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* Interrupts are off, and no line leads to an NMI: whatever happens, it does not reach this CPU. */
-static bool deaf(struct vcpu *vcpu)
+bool vcpu_deaf(struct vcpu *vcpu)
 {
 	static const struct event event = { .kind = EVENT_IRQ };
 	struct vm *vm = vcpu->vm;
@@ -211,7 +210,7 @@ static bool deaf(struct vcpu *vcpu)
 static bool all_deaf(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->vcpus; i++)
-		if (!deaf(vm->vcpu[i]))
+		if (!vcpu_deaf(vm->vcpu[i]))
 			return false;
 	return true;
 }
@@ -311,7 +310,7 @@ static void idle_alone(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 	uint64_t next = vcpu->index == 0 ? clock_next(&vm->clock) : ALARM_NONE;
-	bool is_deaf = deaf(vcpu), for_ever;
+	bool is_deaf = vcpu_deaf(vcpu), for_ever;
 
 	steal_leave(vcpu);
 	host_mutex_lock(vm->wake_lock);

@@ -253,6 +253,9 @@ int vm_rest(struct vm *vm);
 /* One round of the run loop: takes what waits, and runs the vCPU until its engine returns, at
  * most `left` instructions. Its thread. 0, or host trouble. */
 int vcpu_round(struct vcpu *vcpu, uint64_t left);
+/* Interrupts are off, and no line leads to an NMI: nothing from outside reaches this idle CPU. The
+ * thread that runs it. */
+bool vcpu_deaf(struct vcpu *vcpu);
 /* The guest waits in a loop (PAUSE): others may run. true: its turn is over, run() shall return.
  * vCPU thread, inside the gate. */
 bool vcpu_pauses(struct vcpu *vcpu);

@@ -312,6 +312,32 @@ static void test_nobody_goes_on(void **state)
 	}
 }
 
+/* Nor is it kept from that by a timer that goes on, but reaches no CPU: the other one has never
+ * been started, or sleeps with its interrupts off. */
+static void test_nobody_hears(void **state)
+{
+#define TIMER "\xb0\x34\xe6\x43\xb0\x64\xe6\x40\xb0\x00\xe6\x40" /* each 84 us */
+	static const char alone[] = TIMER "\x0f\x0b", other[] = TIMER START "\x0f\x0b";
+
+	(void)state;
+	EACH_ENGINE(e)
+	{
+		for (unsigned way = 0; way < 4; way++) {
+			struct trapeze_config config = {
+				.engine = engines[e], .counted = way & 1, .pc = 1, .cpus = 2
+			};
+			struct trapeze *t =
+				way & 2 ? open_with(&config, other, sizeof(other) - 1, 2)
+					: open_with(&config, alone, sizeof(alone) - 1, 2);
+
+			write_to(t, SECOND, "\xfa\xf4", 2); /* cli; hlt */
+			assert_int_equal(run(t, UINT64_MAX).reason, TRAPEZE_STORM);
+			assert_false(vm_quiet(t->vm));
+			trapeze_close(t);
+		}
+	}
+}
+
 /* What CPU 0 asks for after so many events. */
 static int asked_after(struct vm *vm, uint64_t events)
 {
@@ -342,9 +368,13 @@ static void test_others_look_again(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ends_a_run),          cmocka_unit_test(test_count_is_state),
-		cmocka_unit_test(test_nothing_is_left_due), cmocka_unit_test(test_interrupted),
-		cmocka_unit_test(test_others_go_on),        cmocka_unit_test(test_nobody_goes_on),
+		cmocka_unit_test(test_ends_a_run),
+		cmocka_unit_test(test_count_is_state),
+		cmocka_unit_test(test_nothing_is_left_due),
+		cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_others_go_on),
+		cmocka_unit_test(test_nobody_goes_on),
+		cmocka_unit_test(test_nobody_hears),
 		cmocka_unit_test(test_others_look_again),
 	};
 
