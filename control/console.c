@@ -118,6 +118,7 @@ static void note_line(struct console *c, const void *data, size_t bytes)
 {
 	if (!c->shared)
 		return;
+	c->cursor.mid_line = host_log_is_mid_line(); /* not if one has come since */
 	cursor_follow(&c->cursor, data, bytes);
 	host_log_mid_line(c->cursor.mid_line);
 }

@@ -157,6 +157,8 @@ void host_log(const char *text, size_t bytes);
 /* Somebody else has left a line unfinished where host_log() goes: its next text begins a new one.
  * false: the line is finished. Any thread. */
 void host_log_mid_line(bool unfinished);
+/* Is it still? No longer after host_log(). Any thread. */
+bool host_log_is_mid_line(void);
 /* One line to standard error, prefixed "trapeze: ". */
 __attribute__((format(printf, 1, 2))) void host_warn(const char *fmt, ...);
 

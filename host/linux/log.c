@@ -19,6 +19,11 @@ void host_log_mid_line(bool unfinished)
 	atomic_store(&mid_line, unfinished);
 }
 
+bool host_log_is_mid_line(void)
+{
+	return atomic_load(&mid_line);
+}
+
 static void put(const char *text, size_t bytes)
 {
 	while (bytes > 0) {

@@ -90,6 +90,10 @@ static void test_messages_have_lines_of_their_own(void **state)
 	session_expect(&s, "R", SECONDS);
 	session_type(&s, "\001e");
 	session_expect(&s, "\r\ntrapeze: the machine now runs on engine ", SECONDS);
+	session_type(&s, "\033[1m"); /* nothing stands in this line */
+	session_expect(&s, "\033[1m", SECONDS);
+	session_type(&s, "\001e");
+	session_expect(&s, "trapeze: the machine now runs on engine ", SECONDS);
 	session_type(&s, "a line\r\n");
 	session_expect(&s, "a line\r\r\n", SECONDS);
 	session_type(&s, "\001e");
@@ -100,6 +104,7 @@ static void test_messages_have_lines_of_their_own(void **state)
 	session_expect(&s, "\r\ntrapeze: ended by Ctrl-A x", SECONDS);
 	assert_int_equal(session_end(&s, SECONDS), 0);
 	assert_null(strstr(s.text, "\n\r\ntrapeze: "));
+	assert_null(strstr(s.text, "\n\033[1m\r\ntrapeze: "));
 	session_close(&s);
 	unlink(image);
 }
