@@ -279,10 +279,6 @@ int main(void)
 	puts("skip - terminal: a sanitizer wants to be the first library");
 	return 77;
 #endif
-	if (!skip && rig_in_bochs()) {
-		puts("skip - terminal: a hundred processes would take a night");
-		return 77;
-	}
 	if (!skip && (!getenv("TRAPEZE") || access(session_need("TRAPEZE"), X_OK))) {
 		puts("skip - terminal: no program to run");
 		return 77;

@@ -52,7 +52,7 @@ run-nested:
 	@TRAPEZE=$(CURDIR)/$(OBJ)/trapeze OBJ=$(CURDIR)/$(OBJ) GUEST=$(CURDIR)/$(GUEST) RIG=$(CURDIR)/$(RIG) \
 		test/run $(OBJ)/log-nested 1 test/rig/nested
 
-## make nightly      the same on Intel's side, inside Bochs, which takes hours; part of nothing else
+## make nightly      the same on Intel's side, inside Bochs: half an hour; part of nothing else
 .PHONY: nightly run-nightly
 nightly:
 	@tools/setup nightly
