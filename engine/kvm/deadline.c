@@ -48,6 +48,18 @@ static int filter_and_let_mwait(struct kvm_trial *t, struct fail *why)
 	return err < 0 ? err : let_mwait(t->vm, why);
 }
 
+/* What the trial's exit says. */
+static int told(const struct kvm_trial *t, struct fail *why)
+{
+	switch (t->run->exit_reason) {
+	case KVM_EXIT_X86_WRMSR: return 1;
+	case KVM_EXIT_HLT: return 0;
+	default:
+		return fail(why, -EIO, "KVM does not get through a WRMSR (exit %u)",
+			    t->run->exit_reason);
+	}
+}
+
 /* 1: it comes out; 0: it does not; or -E*. */
 static int comes(int (*prepare)(struct kvm_trial *t, struct fail *why), struct fail *why)
 {
@@ -61,7 +73,7 @@ static int comes(int (*prepare)(struct kvm_trial *t, struct fail *why), struct f
 	if (result >= 0)
 		result = (int)KVM_DO(t.vcpu, KVM_RUN, 0, why);
 	if (result >= 0)
-		result = t.run->exit_reason == KVM_EXIT_X86_WRMSR;
+		result = told(&t, why);
 	kvm_trial_close(&t);
 	return result;
 }

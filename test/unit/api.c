@@ -200,7 +200,7 @@ static void endings(void **state)
 	assert_int_equal(end.reason, TRAPEZE_STOPPED);
 	assert_int_equal(run(vm, 5).reason, TRAPEZE_BUDGET);
 	trapeze_close(vm);
-	for (unsigned r = 0; r <= TRAPEZE_STOPPED; r++)
+	for (unsigned r = 0; r <= TRAPEZE_STORM; r++)
 		assert_string_not_equal(trapeze_reason_name((enum trapeze_reason)r), "?");
 	assert_string_equal(trapeze_reason_name((enum trapeze_reason)99), "?");
 	assert_null(trapeze_exit_name(trapeze_exit_reasons()));

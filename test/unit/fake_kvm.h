@@ -31,6 +31,7 @@ struct fake_kvm {
 	unsigned khz;
 	bool keeps_deadline;     /* IA32_TSC_DEADLINE does not come out, */
 	bool mwait;              /* unless the machine made last may MWAIT */
+	uint32_t trial_exit;     /* how a trial of that ends instead; 0: so */
 	unsigned calls, fail_at; /* calls that can fail, counted from 1; 0: none fails */
 	unsigned long failed;    /* the request that did */
 	bool failed_removal;     /* and it would have removed a memory slot */
@@ -275,6 +276,8 @@ static inline bool fake_trial(const struct kvm_regs *r)
 		return false;
 	fake.run->exit_reason =
 		fake.keeps_deadline && !fake.mwait ? KVM_EXIT_HLT : KVM_EXIT_X86_WRMSR;
+	if (fake.trial_exit)
+		fake.run->exit_reason = fake.trial_exit;
 	return true;
 }
 

@@ -180,6 +180,15 @@ static void test_deadlines(void **state)
 	}
 
 	another_kernel();
+	fake.trial_exit = KVM_EXIT_FAIL_ENTRY; /* which is no answer, */
+	assert_null(open_vm(&why));
+	assert_string_equal(why.text, "KVM does not get through a WRMSR (exit 9)");
+	fake.trial_exit = 0; /* and asked again */
+	vm = open_vm(&why);
+	assert_non_null(vm);
+	vm_close(vm);
+
+	another_kernel();
 	fake.lacking = KVM_CAP_X86_DISABLE_EXITS;
 	assert_null(open_vm(&why));
 	assert_string_equal(why.text, "KVM here keeps the guest's IA32_TSC_DEADLINE from local "
