@@ -25,7 +25,8 @@ static void far_send(void *arg, const struct vsock_header *h, const void *data)
 	(void)arg;
 	assert_true(h->len <= VSOCK_DATA_MOST && h->type == VSOCK_STREAM);
 	far.last = *h;
-	memcpy(far.data, data, h->len < 256 ? h->len : 256);
+	if (h->len)
+		memcpy(far.data, data, h->len < 256 ? h->len : 256);
 	far.sends++;
 }
 

@@ -9,6 +9,7 @@
 #define TEST_SESSION_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -146,13 +147,27 @@ static inline bool session_has_ended(const struct session *s)
 	return info.si_pid == s->pid;
 }
 
+/* After its end: what it said last may still be on its way through the terminal, whose own end does
+ * not close it. A mark follows it. */
+static inline void session_last_words(struct session *s)
+{
+	const size_t room = SESSION_TEXT - 1;
+
+	fcntl(s->keep, F_SETFL, O_RDWR | O_NONBLOCK); /* it may be full */
+	while (write(s->keep, "", 1) != 1 && s->bytes < room)
+		session_read(s, 100);
+	do
+		session_read(s, 100);
+	while (s->bytes < room && (s->bytes == 0 || s->text[s->bytes - 1]));
+	s->bytes -= s->text[s->bytes - 1] == '\0';
+}
+
 /* Waits until `what` appears after the last thing expected; prints the text and fails if not, or if
  * the program ends before. */
 static inline void session_expect(struct session *s, const char *what, double seconds)
 {
 	double end = session_limit(seconds);
 	bool ended = false;
-	size_t before;
 
 	for (;;) {
 		char *at = memmem(s->text + s->seen, s->bytes - s->seen, what, strlen(what));
@@ -161,13 +176,12 @@ static inline void session_expect(struct session *s, const char *what, double se
 			s->seen = (size_t)(at - s->text) + strlen(what);
 			return;
 		}
-		if (session_now() > end || s->bytes == SESSION_TEXT - 1)
+		if (ended || session_now() > end || s->bytes == SESSION_TEXT - 1)
 			break;
-		before = s->bytes;
-		session_read(s, ended ? 0 : 200);
-		if (ended && s->bytes == before)
-			break;
-		ended = session_has_ended(s); /* and its last words are read */
+		session_read(s, 200);
+		ended = session_has_ended(s);
+		if (ended)
+			session_last_words(s);
 	}
 	fprintf(stderr, "never saw \"%s\"; the session so far:\n%.*s\n", what, (int)s->bytes,
 		s->text);
@@ -195,6 +209,7 @@ static inline int session_end(struct session *s, double seconds)
 		}
 		session_read(s, 100);
 	}
+	session_last_words(s);
 	return status;
 }
 
