@@ -13,7 +13,7 @@
  * Not modelled: paging-structure caches (each miss walks from the root), and global
  * entries of the low half surviving a CR3 load, which no processor promises.
  *
- * Spec: SDM vol. 3 4.10. Tested by test/unit/tlb.c.
+ * Spec: SDM vol. 3 4.10. Tested by test/unit/tlb.c, tlb_fresh.c.
  * SPDX-License-Identifier: MIT
  */
 #include "engine/mmu/tlb.h"

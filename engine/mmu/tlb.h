@@ -13,7 +13,7 @@
  * its own, for user and supervisor, so that data never displaces it. interp and bt
  * share this TLB, because its contents decide when A bits are set.
  *
- * Tested by test/unit/tlb.c.
+ * Tested by test/unit/tlb.c, tlb_fresh.c.
  * SPDX-License-Identifier: MIT
  */
 #ifndef ENGINE_MMU_TLB_H
