@@ -95,7 +95,6 @@ static void test_own_speed(void **state)
 	struct fail why;
 
 	(void)state;
-	memset(&host, 0, sizeof(host));
 	assert_int_equal(judged(&why), 0);
 	says(&why, "ring 0 runs at the processor's own speed");
 }
@@ -107,7 +106,6 @@ static void test_held_up(void **state)
 	struct fail why;
 
 	(void)state;
-	memset(&host, 0, sizeof(host));
 	host.entry_ns = 100 * US;
 	host.more_ns = 30 * US;
 	host.held_up = 2;
@@ -121,7 +119,6 @@ static void test_far_away(void **state)
 	struct fail why;
 
 	(void)state;
-	memset(&host, 0, sizeof(host));
 	host.entry_ns = 2500 * US;
 	host.more_ns = 50 * US;
 	assert_int_equal(judged(&why), 0);
@@ -134,7 +131,6 @@ static void test_emulated(void **state)
 	double us = 0;
 
 	(void)state;
-	memset(&host, 0, sizeof(host));
 	host.entry_ns = 10 * US;
 	host.turn_ns = US;
 	for (unsigned i = 0; i < 2; i++) {
@@ -151,7 +147,6 @@ static void test_counter_stands(void **state)
 	struct fail why;
 
 	(void)state;
-	memset(&host, 0, sizeof(host));
 	host.counter_stands = true;
 	assert_int_equal(judged(&why), ENGINE_SLOW);
 	says(&why, "does not trust its time-stamp counters");
@@ -223,16 +218,22 @@ static void test_failure_is_no_answer(void **state)
 	assert_nothing_open();
 }
 
+static int fresh_host(void **state)
+{
+	memset(&host, 0, sizeof(host));
+	return setup(state);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_own_speed, setup),
-		cmocka_unit_test_setup(test_held_up, setup),
-		cmocka_unit_test_setup(test_far_away, setup),
-		cmocka_unit_test_setup(test_emulated, setup),
-		cmocka_unit_test_setup(test_counter_stands, setup),
-		cmocka_unit_test_setup(test_deadlines, setup),
-		cmocka_unit_test_setup(test_failure_is_no_answer, setup),
+		cmocka_unit_test_setup(test_own_speed, fresh_host),
+		cmocka_unit_test_setup(test_held_up, fresh_host),
+		cmocka_unit_test_setup(test_far_away, fresh_host),
+		cmocka_unit_test_setup(test_emulated, fresh_host),
+		cmocka_unit_test_setup(test_counter_stands, fresh_host),
+		cmocka_unit_test_setup(test_deadlines, fresh_host),
+		cmocka_unit_test_setup(test_failure_is_no_answer, fresh_host),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,10 +139,8 @@ static void test_ends_a_run(void **state)
 			assert_int_equal(run(t, 5).reason, TRAPEZE_HALTED);
 			trapeze_close(t);
 		}
-		if (counted)
-			assert_memory_equal(hash[0], &hash[0][1], sizeof(struct hash));
-		if (counted)
-			assert_memory_equal(hash[1], &hash[1][1], sizeof(struct hash));
+		for (unsigned n = 0; counted && n < 2; n++)
+			assert_memory_equal(&hash[n][0], &hash[n][1], sizeof(struct hash));
 	}
 	assert_string_equal(trapeze_reason_name(TRAPEZE_STORM), "storm");
 }
